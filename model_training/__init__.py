@@ -1,0 +1,1 @@
+"""Training: from two folders of photos to a generator the service can load."""

@@ -1,0 +1,1 @@
+"""HTTP: routes, schemas, problem details, limits, keys and the page."""

@@ -1,0 +1,1 @@
+"""The generator at work: one ONNX Runtime session behind a bounded batcher."""

@@ -1,0 +1,1 @@
+"""Models on disk: the card, finding, verifying, activating and rolling back."""

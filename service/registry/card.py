@@ -1,0 +1,251 @@
+"""The model card: everything about a model that is not its weights, checked when read.
+
+A model is a folder `models/<name>/<version>/` with `model.onnx` and `card.json`. The card is the single source of
+preprocessing numbers, guardrail floors and the reference distribution; nothing of these stands in code.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
+
+from service.errors import ModelInvalid
+
+LASSIM_BUCKETS: tuple[float, ...] = (
+    *(0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.75),
+    *(0.8, 0.82, 0.84, 0.86, 0.88, 0.89, 0.9, 0.91, 0.92, 0.93, 0.94, 0.95),
+    *(0.96, 0.965, 0.97, 0.975, 0.98, 0.985, 0.99, 0.995, 1.0),
+)
+"""Upper bounds of the LaSSIM histogram, shared by the metrics and the card's reference; the last bucket is +Inf."""
+
+Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
+Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9-]{0,62}$")]
+Version = Annotated[str, StringConstraints(pattern=r"^\d+\.\d+\.\d+(-[0-9A-Za-z.-]{1,32})?$")]
+
+MODEL_REFERENCE = re.compile(r"^[a-z0-9][a-z0-9-]{0,62}(/\d+\.\d+\.\d+(-[0-9A-Za-z.-]{1,32})?)?$")
+"""A model reference as clients write it: `name` or `name/version`."""
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class ModelFile(_Part):
+    """The weights file.
+
+    Attributes:
+        sha256: digest of `model.onnx`, lower-case hexadecimal.
+        size_bytes: length of `model.onnx`.
+    """
+
+    sha256: Sha256
+    size_bytes: int = Field(gt=0)
+
+
+class Contract(_Part):
+    """What goes in and comes out: uint8 (B, H, W, 3) sRGB both ways, everything else inside the graph."""
+
+    input: Literal["image"] = "image"
+    output: Literal["enhanced"] = "enhanced"
+    layout: Literal["NHWC"] = "NHWC"
+    dtype: Literal["uint8"] = "uint8"
+    colour: Literal["sRGB"] = "sRGB"
+    min_side: int = Field(default=64, ge=1)
+    opset: int = Field(default=18, ge=1)
+
+
+class Network(_Part):
+    """The generator: its name in the training code, parameter count, and options."""
+
+    name: str
+    parameters: int = Field(gt=0)
+    options: dict[str, str | int | float | bool] = {}
+
+
+class Objective(_Part):
+    """How it was trained: the objective's name, its settings, and in words where that departs from the paper."""
+
+    name: str
+    settings: dict[str, str | int | float | bool | None] = {}
+    note: str = ""
+
+
+class DataSource(_Part):
+    """One source of training images.
+
+    Attributes:
+        name: what it is called where it is published.
+        role: which side it served.
+        licence: SPDX identifier or name.
+        credit: who made it, with the reference its licence asks for.
+        images: how many were used.
+        patients: how many people they show; 0 for drawn ones; None if unknown.
+        digest: SHA-256 over the sorted digests of the files used.
+    """
+
+    name: str
+    role: Literal["lq", "hq", "both", "generated"]
+    licence: str
+    credit: str
+    images: int = Field(ge=0)
+    patients: int | None = Field(default=None, ge=0)
+    digest: Sha256
+
+
+class Training(_Part):
+    """Where the weights come from, enough to make them again."""
+
+    data: list[DataSource]
+    steps: int = Field(ge=0)
+    seed: int
+    warm_start: str = ""
+    config_sha256: Sha256
+    checkpoint_sha256: Sha256
+    software: str = ""
+
+
+class Figure(_Part):
+    """One measured number: what, on which images, how many of them."""
+
+    metric: str
+    value: float
+    on: str
+    images: int = Field(ge=0)
+    note: str = ""
+
+
+class ReferenceHistogram(_Part):
+    """LaSSIM of the model's outputs against their inputs on held-out images, in `LASSIM_BUCKETS`.
+
+    Attributes:
+        upper_bounds: bucket bounds, ascending; one more bucket, +Inf, follows.
+        counts: images per bucket (not cumulative), one longer than `upper_bounds`.
+        on: which images.
+    """
+
+    upper_bounds: tuple[float, ...]
+    counts: tuple[int, ...]
+    on: str = ""
+
+    @model_validator(mode="after")
+    def _counts_fit(self) -> ReferenceHistogram:
+        if len(self.counts) != len(self.upper_bounds) + 1 or list(self.upper_bounds) != sorted(self.upper_bounds):
+            raise ValueError("counts must be one longer than the ascending upper_bounds")
+        return self
+
+
+class LassimDefinition(_Part):
+    """Which LaSSIM the floors and the reference are in."""
+
+    level: int = Field(default=3, ge=0)
+    scale: Literal["canonical", "native"] = "canonical"
+    reference: ReferenceHistogram | None = None
+
+
+class GuardFloors(_Part):
+    """Bounds a delivered image must keep; None switches a bound off.
+
+    Attributes:
+        lassim: least LaSSIM, level 3, canonical scale.
+        worst: least value at the worst place, in [-1, 1] (see `service.quality.guard`).
+        delta_e_mean: largest mean CIEDE2000.
+        delta_e_p95: largest 95th percentile of CIEDE2000.
+        redder_share: largest share of the area that turned clearly redder, in [0, 1].
+    """
+
+    lassim: float | None = Field(default=None, ge=-1, le=1)
+    worst: float | None = Field(default=None, ge=-1, le=1)
+    delta_e_mean: float | None = Field(default=None, ge=0)
+    delta_e_p95: float | None = Field(default=None, ge=0)
+    redder_share: float | None = Field(default=None, ge=0, le=1)
+
+
+class Detection(_Part):
+    """How often one kind and size of planted fault is caught at the card's floors."""
+
+    fault: str
+    size: str
+    rate: float = Field(ge=0, le=1)
+    trials: int = Field(gt=0)
+
+
+class Guard(_Part):
+    """Floors and how they were calibrated (split conformal prediction on held-out images).
+
+    Attributes:
+        alpha: stated bound on the false-alarm rate over harmless changes.
+        false_alarms: the rate measured on a set apart from the calibration's.
+        covers: in words, which changes and faults the guarantee covers.
+    """
+
+    floors: GuardFloors
+    alpha: float = Field(gt=0, lt=1)
+    false_alarms: float | None = Field(default=None, ge=0, le=1)
+    calibration_images: int = Field(default=0, ge=0)
+    detection: list[Detection] = []
+    covers: str = ""
+
+
+class Golden(_Part):
+    """The self-test: the model must give these pixels for these pixels.
+
+    Attributes:
+        input_png: base64 of a PNG, (h, w, 3) uint8 sRGB.
+        output_png: base64 of the PNG the exporter got for it.
+        tolerance: largest difference allowed, in grey levels (providers round differently).
+    """
+
+    input_png: str
+    output_png: str
+    tolerance: int = Field(default=2, ge=0, le=255)
+
+
+class ModelCard(_Part):
+    """Everything about a model that is not its weights."""
+
+    schema_version: Literal[1] = 1
+    name: Name
+    version: Version
+    file: ModelFile
+    contract: Contract = Contract()
+    working_pixels: int = Field(default=480 * 272, ge=64 * 64)
+    network: Network
+    objective: Objective
+    training: Training
+    evaluation: list[Figure] = []
+    lassim: LassimDefinition = LassimDefinition()
+    guard: Guard | None = None
+    golden: Golden
+    intended_use: str
+    limits: str
+
+    @property
+    def reference(self) -> str:
+        """`name/version`, as clients write it."""
+        return f"{self.name}/{self.version}"
+
+
+def read_card(path: Path) -> ModelCard:
+    """The card in `path`, checked.
+
+    Raises:
+        ModelInvalid: it cannot be read, or a field is absent, unknown or outside its values.
+    """
+    try:
+        return ModelCard.model_validate_json(path.read_bytes())
+    except OSError as error:
+        raise ModelInvalid(f"The model card cannot be read: {error.strerror}.") from error
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"]) or "the card"
+        raise ModelInvalid(f"The model card is not valid: {where}: {first['msg']}.") from error
+
+
+def write_card(card: ModelCard, path: Path) -> None:
+    """Write `card` as indented JSON with a final newline, atomically."""
+    partial = path.with_suffix(".partial")
+    partial.write_text(card.model_dump_json(indent=2) + "\n", encoding="utf-8")
+    partial.replace(path)
