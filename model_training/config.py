@@ -1,0 +1,317 @@
+"""What a training run is told: one frozen pydantic object, read from presets, files and ``--set`` overrides.
+
+A YAML file may ``extends:`` a preset or another file; what it says replaces what it extends, key by key. Unknown
+keys are errors.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from model_training.networks import GENERATOR_NAMES, build_generator
+from service.errors import ConfigurationError
+
+PRESETS = Path(__file__).parent / "configs"
+
+ObjectiveName = Literal["lamegan", "cyclegan", "miinet", "stillgan"]
+Weight = Annotated[float, Field(ge=0)]
+Count = Annotated[int, Field(ge=1)]
+
+
+class Section(BaseModel):
+    """Frozen, and strict about names."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class GeneratorConfig(Section):
+    """Which generator, and its constructor's options."""
+
+    name: Literal["resnet", "resunet", "fast"] = "resnet"
+    options: dict[str, Any] = {}
+
+    def build(self) -> Any:
+        """A freshly initialised generator.
+
+        Raises:
+            ConfigurationError: the generator takes no such option.
+        """
+        try:
+            return build_generator(self.name, **self.options)
+        except TypeError as error:
+            raise ConfigurationError(f"The {self.name} generator does not take these options: {error}.") from error
+
+
+class DiscriminatorConfig(Section):
+    """PatchGAN's size."""
+
+    width: Count = 64
+    layers: Count = 3
+
+
+class DataConfig(Section):
+    """How images become batches. Sizes in pixels."""
+
+    height: Annotated[int, Field(ge=64)] = 272
+    width: Annotated[int, Field(ge=64)] = 480
+    crop: Annotated[int, Field(ge=64)] = 256
+    flip: bool = True
+    fit: Literal["stretch", "cover"] = "stretch"
+    """Whether photos of other proportions are stretched to the size, as the authors do, or cropped to it."""
+    residency: Literal["auto", "device", "host"] = "auto"
+    """Where the decoded images live: on the device while they take at most half of its free memory, or here."""
+
+    @model_validator(mode="after")
+    def _the_crop_fits(self) -> DataConfig:
+        if self.crop > min(self.height, self.width):
+            raise ValueError(f"a crop of {self.crop} does not fit images of {self.width}x{self.height}")
+        return self
+
+
+class FeaturesConfig(Section):
+    """Where the frozen VGG16 features come from (an npz of Caffe's values, or torchvision's state dict)."""
+
+    weights: Path | None = None
+
+
+class CycleWeights(Section):
+    """CycleGAN (Zhu et al. 2017): identity is given as its authors do, as a multiple of ``cycle``."""
+
+    cycle: Weight = 10.0
+    identity: Weight = 0.5
+
+
+class LameganWeights(Section):
+    """LaMEGAN (arXiv 2304.01864): beta and lambda of its eq. 7, and the options that are ours."""
+
+    cycle: Weight = 10.0
+    identity: Weight = 0.0
+    structure: Weight = 0.25
+    level: Annotated[int, Field(ge=0)] = 3
+    pyramid: Literal["opencv", "kornia"] = "opencv"
+    """The metric's own pyramid, or the one that the authors trained with."""
+    colour: Weight = 0.0
+    """Colour preservation, the paper's announced future work: off as published."""
+    colour_grid: Count = 8
+
+
+class MiinetWeights(Section):
+    """MIINet (arXiv 2011.14132): VGG features of the pixels themselves."""
+
+    cycle: Weight = 10.0
+    identity: Weight = 0.0
+    perceptual: Weight = 0.5
+
+
+class StillganWeights(Section):
+    """StillGAN (IEEE TMI 2021): multiples of ``cycle``; patch and window sides in pixels."""
+
+    cycle: Weight = 10.0
+    identity: Weight = 0.5
+    illumination: Weight = 0.1
+    structure: Weight = 0.5
+    patches: tuple[Count, ...] = (32, 64)
+    window: Count = 9
+
+
+class RestorationConfig(Section):
+    """A supervised term on generated pairs: a clean photo and what ``degrade`` makes of it."""
+
+    weight: Weight = 0.0
+    pairs: Count = 1
+    """Pairs a step."""
+    clean: Annotated[float, Field(ge=0, le=1)] = 0.0
+    """Share of the pairs left clean, so that G learns to leave a good photo alone."""
+    degrader: bool = True
+    """Whether F learns from the same pairs backwards."""
+    options: dict[str, Any] = {}
+    """Passed on to ``degrade``."""
+
+
+class CodeConfig(Section):
+    """The degradation code: a few numbers read off x and given to F beside G(x)."""
+
+    enabled: bool = False
+    hidden: Count = 32
+
+
+class OptimiserConfig(Section):
+    """Adam and its schedule. ``unit`` epochs: one is as many steps as the larger side has batches."""
+
+    rate: Annotated[float, Field(gt=0)] = 2e-4
+    discriminator_rate: Annotated[float, Field(gt=0)] | None = None
+    beta1: Annotated[float, Field(ge=0, lt=1)] = 0.5
+    beta2: Annotated[float, Field(ge=0, lt=1)] = 0.999
+    batch: Count = 1
+    constant: Annotated[int, Field(ge=0)] = 100
+    decay: Annotated[int, Field(ge=0)] = 100
+    unit: Literal["epochs", "steps"] = "epochs"
+
+    @model_validator(mode="after")
+    def _there_is_something_to_do(self) -> OptimiserConfig:
+        if self.constant + self.decay == 0:
+            raise ValueError("constant and decay are both 0: there is nothing to train")
+        return self
+
+
+class JournalConfig(Section):
+    """How often what is written, in steps."""
+
+    log: Count = 50
+    grid: Count = 1000
+    checkpoint: Count = 1000
+    keep: Count = 3
+    validate_every: Count = Field(default=1000, alias="validate")
+    validate_images: Count = 24
+
+    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True, serialize_by_alias=True)
+
+
+class WatchConfig(Section):
+    """When a discriminator has won for good: its loss under ``loss``, and the generator's adversarial term over
+    ``adversarial``, both as averages with decay 0.99, for ``patience`` steps on end."""
+
+    loss: Weight = 0.005
+    adversarial: Weight = 0.95
+    patience: Count = 2000
+
+
+class TrainingConfig(Section):
+    """Everything that decides a run, but for its data, device and folder."""
+
+    objective: ObjectiveName = "lamegan"
+    generator: GeneratorConfig | None = None
+    """None takes the objective's own: resnet, or resunet for stillgan."""
+    degrader: GeneratorConfig | None = None
+    """F, where it is not the same network as G."""
+    discriminator: DiscriminatorConfig = DiscriminatorConfig()
+    data: DataConfig = DataConfig()
+    features: FeaturesConfig = FeaturesConfig()
+    cyclegan: CycleWeights = CycleWeights()
+    lamegan: LameganWeights = LameganWeights()
+    miinet: MiinetWeights = MiinetWeights()
+    stillgan: StillganWeights = StillganWeights()
+    adversarial: Weight = 1.0
+    restoration: RestorationConfig = RestorationConfig()
+    code: CodeConfig = CodeConfig()
+    optimiser: OptimiserConfig = OptimiserConfig()
+    pool: Annotated[int, Field(ge=0)] = 50
+    ema: Annotated[float, Field(ge=0, lt=1)] = 0.999
+    """Decay of G's moving average, which is what is exported; 0 exports G itself."""
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    """auto: bfloat16 autocast on CUDA, float32 on a CPU."""
+    journal: JournalConfig = JournalConfig()
+    watch: WatchConfig = WatchConfig()
+    distillation: DistillationConfig = Field(default_factory=lambda: DistillationConfig())
+    warmstart: dict[str, Any] = {}
+    """Read by the restoration pre-training."""
+    seed: Annotated[int, Field(ge=0)] = 0
+
+    @property
+    def generator_config(self) -> GeneratorConfig:
+        """G's, with the objective's own generator where none is named."""
+        return self.generator or GeneratorConfig(name="resunet" if self.objective == "stillgan" else "resnet")
+
+    @property
+    def degrader_config(self) -> GeneratorConfig:
+        """F's: G's own where none is named."""
+        return self.degrader or self.generator_config
+
+    def digest(self) -> str:
+        """SHA-256 of the configuration's canonical JSON."""
+        return hashlib.sha256(self.model_dump_json().encode()).hexdigest()
+
+
+class DistillationConfig(Section):
+    """Teaching a small generator from a bigger one: L1, and the structure term's features."""
+
+    pixels: Weight = 10.0
+    structure: Weight = 0.25
+    level: Annotated[int, Field(ge=0)] = 3
+
+
+TrainingConfig.model_rebuild()
+
+
+def preset_names() -> list[str]:
+    """The presets that ship."""
+    return sorted(path.stem for path in PRESETS.glob("*.yaml"))
+
+
+def load_config(source: str, overrides: Sequence[str] = ()) -> TrainingConfig:
+    """The configuration of a preset's name or a YAML file, with ``key.sub=value`` overrides (values are YAML).
+
+    Raises:
+        ConfigurationError: no such preset or file, unreadable YAML, an unknown key, or a value out of range.
+    """
+    settings = _read(_locate(source, Path.cwd()))
+    for override in overrides:
+        key, equals, text = override.partition("=")
+        if not (key and equals):
+            raise ConfigurationError(f"An override is written key=value, not {override!r}.")
+        value = _parse(text, f"The override {override!r}")
+        for part in reversed(key.split(".")):
+            value = {part: value}
+        settings = _merged(settings, value)
+    return validated(settings, source)
+
+
+def validated(settings: Mapping[str, Any], source: str) -> TrainingConfig:
+    """The configuration that ``settings`` (as of ``source``) spell.
+
+    Raises:
+        ConfigurationError: an unknown key, or a value out of range; the first is named.
+    """
+    try:
+        return TrainingConfig.model_validate(settings)
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(str(part) for part in first["loc"])
+        raise ConfigurationError(f"The configuration {source} is wrong at {key or 'the top'}: {first['msg']}.") from error
+
+
+def _locate(source: str, beside: Path) -> Path:
+    path = PRESETS / f"{source}.yaml" if "/" not in source and "." not in source else beside / source
+    if not path.is_file():
+        names = ", ".join(preset_names())
+        raise ConfigurationError(f"There is no preset or file called {source!r}; the presets are {names}.")
+    return path
+
+
+def _read(path: Path, chain: tuple[Path, ...] = ()) -> dict[str, Any]:
+    if path in chain:
+        raise ConfigurationError(f"The configuration {path} extends itself.")
+    settings = _parse(path.read_text(encoding="utf-8"), str(path))
+    if not isinstance(settings, dict):
+        raise ConfigurationError(f"The configuration {path} must be a mapping of keys to values.")
+    base = settings.pop("extends", None)
+    return _merged(_read(_locate(str(base), path.parent), (*chain, path)), settings) if base else settings
+
+
+def _parse(text: str, origin: str) -> Any:
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ConfigurationError(f"{origin} is not YAML: {' '.join(str(error).split())}.") from error
+
+
+def _merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """``over`` on ``base``, mappings key by key. A generator of another name leaves the base's options behind."""
+    merged = dict(base)
+    for key, value in over.items():
+        below = merged.get(key)
+        if isinstance(below, Mapping) and isinstance(value, Mapping):
+            renamed = value.get("name", below.get("name")) != below.get("name")
+            merged[key] = dict(value) if renamed else _merged(below, value)
+        else:
+            merged[key] = value
+    return merged
+
+
+__all__ = ["GENERATOR_NAMES", "PRESETS", "TrainingConfig", "load_config", "preset_names", "validated"]

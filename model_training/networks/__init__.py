@@ -1,0 +1,38 @@
+"""Generators, the discriminator and the frozen features, each a plain ``nn.Module``.
+
+Every generator maps (B, 3, H, W) float32 in [-1, 1] to the same shape and range and declares ``multiple``: H and
+W must be multiples of it. Whoever calls with another size pads first (see ``model_training.export``).
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any
+
+from torch import nn
+
+# Each generator lives in its own module; a name is imported only when it is asked for.
+_GENERATORS = {
+    "resnet": ("model_training.networks.resnet", "ResnetGenerator"),
+    "resunet": ("model_training.networks.resunet", "ResUNet"),
+    "fast": ("model_training.networks.fast", "FastGenerator"),
+}
+
+GENERATOR_NAMES = tuple(_GENERATORS)
+
+
+def build_generator(name: str, **options: Any) -> nn.Module:
+    """A freshly initialised generator of that name; ``options`` go to its constructor.
+
+    Raises:
+        KeyError: there is no generator of that name.
+        TypeError: it takes no such option.
+    """
+    module, attribute = _GENERATORS[name]
+    generator: nn.Module = getattr(import_module(module), attribute)(**options)
+    return generator
+
+
+def parameter_count(network: nn.Module) -> int:
+    """How many numbers the network learns."""
+    return sum(parameter.numel() for parameter in network.parameters())

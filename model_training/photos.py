@@ -1,0 +1,143 @@
+"""Two folders of photos, decoded once and kept as bytes; bad files are named, never passed over in silence."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image, ImageOps, UnidentifiedImageError
+from torch import Tensor
+
+from service.errors import DataError
+
+SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"})
+Fit = Literal["stretch", "cover"]
+
+
+@dataclass(frozen=True, slots=True)
+class PhotoSet:
+    """One side of the training data.
+
+    Attributes:
+        pixels: (N, 3, H, W) uint8 RGB.
+        names: the files, in the order of ``pixels``.
+        skipped: one sentence for each file that could not be used.
+        digest: SHA-256 over the sorted SHA-256 digests of the files used.
+    """
+
+    pixels: Tensor
+    names: tuple[str, ...]
+    skipped: tuple[str, ...]
+    digest: str
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+
+def find_photos(source: Path) -> list[Path]:
+    """The image files of a folder (and below), or those that a text file lists, one a line, relative to it.
+
+    Raises:
+        DataError: there is no such folder or list, or it names no image.
+    """
+    if source.is_dir():
+        found = sorted(path for path in source.rglob("*") if path.suffix.lower() in SUFFIXES)
+    elif source.is_file():
+        found = _listed(source)
+    else:
+        raise DataError(f"There is no folder or list of images at {source}.", path=str(source))
+    if not found:
+        raise DataError(f"There are no images in {source}.", path=str(source))
+    return found
+
+
+def load_photos(source: Path, size: tuple[int, int], *, least: int, fit: Fit = "stretch") -> PhotoSet:
+    """Every usable image of ``source`` at ``size`` (height, width).
+
+    An image that cannot be read, or with a side under ``least`` pixels, is skipped and says so in ``skipped``.
+
+    Raises:
+        DataError: nothing usable is left.
+    """
+    pixels: list[NDArray[np.uint8]] = []
+    names: list[str] = []
+    digests: list[str] = []
+    skipped: list[str] = []
+    for path in find_photos(source):
+        try:
+            image = read_photo(path, least=least)
+        except DataError as error:
+            skipped.append(error.detail)
+            continue
+        pixels.append(resize(image, size, fit=fit))
+        names.append(str(path))
+        digests.append(hashlib.sha256(path.read_bytes()).hexdigest())
+    if not pixels:
+        raise DataError(f"No image of {source} can be used: {skipped[0]}", path=str(source), skipped=len(skipped))
+    stack = torch.from_numpy(np.stack(pixels)).permute(0, 3, 1, 2).contiguous()
+    return PhotoSet(stack, tuple(names), tuple(skipped), combined_digest(digests))
+
+
+def read_photo(path: Path, *, least: int) -> NDArray[np.uint8]:
+    """The upright image in a file, (H, W, 3) uint8 RGB.
+
+    Raises:
+        DataError: it cannot be read, or a side is under ``least`` pixels.
+    """
+    try:
+        with Image.open(path) as photo:
+            image = np.asarray(ImageOps.exif_transpose(photo).convert("RGB"))
+    except FileNotFoundError as error:
+        raise DataError(f"{path} is not there.") from error
+    except (UnidentifiedImageError, OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        raise DataError(f"{path} cannot be read as an image.") from error
+    height, width = image.shape[:2]
+    if min(height, width) < least:
+        raise DataError(f"{path} is too small: {width}x{height} pixels, and training needs {least} on each side.")
+    return image
+
+
+def resize(image: NDArray[np.uint8], size: tuple[int, int], *, fit: Fit = "stretch") -> NDArray[np.uint8]:
+    """``image`` at ``size`` (height, width); "cover" keeps the proportions and crops what sticks out, centred.
+
+    Shape: (h, w, 3) uint8 -> (*size, 3) uint8.
+    """
+    height, width = size
+    if fit == "cover":
+        image = _centred(image, height / width)
+    if image.shape[:2] == size:
+        return np.ascontiguousarray(image)
+    shrinks = image.shape[0] >= height and image.shape[1] >= width
+    interpolation = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
+    return np.asarray(cv2.resize(image, (width, height), interpolation=interpolation), dtype=np.uint8)
+
+
+def combined_digest(digests: Iterable[str]) -> str:
+    """SHA-256 over sorted digests: the same for the same files in any order."""
+    return hashlib.sha256("\n".join(sorted(digests)).encode()).hexdigest()
+
+
+def _listed(source: Path) -> list[Path]:
+    try:
+        lines = source.read_text(encoding="utf-8").splitlines()
+    except UnicodeDecodeError as error:
+        raise DataError(f"{source} is neither a folder nor a text list of images.", path=str(source)) from error
+    return [source.parent / line.strip() for line in lines if line.strip() and not line.startswith("#")]
+
+
+def _centred(image: NDArray[np.uint8], proportion: float) -> NDArray[np.uint8]:
+    height, width = image.shape[:2]
+    if height > width * proportion:
+        kept = round(width * proportion)
+        top = (height - kept) // 2
+        return image[top : top + kept]
+    kept = round(height / proportion)
+    left = (width - kept) // 2
+    return image[:, left : left + kept]
