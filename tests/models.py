@@ -108,9 +108,7 @@ def brighten(levels: float = 12.0, contrast: float = 1.0) -> onnx.ModelProto:
     return colour_shift((levels, levels, levels), contrast)
 
 
-def colour_shift(
-    shift: tuple[float, float, float] = (60.0, -30.0, -30.0), contrast: float = 1.0
-) -> onnx.ModelProto:
+def colour_shift(shift: tuple[float, float, float] = (60.0, -30.0, -30.0), contrast: float = 1.0) -> onnx.ModelProto:
     """Adds `shift` (R, G, B grey levels) to every pixel: by default everything turns red."""
     return _model(
         [

@@ -1,0 +1,76 @@
+"""Sessions on real, tiny ONNX models."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper
+
+from service.engine.engine import Engine, EngineOptions
+from service.engine.session import Session, SessionOptions, gpu_count
+from service.errors import InferenceFailed, ModelInvalid, ProviderUnavailable
+from tests import models
+
+needs_no_gpu = pytest.mark.skipif(gpu_count() > 0, reason="this machine has a GPU")
+
+
+def saved(folder: Path, model: onnx.ModelProto) -> Path:
+    path = folder / "model.onnx"
+    path.write_bytes(model.SerializeToString())
+    return path
+
+
+@pytest.mark.parametrize("shape", [(1, 64, 64, 3), (2, 65, 97, 3), (3, 272, 480, 3)])
+def test_a_model_that_gives_back_its_input_gives_back_its_input(tmp_path: Path, shape: tuple[int, ...]) -> None:
+    batch = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
+    session = Session(saved(tmp_path, models.identity()), SessionOptions(device="cpu"))
+    assert session.provider == "cpu"
+    np.testing.assert_array_equal(session.run(batch), batch)
+
+
+def test_a_model_that_fails_raises_and_runs_again(tmp_path: Path) -> None:
+    session = Session(saved(tmp_path, models.poisoned()), SessionOptions(device="cpu"))
+    good = np.zeros((1, 64, 64, 3), np.uint8)
+    with pytest.raises(InferenceFailed):
+        session.run(np.broadcast_to(np.array(models.POISON, np.uint8), (1, 64, 64, 3)).copy())
+    np.testing.assert_array_equal(session.run(good), good)
+
+
+def test_bytes_that_are_no_model_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "model.onnx").write_bytes(b"not a model")
+    with pytest.raises(ModelInvalid):
+        Session(tmp_path / "model.onnx", SessionOptions(device="cpu"))
+
+
+def test_a_model_with_other_names_is_refused(tmp_path: Path) -> None:
+    graph = helper.make_graph(
+        [helper.make_node("Identity", ["pixels"], ["enhanced"])],
+        "other",
+        [helper.make_tensor_value_info("pixels", TensorProto.UINT8, ["B", "H", "W", 3])],
+        [helper.make_tensor_value_info("enhanced", TensorProto.UINT8, ["B", "H", "W", 3])],
+    )
+    other = helper.make_model(graph, opset_imports=[helper.make_opsetid("", models.OPSET)], ir_version=9)
+    with pytest.raises(ModelInvalid):
+        Session(saved(tmp_path, other), SessionOptions(device="cpu"))
+
+
+@needs_no_gpu
+def test_asking_for_an_absent_gpu_is_an_error_unless_fallback_is_allowed(tmp_path: Path) -> None:
+    path = saved(tmp_path, models.identity())
+    with pytest.raises(ProviderUnavailable):
+        Session(path, SessionOptions(device="cuda"))
+    assert Session(path, SessionOptions(device="cuda", allow_cpu_fallback=True)).provider == "cpu"
+    assert Session(path, SessionOptions(device="auto")).provider == "cpu"
+
+
+def test_an_engine_warms_answers_and_closes(tmp_path: Path) -> None:
+    engine = Engine(saved(tmp_path, models.brighten(10)), EngineOptions(device="cpu"))
+    engine.warm([(64, 64), (80, 64)])
+    answer = engine.submit(np.full((64, 96, 3), 100, np.uint8)).result(20)
+    assert (answer.image == 110).all()
+    assert answer.queue_s >= 0
+    assert answer.infer_s > 0
+    engine.close(20)

@@ -1,0 +1,118 @@
+"""The registry on real folders."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from service.errors import CommandError, ModelCorrupt, ModelInvalid, SelfTestFailed, UnknownModel
+from service.registry.store import ModelStore, self_test
+from tests import models
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> ModelStore:
+    for version in ("1.0.0", "1.2.0", "1.10.0", "1.10.0-rc.1"):
+        models.install(tmp_path, models.identity(), "tiny", version)
+    models.install(tmp_path, models.brighten(), "other", "2.0.0")
+    return ModelStore(tmp_path)
+
+
+def test_models_are_listed_by_name_with_the_newest_first(store: ModelStore) -> None:
+    assert [entry.reference for entry in store.installed()] == [
+        "other/2.0.0",
+        "tiny/1.10.0",
+        "tiny/1.10.0-rc.1",
+        "tiny/1.2.0",
+        "tiny/1.0.0",
+    ]
+
+
+def test_a_name_means_the_newest_version_until_one_is_activated(store: ModelStore) -> None:
+    assert store.resolve("tiny") == "tiny/1.10.0"
+    store.activate("tiny/1.0.0")
+    store.activate("other")
+    assert store.resolve("tiny") == "tiny/1.0.0"
+    assert store.history() == ["tiny/1.0.0", "other/2.0.0"]
+
+
+def test_activations_outlive_the_process_and_roll_back_one_by_one(store: ModelStore, tmp_path: Path) -> None:
+    for reference in ("tiny/1.0.0", "tiny/1.2.0", "other/2.0.0"):
+        store.activate(reference)
+    assert ModelStore(tmp_path).roll_back() == "tiny/1.2.0"
+    assert ModelStore(tmp_path).roll_back() == "tiny/1.0.0"
+    with pytest.raises(CommandError):
+        store.roll_back()
+    assert store.history() == ["tiny/1.0.0"]
+
+
+def test_state_can_lie_elsewhere(tmp_path: Path) -> None:
+    models.install(tmp_path / "models", models.identity())
+    (tmp_path / "state").mkdir()
+    store = ModelStore(tmp_path / "models", tmp_path / "state")
+    store.activate("tiny/1.0.0")
+    assert (tmp_path / "state" / "active.json").exists()
+    assert not (tmp_path / "models" / "active.json").exists()
+
+
+@pytest.mark.parametrize("reference", ["absent", "tiny/9.9.9", "../etc", "tiny/../other", "", "tiny/1.0.0/"])
+def test_a_model_that_is_not_there_is_unknown(store: ModelStore, reference: str) -> None:
+    with pytest.raises(UnknownModel):
+        store.resolve(reference)
+    with pytest.raises(UnknownModel):
+        store.activate(reference)
+    assert store.history() == []
+
+
+def test_a_flipped_bit_in_the_weights_is_found(store: ModelStore, tmp_path: Path) -> None:
+    card = store.card("tiny/1.0.0")
+    weights = store.weights(card)
+    path = tmp_path / "tiny" / "1.0.0" / "model.onnx"
+    path.write_bytes(weights[:-1] + bytes([weights[-1] ^ 1]))
+    with pytest.raises(ModelCorrupt):
+        store.weights(card)
+
+
+def test_a_broken_card_is_listed_with_what_is_wrong(store: ModelStore, tmp_path: Path) -> None:
+    card_file = tmp_path / "tiny" / "1.0.0" / "card.json"
+    card_file.write_text("{}")
+    (broken,) = [entry for entry in store.installed() if entry.reference == "tiny/1.0.0"]
+    assert broken.card is None
+    assert broken.fault
+    card_file.unlink()
+    with pytest.raises(ModelInvalid):
+        store.card("tiny/1.0.0")
+
+
+def test_a_card_in_another_models_folder_is_refused(store: ModelStore, tmp_path: Path) -> None:
+    foreign = (tmp_path / "other" / "2.0.0" / "card.json").read_bytes()
+    (tmp_path / "tiny" / "1.0.0" / "card.json").write_bytes(foreign)
+    with pytest.raises(ModelInvalid):
+        store.card("tiny/1.0.0")
+
+
+@pytest.mark.parametrize("state", ["", "[]", "{}", '{"history": 3}'])
+def test_a_state_file_that_makes_no_sense_is_an_error(store: ModelStore, state: str) -> None:
+    store.state_file.write_text(state)
+    with pytest.raises(ModelInvalid):
+        store.history()
+
+
+def test_the_history_is_bounded(store: ModelStore) -> None:
+    for _ in range(30):
+        store.activate("tiny/1.0.0")
+        store.activate("tiny/1.2.0")
+    assert len(json.loads(store.state_file.read_text())["history"]) == 20
+
+
+def test_the_self_test_passes_the_true_model_and_fails_another(store: ModelStore) -> None:
+    card = store.card("tiny/1.0.0")
+    assert self_test(card, lambda batch: batch) == 0
+    assert self_test(card, lambda batch: batch ^ np.uint8(1)) == 1
+    with pytest.raises(SelfTestFailed):
+        self_test(card, lambda batch: 255 - batch)
+    with pytest.raises(SelfTestFailed):
+        self_test(card, lambda batch: batch[:, :-1])
