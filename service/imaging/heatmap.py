@@ -41,4 +41,5 @@ def render_heatmap(
         base = np.asarray(cv2.resize(base, (width, height), interpolation=cv2.INTER_AREA), np.uint8)
     ground = cv2.cvtColor(base, cv2.COLOR_RGB2GRAY).astype(np.float32)[..., None] * GROUND
     opacity = np.sqrt(change)[..., None] * 0.9
-    return np.rint(ground * (1 - opacity) + colour * opacity).clip(0, 255).astype(np.uint8)
+    overlay: npt.NDArray[np.uint8] = np.rint(ground * (1 - opacity) + colour * opacity).astype(np.uint8)
+    return overlay

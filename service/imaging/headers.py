@@ -1,0 +1,223 @@
+"""What an image file says of itself before anything is decoded: format, size, frames, and what decoding would cost.
+
+Only fixed-size fields are read, with every offset checked, so a hostile file costs no more than a walk along its own
+bytes. Sources: ITU-T T.81 (JPEG), PNG third edition, the WebP container specification, TIFF 6.0, Windows DIB headers.
+"""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+from typing import Literal
+
+from service.errors import UndecodableImage, UnsupportedType
+
+SourceFormat = Literal["jpeg", "png", "webp", "tiff", "bmp"]
+
+MAX_SCANS = 64
+"""Scans a JPEG may have: the usual progressive scripts have 6 to 13; each one more is a pass over the whole image."""
+
+MAX_FRAMES_WALKED = 100_000
+"""Frames counted before giving up; any real pixel limit is passed long before."""
+
+_SOF_MARKERS = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
+_BARE_MARKERS = frozenset((0x01, *range(0xD0, 0xD8)))
+_TIFF_INTEGERS = {1: "B", 3: "H", 4: "I"}
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """What the first bytes promise.
+
+    Attributes:
+        format: which of the served formats it is.
+        width, height: of the first frame as stored, in pixels, before any turning upright.
+        frames: how many pictures the file holds, at least 1.
+        pixels: pixels of all frames together, in the unit that the pixel limit counts.
+        bits: bits of one sample as stored.
+    """
+
+    format: SourceFormat
+    width: int
+    height: int
+    frames: int
+    pixels: int
+    bits: int
+
+
+def sniff(body: bytes) -> SourceFormat:
+    """Which served format the bytes are, by their signature.
+
+    Raises:
+        UnsupportedType: they are none of them.
+    """
+    if body.startswith(b"\xff\xd8\xff"):
+        return "jpeg"
+    if body.startswith(b"\x89PNG\r\n\x1a\n"):
+        return "png"
+    if body.startswith(b"RIFF") and body[8:12] == b"WEBP":
+        return "webp"
+    if body.startswith((b"II*\x00", b"MM\x00*")):
+        return "tiff"
+    if body.startswith(b"BM"):
+        return "bmp"
+    raise UnsupportedType("The bytes are not a JPEG, PNG, WebP, TIFF or BMP image.")
+
+
+def read_header(body: bytes) -> Header:
+    """The header of `body`.
+
+    Raises:
+        UnsupportedType: the bytes are no served format.
+        UndecodableImage: the header is cut off or contradicts itself, a side is zero, or decoding would cost out of all
+            proportion to the size (scans, tiles).
+    """
+    source = sniff(body)
+    try:
+        header = _READERS[source](body)
+    except (struct.error, IndexError) as error:
+        raise UndecodableImage("The image's header is cut off.") from error
+    if header.width < 1 or header.height < 1:
+        raise UndecodableImage("The image has no pixels: a side is zero.")
+    return header
+
+
+def _jpeg(body: bytes) -> Header:
+    position, frame = 2, None
+    while frame is None:
+        while body[position] == 0xFF and body[position + 1] == 0xFF:
+            position += 1
+        if body[position] != 0xFF:
+            raise UndecodableImage("The JPEG's segments are damaged.")
+        marker = body[position + 1]
+        if marker in _BARE_MARKERS:
+            position += 2
+            continue
+        if marker in (0xD9, 0xDA):
+            raise UndecodableImage("The JPEG has no frame before its data.")
+        (length,) = struct.unpack_from(">H", body, position + 2)
+        if marker in _SOF_MARKERS:
+            frame = struct.unpack_from(">BHH", body, position + 4)
+        position += 2 + max(2, length)
+    if body.count(b"\xff\xda", position) > MAX_SCANS:
+        raise UndecodableImage(f"The JPEG has more than {MAX_SCANS} scans.", limit=MAX_SCANS)
+    bits, height, width = frame
+    return Header("jpeg", width, height, 1, width * height, bits)
+
+
+def _png(body: bytes) -> Header:
+    if body[12:16] != b"IHDR":
+        raise UndecodableImage("The PNG does not begin with its header.")
+    width, height, bits = struct.unpack_from(">IIB", body, 16)
+    frames, position = 1, 33
+    while position + 8 <= len(body):
+        length, kind = struct.unpack_from(">I4s", body, position)
+        if kind == b"acTL":
+            frames = max(1, *struct.unpack_from(">I", body, position + 8))
+        if kind in (b"IDAT", b"acTL"):
+            break
+        position += 12 + length
+    return Header("png", width, height, frames, width * height * frames, bits)
+
+
+def _webp(body: bytes) -> Header:
+    kind = body[12:16]
+    if kind == b"VP8X":
+        width, height = (int.from_bytes(body[at : at + 3], "little") + 1 for at in (24, 27))
+        if len(body) < 30:
+            raise UndecodableImage("The image's header is cut off.")
+        frames = _webp_frames(body)
+    elif kind == b"VP8 ":
+        width, height = (side & 0x3FFF for side in struct.unpack_from("<HH", body, 26))
+        frames = 1
+    elif kind == b"VP8L":
+        (packed,) = struct.unpack_from("<I", body, 21)
+        width, height, frames = (packed & 0x3FFF) + 1, (packed >> 14 & 0x3FFF) + 1, 1
+    else:
+        raise UndecodableImage("The WebP holds no picture.")
+    return Header("webp", width, height, frames, width * height * frames, 8)
+
+
+def _webp_frames(body: bytes) -> int:
+    position, frames = 30, 0
+    while position + 8 <= len(body) and frames < MAX_FRAMES_WALKED:
+        kind, length = struct.unpack_from("<4sI", body, position)
+        frames += kind == b"ANMF"
+        position += 8 + length + (length & 1)
+    return max(1, frames)
+
+
+def _bmp(body: bytes) -> Header:
+    (size,) = struct.unpack_from("<I", body, 14)
+    if size == 12:
+        width, height, _, bits = struct.unpack_from("<HHHH", body, 18)
+        return Header("bmp", width, height, 1, width * height, bits)
+    width, height, _, bits, compression = struct.unpack_from("<iiHHI", body, 18)
+    if compression in (1, 2):
+        raise UndecodableImage("Run-length coded BMP is not supported.")
+    if width < 0:
+        raise UndecodableImage("The BMP's width is negative.")
+    return Header("bmp", width, abs(height), 1, width * abs(height), min(bits, 8))
+
+
+def _tiff(body: bytes) -> Header:
+    order = "<" if body[:2] == b"II" else ">"
+    (offset,) = struct.unpack_from(order + "I", body, 4)
+    first: dict[int, int] = {}
+    pixels = frames = 0
+    seen: set[int] = set()
+    while offset and offset not in seen and frames < MAX_FRAMES_WALKED:
+        seen.add(offset)
+        entries, following = _tiff_directory(body, order, offset)
+        if not first:
+            first = entries
+        frames += 1
+        pixels += max(entries.get(0x100, 0) * entries.get(0x101, 0), _tile_pixels(entries))
+        offset = following
+    if not first:
+        raise UndecodableImage("The TIFF holds no picture.")
+    return Header("tiff", first.get(0x100, 0), first.get(0x101, 0), frames, pixels, first.get(0x102, 1))
+
+
+def _tile_pixels(entries: dict[int, int]) -> int:
+    # A small picture may be cut into tiles as large as the file likes, and a decoder allocates a whole tile.
+    return entries.get(0x142, 0) * entries.get(0x143, 0)
+
+
+def _tiff_directory(body: bytes, order: str, offset: int) -> tuple[dict[int, int], int]:
+    """The integer entries of the directory at `offset` (first value of each) and the offset of the next one."""
+    (count,) = struct.unpack_from(order + "H", body, offset)
+    entries: dict[int, int] = {}
+    for at in range(offset + 2, offset + 2 + 12 * count, 12):
+        tag, kind, length = struct.unpack_from(order + "HHI", body, at)
+        if (letter := _TIFF_INTEGERS.get(kind)) is None or length == 0:
+            continue
+        where = at + 8
+        if length * struct.calcsize(letter) > 4:
+            (where,) = struct.unpack_from(order + "I", body, where)
+        if where + 4 <= len(body):
+            (entries[tag],) = struct.unpack_from(order + letter, body, where)
+    end = offset + 2 + 12 * count
+    following = struct.unpack_from(order + "I", body, end)[0] if end + 4 <= len(body) else 0
+    return entries, following
+
+
+_READERS = {"jpeg": _jpeg, "png": _png, "webp": _webp, "tiff": _tiff, "bmp": _bmp}
+
+
+def exif_orientation(exif: bytes) -> int:
+    """The orientation (1 to 8) that an EXIF block states; 1 when it states none, or nothing that can be read.
+
+    Source: Exif 2.32, tag 0x0112 of the 0th IFD.
+    """
+    start = min((at for at in (exif.find(b"II*\x00", 0, 16), exif.find(b"MM\x00*", 0, 16)) if at >= 0), default=-1)
+    if start < 0:
+        return 1
+    block = exif[start:]
+    order = "<" if block[:2] == b"II" else ">"
+    try:
+        entries, _ = _tiff_directory(block, order, struct.unpack_from(order + "I", block, 4)[0])
+    except struct.error:
+        return 1
+    orientation = entries.get(0x0112, 1)
+    return orientation if 1 <= orientation <= 8 else 1
