@@ -1,0 +1,50 @@
+"""Generated pairs: a good photo and what ``degrade`` makes of it, the same for the same seed."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from model_training.config import TrainingConfig
+from model_training.data import PhotoStore, Sampler, to_unit
+from model_training.degrade import RECIPES, degrade
+from model_training.parallel import Ranks
+
+_SEEDS = 2**31
+
+
+class PairSource:
+    """Draws crops of the good photos and degrades them, on the CPU, some left clean."""
+
+    def __init__(self, config: TrainingConfig, store: PhotoStore, photos: int, ranks: Ranks) -> None:
+        self._restoration, self._store, self._ranks = config.restoration, store, ranks
+        self._sampler = Sampler(photos, (config.data.height, config.data.width), config.data, config.seed + 2)
+
+    def draw(self, device: torch.device) -> tuple[Tensor, Tensor]:
+        """The next pairs, bad and good. Shapes: two (B, 3, crop, crop) in [-1, 1] on ``device``."""
+        count, ranks = self._restoration.pairs * self._ranks.world, self._ranks
+        cut = self._sampler.draw(count).part(ranks.rank, ranks.world)
+        seeds, chances = (self._sampler.seeds(count)[ranks.rank :: ranks.world] for _ in range(2))
+        good = self._store.cut(cut).cpu()
+        bad = torch.stack(
+            [self._degraded(photo, seed, chance) for photo, seed, chance in zip(good, seeds, chances, strict=True)]
+        )
+        return to_unit(bad.to(device)), to_unit(good.to(device))
+
+    def _degraded(self, photo: Tensor, seed: int, chance: int) -> Tensor:
+        if chance < self._restoration.clean * _SEEDS:
+            return photo
+        recipe = RECIPES[self._restoration.recipe]
+        pixels = photo.permute(1, 2, 0).contiguous().numpy()
+        bad = degrade(pixels, seed, recipe=recipe, strength=self._restoration.strength)
+        return torch.from_numpy(bad).permute(2, 0, 1)
+
+    def state_dict(self) -> dict[str, Any]:
+        """What decides the next pairs."""
+        return self._sampler.state_dict()
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Goes on where ``state`` was saved."""
+        self._sampler.load_state_dict(state)
