@@ -17,7 +17,7 @@ GROUND = 0.65
 
 
 def render_heatmap(
-    local: npt.NDArray[np.floating], size: tuple[int, int], base: npt.NDArray[np.uint8]
+    local: npt.NDArray[np.floating], size: tuple[int, int], base: npt.NDArray[np.uint8], *, border: int = 0
 ) -> npt.NDArray[np.uint8]:
     """The photo in grey with changed places in colour: dark violet for a little change to yellow for a lost structure.
 
@@ -27,12 +27,15 @@ def render_heatmap(
     Args:
         local: (h, w) local LaSSIM, higher is more alike, 1 is unchanged; NaN counts as unchanged.
         size: width and height of the answer in pixels.
+        border: cells by which `local` falls short of the photo on each side (3 for a map of 7x7 windows); they take
+            their neighbours' values.
         base: (H', W', 3) uint8 RGB, the photo to draw on; resized to `size` if need be.
 
     Returns:
         (height, width, 3) uint8 RGB.
     """
     width, height = size
+    local = np.pad(local, border, mode="edge")
     change = np.clip((UNCHANGED - np.nan_to_num(local, nan=1.0)) / (UNCHANGED - FULL), 0.0, 1.0).astype(np.float32)
     change = np.clip(cv2.resize(change, (width, height), interpolation=cv2.INTER_CUBIC), 0.0, 1.0)
     levels = np.rint(change * 255).astype(np.uint8)
