@@ -1,8 +1,8 @@
 """Bad photos made from good ones: the faults of throat photography, in random order and strength.
 
-One seed makes one image, always. Two recipes ship: `TRAINING` composes a few faults in any order, `HELD_OUT` walks
-the physical way of a photo (light, lens, sensor, file) with other fields and strengths, so that a model measured
-on it has not seen its kind.
+One seed makes one image, always. Two recipes ship: `TRAINING` composes a few faults in any order;
+`HELD_OUT` walks the physical way of a photo (light, lens, sensor, file) with other shares and strengths, so that
+a model measured on it has not seen its kind.
 Source: the list of faults in the design; haze after the atmospheric scattering model x t + a (1 - t).
 """
 
@@ -26,7 +26,7 @@ LEAST_SIDE_PX = 16
 
 @dataclass(frozen=True, slots=True)
 class Scene:
-    """What a fault may draw on: its random numbers, the length unit in pixels, and how strong it should be in [0, 1]."""
+    """What a fault may draw on: random numbers, the length unit in pixels, and how strong to be in [0, 1]."""
 
     rng: np.random.Generator
     unit_px: float
@@ -41,12 +41,20 @@ class Scene:
 Fault = Callable[[FloatImage, Scene], FloatImage]
 
 
+def _bounded(image: NDArray[Any]) -> FloatImage:
+    """`image` clipped to [0, 1], float32."""
+    return np.asarray(np.clip(image, 0, 1), np.float32)
+
+
+def _float(image: NDArray[Any]) -> FloatImage:
+    return np.asarray(image, np.float32)
+
+
 def smooth_field(shape: tuple[int, int], rng: np.random.Generator, cells: int) -> FloatImage:
     """A random field of `shape` (H, W) in [0, 1], as smooth as `cells` bicubic cells a side allow."""
     height, width = shape
     grid = rng.random((cells + 1, cells + 1)).astype(np.float32)
-    field = cv2.resize(grid, (width, height), interpolation=cv2.INTER_CUBIC)
-    return np.clip(field, 0, 1)
+    return _bounded(cv2.resize(grid, (width, height), interpolation=cv2.INTER_CUBIC))
 
 
 def _ramp(shape: tuple[int, int], rng: np.random.Generator) -> FloatImage:
@@ -55,7 +63,7 @@ def _ramp(shape: tuple[int, int], rng: np.random.Generator) -> FloatImage:
     angle = rng.uniform(0, 2 * np.pi)
     y, x = np.mgrid[0:height, 0:width].astype(np.float32)
     ramp = x / width * np.cos(angle) + y / height * np.sin(angle)
-    return ((ramp - ramp.min()) / max(float(np.ptp(ramp)), 1e-6)).astype(np.float32)
+    return _float((ramp - ramp.min()) / max(float(np.ptp(ramp)), 1e-6))
 
 
 def _spot(shape: tuple[int, int], rng: np.random.Generator) -> FloatImage:
@@ -64,7 +72,7 @@ def _spot(shape: tuple[int, int], rng: np.random.Generator) -> FloatImage:
     y, x = np.mgrid[0:height, 0:width].astype(np.float32)
     cx, cy = rng.uniform(-0.1, 1.1) * width, rng.uniform(-0.1, 1.1) * height
     radius = rng.uniform(0.3, 0.9) * max(height, width)
-    return np.exp(-((x - cx) ** 2 + (y - cy) ** 2) / (2 * radius**2)).astype(np.float32)
+    return _float(np.exp(-((x - cx) ** 2 + (y - cy) ** 2) / (2 * radius**2)))
 
 
 def _any_field(shape: tuple[int, int], rng: np.random.Generator) -> FloatImage:
@@ -90,12 +98,12 @@ def defocus(image: FloatImage, scene: Scene) -> FloatImage:
     """Gaussian or disk blur up to about 2.5 px at the reference side."""
     sigma = scene.between(0.4, 2.5) * scene.unit_px
     if scene.rng.random() < 0.5:
-        return cv2.GaussianBlur(image, (0, 0), sigma, borderType=cv2.BORDER_REFLECT_101)
+        return _float(cv2.GaussianBlur(image, (0, 0), sigma, borderType=cv2.BORDER_REFLECT_101))
     radius = 1.6 * sigma
     reach = int(np.ceil(radius))
     y, x = np.mgrid[-reach : reach + 1, -reach : reach + 1]
     kernel = np.clip(radius + 0.5 - np.hypot(x, y), 0, 1)
-    return cv2.filter2D(image, -1, kernel / kernel.sum(), borderType=cv2.BORDER_REFLECT_101)
+    return _float(cv2.filter2D(image, -1, kernel / kernel.sum(), borderType=cv2.BORDER_REFLECT_101))
 
 
 def motion(image: FloatImage, scene: Scene) -> FloatImage:
@@ -109,17 +117,17 @@ def motion(image: FloatImage, scene: Scene) -> FloatImage:
         left, top = int(column), int(row)
         across, along = column - left, row - top
         kernel[top : top + 2, left : left + 2] += np.outer((1 - along, along), (1 - across, across))
-    return cv2.filter2D(image, -1, kernel / kernel.sum(), borderType=cv2.BORDER_REFLECT_101)
+    return _float(cv2.filter2D(image, -1, kernel / kernel.sum(), borderType=cv2.BORDER_REFLECT_101))
 
 
 def exposure(image: FloatImage, scene: Scene) -> FloatImage:
-    """Too dark or too bright: a gain of the linear light, or a gamma of the stored value; clipped as a sensor clips."""
+    """Too dark or too bright: a gain of the linear light, or a gamma; clipped as a sensor clips."""
     darker = scene.rng.random() < 0.6
     if scene.rng.random() < 0.6:
         stops = scene.between(-0.2, -1.9) if darker else scene.between(0.15, 1.0)
-        return np.clip(image * 2 ** (stops / 2.2), 0, 1)
+        return _bounded(image * 2 ** (stops / 2.2))
     gamma = scene.between(1.1, 2.2) if darker else scene.between(0.95, 0.55)
-    return np.power(np.clip(image, 0, 1), np.float32(gamma))
+    return _float(np.power(np.clip(image, 0, 1), np.float32(gamma)))
 
 
 def uneven_light(image: FloatImage, scene: Scene) -> FloatImage:
@@ -127,7 +135,7 @@ def uneven_light(image: FloatImage, scene: Scene) -> FloatImage:
     depth = scene.between(0.1, 0.65)
     field = _any_field(image.shape[:2], scene.rng)[..., None]
     gain = 1 - depth * field + (0.3 * depth if scene.rng.random() < 0.5 else 0)
-    return np.clip(image * gain, 0, 1)
+    return _bounded(image * gain)
 
 
 def vignette(image: FloatImage, scene: Scene) -> FloatImage:
@@ -144,7 +152,7 @@ def cast(image: FloatImage, scene: Scene) -> FloatImage:
     gains = 1 + scene.rng.uniform(-spread, spread, 3)
     grey = image.mean(2, keepdims=True)
     paler = scene.between(0.0, 0.45) * scene.rng.random()
-    return np.clip((image + (grey - image) * paler) * gains, 0, 1).astype(np.float32)
+    return _bounded((image + (grey - image) * paler) * gains)
 
 
 def noise(image: FloatImage, scene: Scene) -> FloatImage:
@@ -154,10 +162,10 @@ def noise(image: FloatImage, scene: Scene) -> FloatImage:
     grain = rng.standard_normal(image.shape, np.float32)
     if rng.random() < 0.35:
         blotch = rng.uniform(0.5, 1.2) * scene.unit_px
-        grain = cv2.GaussianBlur(grain, (0, 0), blotch) * np.float32(1.5 * blotch + 0.5)
+        grain = _float(cv2.GaussianBlur(grain, (0, 0), blotch) * (1.5 * blotch + 0.5))
     if rng.random() < 0.3:
         grain = np.repeat(grain[..., :1], 3, 2)
-    return np.clip(image + grain * np.sqrt(read**2 + shot**2 * image), 0, 1).astype(np.float32)
+    return _bounded(image + grain * np.sqrt(read**2 + shot**2 * image))
 
 
 def jpeg(image: FloatImage, scene: Scene) -> FloatImage:
@@ -167,7 +175,7 @@ def jpeg(image: FloatImage, scene: Scene) -> FloatImage:
     ok, file = cv2.imencode(".jpg", stored, [cv2.IMWRITE_JPEG_QUALITY, quality])
     if not ok:  # the encoder refuses no 8-bit image; if it ever did, the photo stays as it was
         return image
-    return cv2.imdecode(file, cv2.IMREAD_COLOR).astype(np.float32) / 255
+    return _float(np.asarray(cv2.imdecode(file, cv2.IMREAD_COLOR)) / np.float32(255))
 
 
 def resampling(image: FloatImage, scene: Scene) -> FloatImage:
@@ -176,7 +184,7 @@ def resampling(image: FloatImage, scene: Scene) -> FloatImage:
     factor = scene.between(1.15, 2.6)
     small = (max(8, int(width / factor)), max(8, int(height / factor)))
     reduced = cv2.resize(image, small, interpolation=cv2.INTER_AREA)
-    return np.clip(cv2.resize(reduced, (width, height), interpolation=cv2.INTER_CUBIC), 0, 1)
+    return _bounded(cv2.resize(reduced, (width, height), interpolation=cv2.INTER_CUBIC))
 
 
 def specks(image: FloatImage, scene: Scene) -> FloatImage:
@@ -188,7 +196,8 @@ def specks(image: FloatImage, scene: Scene) -> FloatImage:
         centre = (int(rng.integers(width)), int(rng.integers(height)))
         radius = max(1, round(rng.uniform(0.8, 4.5) * scene.unit_px))
         cv2.circle(cover, centre, radius, rng.uniform(0.25, 0.8), -1, cv2.LINE_AA)
-    cover = cv2.GaussianBlur(cover, (0, 0), max(0.5, rng.uniform(0.5, 1.5) * scene.unit_px))[..., None]
+    softness = max(0.5, rng.uniform(0.5, 1.5) * scene.unit_px)
+    cover = _float(cv2.GaussianBlur(cover, (0, 0), softness))[..., None]
     return np.asarray(image * (1 - cover) + np.float32(rng.uniform(0.75, 1.0)) * cover, np.float32)
 
 
@@ -245,7 +254,7 @@ def _compose(recipe: Recipe, rng: np.random.Generator) -> list[Fault]:
     if not chosen:
         chosen = [recipe.faults[int(rng.integers(len(recipe.faults)))][0]]
     if recipe.shuffled:
-        rng.shuffle(chosen)  # type: ignore[arg-type]
+        return [chosen[index] for index in rng.permutation(len(chosen))]
     return chosen
 
 
@@ -264,7 +273,8 @@ def degrade(
         seed: picks the faults, their order and their strength.
         recipe: how faults are composed.
         strength: scales every fault, in [0, 1]; 0 leaves each at its mildest.
-        unit_px: pixels that one pixel of a 480 px photo covers here; by default the longer side over 480, at least 1.
+        unit_px: pixels that one pixel of a 480 px photo covers here; by default the longer side over 480,
+            at least 1.
 
     Returns:
         (H, W, 3) uint8 RGB.
@@ -274,14 +284,11 @@ def degrade(
     """
     height, width = image.shape[:2]
     if min(height, width) < LEAST_SIDE_PX:
-        raise ImageDimensions(
-            f"an image of {width}x{height} is too small to degrade; the least is {LEAST_SIDE_PX}"
-        )
+        raise ImageDimensions(f"an image of {width}x{height} is too small to degrade; the least is {LEAST_SIDE_PX}")
     rng = np.random.default_rng([int(seed), 0x7A0A7])
     unit = unit_px if unit_px is not None else max(1.0, max(height, width) / REFERENCE_SIDE_PX)
-    result = image.astype(np.float32) / 255
+    result: FloatImage = image.astype(np.float32) / np.float32(255)
     for fault in _compose(recipe, rng):
         power = strength * float(rng.beta(*recipe.strength))
         result = fault(result, Scene(rng, unit, power))
-    pixels: NDArray[Any] = np.clip(np.rint(result * 255), 0, 255)
-    return pixels.astype(np.uint8)
+    return np.clip(np.rint(result * 255), 0, 255).astype(np.uint8)

@@ -37,7 +37,7 @@ def _lay_leaves(width: int, height: int, rng: np.random.Generator) -> Field:
         cover = np.zeros((height, width), np.float32)
         cv2.fillPoly(cover, [_outline(rng, width, height, float(radius))], 1.0, cv2.LINE_AA, 3)
         if rng.random() < 0.2:
-            cover = cv2.GaussianBlur(cover, (0, 0), float(rng.uniform(0.5, 4)))
+            cover = np.asarray(cv2.GaussianBlur(cover, (0, 0), float(rng.uniform(0.5, 4))), np.float32)
         colour = np.clip(hue * rng.uniform(0.1, 1.6) + rng.uniform(-colourful, colourful, 3), 0.01, 1)
         leaf = np.broadcast_to(colour, picture.shape).astype(np.float32)
         if rng.random() < 0.6:

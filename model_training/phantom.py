@@ -59,12 +59,12 @@ def texture(shape: tuple[int, int], rng: np.random.Generator, period_px: float, 
         noise = rng.standard_normal((cells[1], cells[0])).astype(np.float32)
         total += cv2.resize(noise, (width, height), interpolation=cv2.INTER_CUBIC) * np.float32(0.55**octave)
     total -= total.mean()
-    return total / np.float32(max(float(total.std()), 1e-6))
+    return np.asarray(total / max(float(total.std()), 1e-6), np.float32)
 
 
 def _soft(distance: Field, width: float) -> Field:
     """1 where `distance` (units of u, positive inside) is inside, 0 outside, an edge `width` wide between."""
-    return np.clip(distance / np.float32(width) + 0.5, 0, 1)
+    return np.asarray(np.clip(distance / width + 0.5, 0, 1), np.float32)
 
 
 def _moved_down(field: Field, rows: int) -> Field:
@@ -86,8 +86,8 @@ def _paint(c: Canvas, distance: Field, colour: Field, relief: float, roundness: 
     """
     edge = float(c.rng.uniform(1.0, 2.2)) * c.pixel
     mask = _soft(distance, edge)
-    shadow = cv2.GaussianBlur(mask, (0, 0), max(1.0, roundness * 0.5 / c.pixel))
-    shadow = _moved_down(shadow, round(0.02 / c.pixel))
+    blurred = cv2.GaussianBlur(mask, (0, 0), max(1.0, roundness * 0.5 / c.pixel))
+    shadow = _moved_down(np.asarray(blurred, np.float32), round(0.02 / c.pixel))
     c.reach *= 1 - np.float32(c.rng.uniform(0.25, 0.6)) * shadow * (1 - mask)
     inside = np.clip(distance / np.float32(roundness), 0, 1)
     rise = np.sqrt(np.clip(1 - (1 - inside) ** 2, 0, 1))
@@ -103,7 +103,7 @@ def _mottle(c: Canvas) -> Field:
     shape = c.u.shape
     blood = 0.6 * texture(shape, c.rng, 0.35 / c.pixel, 3) + 0.4 * texture(shape, c.rng, 0.06 / c.pixel, 3)
     depth = np.float32(c.rng.uniform(0.03, 0.14))
-    return np.asarray(1 - depth * blood[..., None] * np.float32([0.35, 1.0, 0.9]), np.float32)
+    return np.asarray(1 - depth * blood[..., None] * np.array([0.35, 1.0, 0.9], np.float32), np.float32)
 
 
 def _vessels(c: Canvas, mask: Field, count: int, strength: float) -> None:
@@ -124,7 +124,7 @@ def _vessels(c: Canvas, mask: Field, count: int, strength: float) -> None:
         path = np.rint(np.asarray(points) * 8).astype(np.int32)
         cv2.polylines(lines, [path], False, float(rng.uniform(0.4, 1)), thickness, cv2.LINE_AA, 3)
     lines = cv2.GaussianBlur(lines, (0, 0), max(0.5, float(rng.uniform(0.002, 0.005)) / c.pixel)) * mask
-    tint = np.float32([0.25, 0.75, 0.65]) * np.float32(strength)
+    tint = np.array([0.25, 0.75, 0.65], np.float32) * np.float32(strength)
     c.albedo *= 1 - lines[..., None] * tint
 
 
@@ -277,7 +277,7 @@ def _camera(linear: Field, c: Canvas) -> NDArray[np.uint8]:
     ring = np.clip((edge - rng.uniform(0.62, 0.85)) / rng.uniform(0.08, 0.25), 0, 1)[..., None]
     ring = ring * ring * (3 - 2 * ring)
     if frame < 0.4:
-        glow = np.float32([1.0, rng.uniform(0.93, 1.0), rng.uniform(0.95, 1.0)])
+        glow = np.array([1.0, rng.uniform(0.93, 1.0), rng.uniform(0.95, 1.0)], np.float32)
         exposed = exposed * (1 - ring) + glow * ring
     elif frame < 0.7:
         exposed = exposed * (1 - ring * np.float32(rng.uniform(0.4, 1.0)))
@@ -298,9 +298,7 @@ def phantom(width: int, height: int, seed: int) -> NDArray[np.uint8]:
         ImageDimensions: a side is under 64 px.
     """
     if min(width, height) < LEAST_SIDE_PX:
-        raise ImageDimensions(
-            f"a phantom of {width}x{height} is too small; each side must be at least {LEAST_SIDE_PX}"
-        )
+        raise ImageDimensions(f"a phantom of {width}x{height} is too small; each side must be at least {LEAST_SIDE_PX}")
     rng = np.random.default_rng([int(seed), 0x9A117])
     c = _canvas(width, height, rng)
     palette = _palette(rng)

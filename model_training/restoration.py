@@ -66,15 +66,11 @@ def residual_ssim(a: Tensor, b: Tensor) -> Tensor:
     span = (both.amax(1) - both.amin(1)).clamp_min(1e-3).view(-1, 1, 1, 1).detach()
     c1, c2 = (0.01 * span) ** 2, (0.03 * span) ** 2
     count = SSIM_WINDOW**2
-    mean_a, mean_b, aa, bb, ab = (
-        functional.avg_pool2d(t, SSIM_WINDOW, 1) for t in (a, b, a * a, b * b, a * b)
-    )
+    mean_a, mean_b, aa, bb, ab = (functional.avg_pool2d(t, SSIM_WINDOW, 1) for t in (a, b, a * a, b * b, a * b))
     unbiased = count / (count - 1)
     var_a, var_b = unbiased * (aa - mean_a**2), unbiased * (bb - mean_b**2)
     covariance = unbiased * (ab - mean_a * mean_b)
-    score = ((2 * mean_a * mean_b + c1) * (2 * covariance + c2)) / (
-        (mean_a**2 + mean_b**2 + c1) * (var_a + var_b + c2)
-    )
+    score = ((2 * mean_a * mean_b + c1) * (2 * covariance + c2)) / ((mean_a**2 + mean_b**2 + c1) * (var_a + var_b + c2))
     return score.mean((1, 2, 3))
 
 
@@ -96,9 +92,7 @@ def lab(x: Tensor) -> Tensor:
     return torch.stack([116 * fy - 16, 500 * (fx - fy), 200 * (fy - fz)], 1)
 
 
-def restoration_loss(
-    output: Tensor, clean: Tensor, weights: RestorationWeights
-) -> tuple[Tensor, dict[str, float]]:
+def restoration_loss(output: Tensor, clean: Tensor, weights: RestorationWeights) -> tuple[Tensor, dict[str, float]]:
     """The weighted sum of all terms for (B, 3, H, W) in [-1, 1], and each unweighted term for the log."""
     terms = {"pixel": torch.sqrt((output - clean) ** 2 + 1e-5).mean()}
     bands_out = laplacian_bands(luminance(output), 3)

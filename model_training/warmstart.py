@@ -11,7 +11,6 @@ from __future__ import annotations
 import copy
 import json
 import math
-import os
 import signal
 import time
 from collections.abc import Callable
@@ -24,7 +23,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import clip_grad_norm_
 
-from model_training.pairs import Mixture, PairSource
+from model_training.mixture import MixedPairs, Mixture
 from model_training.restoration import RestorationWeights, restoration_loss
 from service.errors import Diverged
 
@@ -60,7 +59,7 @@ class WarmStart:
 class Trainer:
     """One warm start: the network, its running average, its optimiser, and where it stands."""
 
-    def __init__(self, network: nn.Module, source: PairSource, settings: WarmStart, out: Path) -> None:
+    def __init__(self, network: nn.Module, source: MixedPairs, settings: WarmStart, out: Path) -> None:
         self.network = network
         self.average = copy.deepcopy(network).eval()
         self.source = source
@@ -104,7 +103,7 @@ class Trainer:
         if not torch.isfinite(total):
             raise Diverged(f"the loss is not finite at step {self.step}", step=self.step)
         self.optimiser.zero_grad(set_to_none=True)
-        total.backward()
+        total.backward()  # type: ignore[no-untyped-call]
         clip_grad_norm_(self.network.parameters(), self.settings.gradient_norm)
         self.optimiser.step()
         self._average()
@@ -129,7 +128,7 @@ class Trainer:
         }
         target, partial = self.out / name, self.out / f"{name}.part"
         torch.save(state, partial)
-        os.replace(partial, target)
+        partial.replace(target)
         return target
 
     def load(self, path: Path) -> None:

@@ -34,10 +34,19 @@ BANDS = 2 * SCALES
 ORIENTED = 2 * (SCALES - 1)
 COEFFICIENTS = AFFINE + CURVE + BANDS + ORIENTED
 
+LARGEST = 2.0
+"""Bound of every coefficient: enough to lift a veil of two thirds, too little to invent."""
+
 
 def replicate_pad(x: Tensor, width: int) -> Tensor:
     """x (B, C, H, W) with its border pixels repeated `width` times on each side."""
     return functional.pad(x, (width, width, width, width), mode="replicate")
+
+
+def _start_at_zero(layer: nn.Conv2d | nn.Linear) -> None:
+    with torch.no_grad():
+        for parameter in layer.parameters():
+            parameter.zero_()
 
 
 class ResidualBlock(nn.Module):
@@ -48,13 +57,14 @@ class ResidualBlock(nn.Module):
         self.depthwise = nn.Conv2d(channels, channels, 5, groups=channels)
         self.expand = nn.Conv2d(channels, channels * expansion, 1)
         self.project = nn.Conv2d(channels * expansion, channels, 1)
-        nn.init.zeros_(self.project.bias)
         with torch.no_grad():
             self.project.weight.mul_(0.3)
 
     def forward(self, x: Tensor) -> Tensor:
-        y = self.depthwise(replicate_pad(x, 2))
-        return x + self.project(functional.relu(self.expand(y)))
+        """Adds the block's change to x."""
+        y: Tensor = self.expand(self.depthwise(replicate_pad(x, 2)))
+        change: Tensor = self.project(functional.relu(y))
+        return x + change
 
 
 class GlobalModulation(nn.Module):
@@ -64,12 +74,13 @@ class GlobalModulation(nn.Module):
         super().__init__()
         self.hidden = nn.Linear(2 * channels, channels)
         self.out = nn.Linear(channels, 2 * channels)
-        nn.init.zeros_(self.out.weight)
-        nn.init.zeros_(self.out.bias)
+        _start_at_zero(self.out)
 
     def forward(self, x: Tensor) -> Tensor:
+        """Modulates x by its own means and maxima."""
         pooled = torch.cat([x.mean((2, 3)), x.amax((2, 3))], 1)
-        scale, shift = self.out(functional.relu(self.hidden(pooled))).unsqueeze(-1).unsqueeze(-1).chunk(2, 1)
+        numbers: Tensor = self.out(functional.relu(self.hidden(pooled)))
+        scale, shift = numbers.unsqueeze(-1).unsqueeze(-1).chunk(2, 1)
         return x * (1 + scale) + shift
 
 
@@ -100,16 +111,17 @@ class Trunk(nn.Module):
         self.up1 = nn.Conv2d(eighth, quarter, 1)
         self.leave1 = _stage(quarter, blocks[0])
         self.head = nn.Conv2d(quarter, COEFFICIENTS, 1)
-        nn.init.zeros_(self.head.weight)
-        nn.init.zeros_(self.head.bias)
+        _start_at_zero(self.head)
 
     def forward(self, x: Tensor) -> Tensor:
+        """Predicts the coefficients."""
         at4 = self.enter1(self.mix(functional.relu(self.stem(x))))
         at8 = self.enter2(self.down1(at4))
         at16 = self.bottom2(self.modulation(self.bottom1(self.down2(at8))))
         at8 = self.leave2(at8 + _double(self.up2(at16)))
         at4 = self.leave1(at4 + _double(self.up1(at8)))
-        return self.head(functional.relu(at4))  # type: ignore[no-any-return]
+        coefficients: Tensor = self.head(functional.relu(at4))
+        return coefficients
 
 
 def _double(x: Tensor) -> Tensor:
@@ -136,7 +148,8 @@ def fine_bands(x: Tensor) -> tuple[list[Tensor], list[Tensor]]:
 
     Returns:
         the isotropic bands, SCALES tensors (B, 3, H, W): x minus its binomial 3x3 blur, and so on a trous;
-        the oriented ones of the luminance, ORIENTED tensors (B, 1, H, W): second derivatives, upright and diagonal.
+        the oriented ones of the luminance, ORIENTED tensors (B, 1, H, W): second derivatives, upright and
+        diagonal.
     """
     weights = x.new_tensor(LUMINANCE).view(1, 3, 1, 1)
     bands: list[Tensor] = []
@@ -153,8 +166,8 @@ def fine_bands(x: Tensor) -> tuple[list[Tensor], list[Tensor]]:
 
 
 def apply_coefficients(x: Tensor, coefficients: Tensor) -> Tensor:
-    """The formula of this module's head: (B, 3, H, W) and (B, COEFFICIENTS, H, W) to (B, 3, H, W), not clipped."""
-    affine, curve, gains, turns = coefficients.split([AFFINE, CURVE, BANDS, ORIENTED], 1)
+    """This module's formula: (B, 3, H, W) and (B, COEFFICIENTS, H, W) to (B, 3, H, W), not clipped."""
+    affine, curve, gains, turns = torch.split(coefficients, [AFFINE, CURVE, BANDS, ORIENTED], 1)
     weights = x.new_tensor(LUMINANCE).view(1, 3, 1, 1)
     bands, oriented = fine_bands(x)
     filtered = x
@@ -170,28 +183,25 @@ def apply_coefficients(x: Tensor, coefficients: Tensor) -> Tensor:
 
 
 class FastGenerator(nn.Module):
-    """Enhances (B, 3, H, W) float32 in [-1, 1] to the same shape and range; H and W multiples of 16, at least 64.
+    """Enhances (B, 3, H, W) float32 in [-1, 1] to the same shape and range; H, W multiples of 16, at least 64.
 
     Options: `widths` and `blocks`, one number a stage (1/4, 1/8, 1/16 of the resolution).
     """
 
     multiple: ClassVar[int] = 16
 
-    def __init__(
-        self, widths: tuple[int, int, int] = (32, 64, 96), blocks: tuple[int, int, int] = (1, 2, 2)
-    ) -> None:
+    def __init__(self, widths: tuple[int, int, int] = (48, 96, 128), blocks: tuple[int, int, int] = (1, 2, 3)) -> None:
         super().__init__()
         w4, w8, w16 = widths
         b4, b8, b16 = blocks
         self.trunk = Trunk((w4, w8, w16), (b4, b8, b16))
 
     def forward(self, x: Tensor) -> Tensor:
-        maps = 2 * torch.tanh(self.trunk(x) / 2)
+        """Enhances x; while training the clipping passes gradients, so that a clipped pixel can come back."""
+        maps = LARGEST * torch.tanh(self.trunk(x) / LARGEST)
         full = functional.interpolate(maps, scale_factor=4, mode="bilinear", align_corners=False)
         y = apply_coefficients(x, full)
         clipped = y.clamp(-1, 1)
         if self.training:
-            return (
-                y + (clipped - y).detach()
-            )  # straight through, so that a clipped pixel can still be pulled back
+            return y + (clipped - y).detach()
         return clipped

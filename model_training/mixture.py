@@ -1,0 +1,149 @@
+"""Batches for the warm start: real photos, phantoms and everyday pictures, at many scales and shapes.
+
+A batch is a pure function of seed and step. Some of its pairs are clean on both sides, so that the generator also
+learns when to do nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from model_training.degrade import TRAINING, degrade
+from model_training.everyday import everyday
+from model_training.phantom import phantom
+from service.errors import DataError
+
+Pixels = NDArray[np.uint8]
+
+SHAPES = ((192, 192), (192, 192), (160, 224), (144, 256), (256, 144), (224, 160), (128, 128), (272, 272))
+"""(H, W) of batches, all multiples of the fast generator's 16."""
+
+SYNTHETIC_SHAPES = ((272, 480), (320, 320), (288, 384), (384, 288))
+
+
+@dataclass(frozen=True, slots=True)
+class Mixture:
+    """What a batch is made of; the shares are probabilities of one image.
+
+    Attributes:
+        phantoms: share of digital phantoms.
+        everyday: share of everyday pictures; the rest are real photos.
+        clean_photos: share of clean-to-clean pairs among real photos; `clean_phantoms`, `clean_everyday` alike.
+        jitter: share of real photos whose colours are changed before anything else.
+        count_phantoms: how many phantoms are drawn; `count_everyday` alike.
+    """
+
+    phantoms: float = 0.22
+    everyday: float = 0.12
+    clean_photos: float = 0.2
+    clean_phantoms: float = 0.45
+    clean_everyday: float = 0.6
+    jitter: float = 0.4
+    count_phantoms: int = 260
+    count_everyday: int = 160
+
+
+def read_photo(path: Path) -> Pixels:
+    """The file's pixels, (H, W, 3) uint8 RGB.
+
+    Raises:
+        DataError: it is not an image that can be read.
+    """
+    pixels = cv2.imread(str(path), cv2.IMREAD_COLOR)
+    if pixels is None:
+        raise DataError(f"{path.name} is not an image that can be read")
+    return np.ascontiguousarray(pixels[..., ::-1]).astype(np.uint8)
+
+
+def jitter_colour(image: Pixels, rng: np.random.Generator) -> Pixels:
+    """`image` with another hue, saturation, brightness and gamma, as another lamp, camera and throat would have."""
+    ycc = cv2.cvtColor(image, cv2.COLOR_RGB2YCrCb).astype(np.float32)
+    angle = np.deg2rad(rng.uniform(-22, 12))
+    colour = 1 + rng.uniform(-0.35, 0.2)
+    red, blue = ycc[..., 1] - 128, ycc[..., 2] - 128
+    ycc[..., 1] = 128 + colour * (np.cos(angle) * red + np.sin(angle) * blue)
+    ycc[..., 2] = 128 + colour * (np.cos(angle) * blue - np.sin(angle) * red)
+    gamma = np.exp(rng.uniform(-0.3, 0.3))
+    ycc[..., 0] = 255 * np.power(np.clip(ycc[..., 0] / 255, 0, 1), gamma) * (1 + rng.uniform(-0.1, 0.2))
+    stored = np.clip(np.rint(ycc), 0, 255).astype(np.uint8)
+    return cv2.cvtColor(stored, cv2.COLOR_YCrCb2RGB).astype(np.uint8)
+
+
+def random_view(image: Pixels, height: int, width: int, rng: np.random.Generator) -> Pixels:
+    """A (height, width) view of `image`: often nearly all of it, sometimes a close crop, flipped at random."""
+    tall, wide = image.shape[:2]
+    most = min(tall / height, wide / width)
+    scale = most if rng.random() < 0.4 else most * rng.uniform(0.45, 1.0)
+    crop_h, crop_w = min(tall, round(height * scale)), min(wide, round(width * scale))
+    top, left = int(rng.integers(tall - crop_h + 1)), int(rng.integers(wide - crop_w + 1))
+    view = image[top : top + crop_h, left : left + crop_w]
+    method = cv2.INTER_AREA if scale >= 1 else cv2.INTER_CUBIC
+    resized = np.asarray(cv2.resize(view, (width, height), interpolation=method), np.uint8)
+    if rng.random() < 0.5:
+        resized = resized[:, ::-1]
+    if rng.random() < 0.25:
+        resized = resized[::-1]
+    return np.ascontiguousarray(resized)
+
+
+def to_tensor(images: Sequence[Pixels]) -> Tensor:
+    """Equal-sized (H, W, 3) uint8 images as (B, 3, H, W) float32 in [-1, 1]."""
+    stacked = torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2)
+    return stacked.contiguous().float().div_(127.5).sub_(1)
+
+
+def _drawn(draw: Callable[[int, int, int], Pixels], count: int, first_seed: int) -> list[Pixels]:
+    shapes = [SYNTHETIC_SHAPES[index % len(SYNTHETIC_SHAPES)] for index in range(count)]
+    return [draw(width, height, first_seed + index) for index, (height, width) in enumerate(shapes)]
+
+
+class MixedPairs:
+    """Makes batches from photos held in memory and synthetic pictures drawn once at the start.
+
+    Raises:
+        DataError: there is no photo.
+    """
+
+    def __init__(self, photos: Sequence[Pixels], mixture: Mixture, seed: int) -> None:
+        if not photos:
+            raise DataError("there is no clean photo to train on")
+        self.photos = list(photos)
+        self.mixture = mixture
+        self.seed = seed
+        self.phantoms = _drawn(phantom, mixture.count_phantoms, 100_000 + 1000 * seed)
+        self.everyday = _drawn(everyday, mixture.count_everyday, 100_000 + 1000 * seed)
+
+    def _pick(self, rng: np.random.Generator) -> tuple[Pixels, float, float]:
+        """A picture, the probability that its pair is clean on both sides, and that its colours are changed."""
+        m = self.mixture
+        kind = rng.random()
+        if kind < m.phantoms and self.phantoms:
+            return self.phantoms[rng.integers(len(self.phantoms))], m.clean_phantoms, 0.0
+        if kind < m.phantoms + m.everyday and self.everyday:
+            return self.everyday[rng.integers(len(self.everyday))], m.clean_everyday, 0.0
+        return self.photos[rng.integers(len(self.photos))], m.clean_photos, m.jitter
+
+    def pair(self, height: int, width: int, rng: np.random.Generator) -> tuple[Pixels, Pixels]:
+        """One (degraded, clean) pair of (height, width, 3) uint8 images."""
+        picture, clean_share, jitter_share = self._pick(rng)
+        clean = random_view(picture, height, width, rng)
+        if rng.random() < jitter_share:
+            clean = jitter_colour(clean, rng)
+        if rng.random() < clean_share:
+            return clean, clean
+        return degrade(clean, int(rng.integers(2**31)), recipe=TRAINING, unit_px=1.0), clean
+
+    def batch(self, step: int, size: int) -> tuple[Tensor, Tensor]:
+        """Batch number `step`: degraded and clean, each (size, 3, H, W) float32 in [-1, 1]."""
+        rng = np.random.default_rng([self.seed, step, 0xBA7C4])
+        height, width = SHAPES[rng.integers(len(SHAPES))]
+        pairs = [self.pair(height, width, rng) for _ in range(size)]
+        return to_tensor([bad for bad, _ in pairs]), to_tensor([good for _, good in pairs])
