@@ -1,0 +1,1 @@
+"""Evaluation: table I of the paper, no-reference quality, classical baselines, reports, calibration."""

@@ -1,0 +1,136 @@
+"""NIQE and BRISQUE: how natural an image looks, without anything to compare it with. Lower is better in both.
+
+NIQE measures how far an image's statistics lie from those of pristine ones: with the published model (a file the
+user has) its values compare with the literature's; with a model fitted on our own good images they say how far an
+image is from those. BRISQUE needs a regressor from the same kind of statistics to opinion scores.
+"""
+
+import zipfile
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from model_training.evaluation.natural_scene import FEATURES, Floats, features, halved, local_moments, luma, normalised
+from service.errors import DataError, ImageDimensions
+from service.quality.pyramid import Image
+
+BLOCK_PX = 96
+"""Side of NIQE's blocks. Source: the authors' code."""
+
+SHARP_SHARE = 0.75
+"""Only blocks with at least this share of the image's highest block sharpness describe what is pristine."""
+
+
+@dataclass(frozen=True, slots=True)
+class PristineModel:
+    """Statistics of pristine blocks.
+
+    Attributes:
+        mean: (36,) float64.
+        covariance: (36, 36) float64.
+        source: in words, what it was fitted on.
+    """
+
+    mean: Floats
+    covariance: Floats
+    source: str
+
+
+def niqe(image: Image, params: PristineModel) -> float:
+    """NIQE of (H, W, 3) uint8 RGB: distance of its block statistics from the pristine ones; lower is better.
+
+    Raises:
+        ImageDimensions: the image holds fewer than two blocks of 96x96 px.
+    """
+    blocks = block_features(image)
+    whole = blocks[~np.isnan(blocks).any(axis=1)]
+    if len(whole) < 2:
+        return float("nan")
+    middle = (params.covariance + np.cov(whole, rowvar=False)) / 2
+    apart = params.mean - np.nanmean(blocks, axis=0)
+    return float(np.sqrt(apart @ np.linalg.pinv(middle) @ apart))
+
+
+def block_features(image: Image) -> Floats:
+    """(N, 36) float64: the statistics of each 96x96 block at full and half size.
+
+    Raises:
+        ImageDimensions: the image holds fewer than two blocks.
+    """
+    return _features_and_sharpness(image)[0]
+
+
+def _features_and_sharpness(image: Image) -> tuple[Floats, Floats]:
+    rows, columns = image.shape[0] // BLOCK_PX, image.shape[1] // BLOCK_PX
+    if rows * columns < 2:
+        raise ImageDimensions(
+            f"NIQE needs at least two blocks of {BLOCK_PX}x{BLOCK_PX} px; "
+            f"the image has {image.shape[1]}x{image.shape[0]} px.",
+            limit=2 * BLOCK_PX,
+        )
+    full = luma(image)[: rows * BLOCK_PX, : columns * BLOCK_PX]
+    half = halved(full / 255) * 255
+    parts = [
+        np.array([features(block) for block in _blocks(normalised(plane), side)])
+        for plane, side in ((full, BLOCK_PX), (half, BLOCK_PX // 2))
+    ]
+    deviation = local_moments(full)[1]
+    return np.concatenate(parts, axis=1), np.array([block.mean() for block in _blocks(deviation, BLOCK_PX)])
+
+
+def _blocks(plane: Floats, side: int) -> list[Floats]:
+    height, width = plane.shape
+    return [
+        plane[top : top + side, left : left + side] for left in range(0, width, side) for top in range(0, height, side)
+    ]
+
+
+def fit_pristine(images: Iterable[Image], source: str) -> PristineModel:
+    """A pristine model from good `images`: the mean and covariance of their sharp blocks.
+
+    Raises:
+        DataError: fewer sharp blocks than the statistics have dimensions.
+        ImageDimensions: an image is too small.
+    """
+    found = []
+    for image in images:
+        blocks, sharpness = _features_and_sharpness(image)
+        found.append(blocks[(sharpness > SHARP_SHARE * sharpness.max()) & ~np.isnan(blocks).any(axis=1)])
+    sharp = np.concatenate(found) if found else np.empty((0, 2 * FEATURES))
+    if len(sharp) <= sharp.shape[1]:
+        raise DataError(
+            f"A pristine model needs more than {sharp.shape[1]} sharp blocks; these images have {len(sharp)}.",
+        )
+    return PristineModel(sharp.mean(axis=0), np.cov(sharp, rowvar=False), source)
+
+
+def read_pristine(path: Path) -> PristineModel:
+    """The pristine model in an npz with `mu_pris_param` and `cov_pris_param`, as BasicSR ships it.
+
+    Raises:
+        DataError: the file is absent or is no such model.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as stored:
+            mean = np.asarray(stored["mu_pris_param"], np.float64).reshape(-1)
+            covariance = np.asarray(stored["cov_pris_param"], np.float64)
+            source = str(stored["source"]) if "source" in stored else "published"
+    except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
+        raise DataError(f"{path} is no NIQE model: it must be an npz with mu_pris_param and cov_pris_param.") from error
+    if mean.shape != (2 * FEATURES,) or covariance.shape != (2 * FEATURES, 2 * FEATURES):
+        raise DataError(f"{path} is no NIQE model: its statistics have the wrong size.")
+    return PristineModel(mean, covariance, source)
+
+
+def write_pristine(model: PristineModel, path: Path) -> None:
+    """Write `model` so that `read_pristine` and BasicSR can read it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("wb") as file:
+        np.savez(
+            file,
+            mu_pris_param=model.mean.reshape(1, -1),
+            cov_pris_param=model.covariance,
+            source=np.array(model.source),
+        )
