@@ -155,7 +155,7 @@ class ModelStore:
             partial.replace(self.state_file)
         except OSError as error:
             raise CommandError(
-                f"The active model cannot be written down ({error.strerror}); set LAMEGAN_STATE_DIR to a writable folder."
+                f"The choice of model cannot be kept ({error.strerror}); set LAMEGAN_STATE_DIR to a writable folder."
             ) from error
 
     def _folder(self, reference: str) -> Path:

@@ -1,0 +1,79 @@
+"""Structured logs: one JSON object a line on standard error, with nothing personal in it.
+
+An exception is logged by its type and the places it passed, never by its message, which may quote what a client sent.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+import traceback
+from collections.abc import MutableMapping
+from pathlib import Path
+from typing import Any, Literal
+
+import structlog
+
+Event = MutableMapping[str, Any]
+
+
+def get_logger(name: str) -> structlog.stdlib.BoundLogger:
+    """A logger whose events carry `logger=name`."""
+    logger: structlog.stdlib.BoundLogger = structlog.get_logger(logger=name)
+    return logger
+
+
+def configure_logs(level: str = "info", style: Literal["json", "console"] = "json") -> None:
+    """Send our events and the server's own to standard error in one format, from `level` upwards."""
+    least = logging.getLevelNamesMapping()[level.upper()]
+    shared: list[structlog.typing.Processor] = [
+        structlog.processors.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True, key="time"),
+        name_exception,
+    ]
+    renderer = structlog.dev.ConsoleRenderer() if style == "console" else structlog.processors.JSONRenderer()
+    structlog.configure(
+        processors=[*shared, renderer],
+        wrapper_class=structlog.make_filtering_bound_logger(least),
+        logger_factory=structlog.WriteLoggerFactory(sys.stderr),
+        cache_logger_on_first_use=False,
+    )
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=[*shared, structlog.stdlib.add_logger_name],
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, _drop_colour, renderer],
+        )
+    )
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(least)
+    for name in ("uvicorn", "uvicorn.error", "asyncio"):
+        foreign = logging.getLogger(name)
+        foreign.handlers[:] = []
+        foreign.propagate = True
+    silent = logging.getLogger("uvicorn.access")  # its lines quote paths and queries; ours name the route alone
+    silent.handlers[:] = []
+    silent.propagate = False
+
+
+def name_exception(_logger: object, _method: str, event: Event) -> Event:
+    """Replace `exc_info` by the exception's type and the places it passed, innermost last."""
+    given = event.pop("exc_info", None)
+    if given is True:
+        given = sys.exc_info()[1]
+    error = given[1] if isinstance(given, tuple) else given
+    if isinstance(error, BaseException):
+        event["exception"] = type(error).__qualname__
+        if error.__cause__ is not None:
+            event["cause"] = type(error.__cause__).__qualname__
+        event["places"] = [
+            f"{Path(frame.filename).name}:{frame.lineno} {frame.name}"
+            for frame in traceback.extract_tb(error.__traceback__)
+        ]
+    return event
+
+
+def _drop_colour(_logger: object, _method: str, event: Event) -> Event:
+    event.pop("color_message", None)
+    return event

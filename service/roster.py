@@ -1,0 +1,227 @@
+"""The models in service: loaded, verified, self-tested and warmed, then swapped in whole; a bad one changes nothing.
+
+One version of each name is in service, and one of them is the default. A request leases its model, so a model that is
+replaced meanwhile stays loaded until its last request is done.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from service.engine.batcher import Inference
+from service.engine.engine import Engine
+from service.engine.session import Provider
+from service.errors import LameganError, NotReady, UnknownModel
+from service.registry.card import ModelCard
+from service.registry.store import ModelStore, self_test
+
+LoadEngine = Callable[[bytes], Engine]
+"""Makes an engine of the bytes of a model file."""
+
+
+class ServedModel:
+    """One loaded model and how many requests hold it."""
+
+    def __init__(self, card: ModelCard, engine: Engine) -> None:
+        self._card = card
+        self._engine = engine
+        self.leases = 0
+        self.retired = False
+
+    @property
+    def card(self) -> ModelCard:
+        """The card of the very model that `submit` runs."""
+        return self._card
+
+    @property
+    def provider(self) -> Provider:
+        """The device it really runs on."""
+        return self._engine.provider
+
+    def submit(self, image: NDArray[np.uint8], deadline: float = float("inf")) -> Future[Inference]:
+        """See `Engine.submit`."""
+        return self._engine.submit(image, deadline)
+
+    def warm(self, shapes: Sequence[tuple[int, int]]) -> None:
+        """See `Engine.warm`."""
+        self._engine.warm(shapes)
+
+    def close(self) -> None:
+        """Free the engine once what it accepted is finished."""
+        self._engine.close()
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What a reload did.
+
+    Attributes:
+        default: the default model now, `name/version`.
+        loaded: models newly in service.
+        faults: models that could not be put into service, with why; what served before still does.
+    """
+
+    default: str
+    loaded: tuple[str, ...]
+    faults: tuple[tuple[str, str], ...]
+
+
+class Roster:
+    """Leases models to requests, and follows the store's choice of the active one when told to `reload`."""
+
+    def __init__(
+        self,
+        store: ModelStore,
+        default: str,
+        load_engine: LoadEngine,
+        warm_shapes: Sequence[tuple[int, int]] = (),
+    ) -> None:
+        """Nothing is loaded yet; `default` (name or name/version) holds until a model is activated in the store.
+
+        `warm_shapes` are the (height, width) that a model runs before it takes requests.
+        """
+        self._store = store
+        self._configured = default
+        self._load_engine = load_engine
+        self._warm_shapes = warm_shapes
+        self._lock = threading.Lock()
+        self._reloading = threading.Lock()
+        self._models: dict[str, ServedModel] = {}
+        self._default_name = ""
+
+    @property
+    def default(self) -> str:
+        """`name/version` of the model that serves requests which name none; empty before the first reload."""
+        model = self._models.get(self._default_name)
+        return model.card.reference if model else ""
+
+    def models(self) -> list[ServedModel]:
+        """Every model in service, the default first."""
+        with self._lock:
+            return sorted(self._models.values(), key=lambda model: model.card.name != self._default_name)
+
+    @contextmanager
+    def lease(self, reference: str | None = None) -> Iterator[ServedModel]:
+        """The model that `reference` (name or name/version; None: the default) means now, kept loaded while leased.
+
+        Raises:
+            UnknownModel: it is not in service.
+            NotReady: nothing is in service yet.
+        """
+        with self._lock:
+            model = self._find(reference)
+            model.leases += 1
+        try:
+            yield model
+        finally:
+            with self._lock:
+                model.leases -= 1
+                unused = model.retired and model.leases == 0
+            if unused:
+                model.close()
+
+    def check(self, reference: str | None) -> None:
+        """Raise what `lease` would."""
+        with self._lock:
+            self._find(reference)
+
+    def reload(self) -> Change:
+        """Put the store's active model and the other names' versions into service; what cannot be stays as it was.
+
+        Raises:
+            LameganError: the default model cannot be served and no earlier one can.
+        """
+        with self._reloading:
+            wanted = self._wanted()
+            ready: dict[str, ServedModel] = {}
+            faults: list[tuple[str, str]] = []
+            for reference in wanted:
+                try:
+                    ready[reference] = self._loaded(reference) or self._load(reference)
+                except LameganError as error:
+                    faults.append((reference, error.detail))
+                    if reference == wanted[0] and not self._models:
+                        ready |= self._fall_back(reference, error)
+            return self._swap(wanted[0], ready, faults)
+
+    def close(self) -> None:
+        """Take every model out of service and finish what it accepted."""
+        with self._lock:
+            models, self._models = list(self._models.values()), {}
+        for model in models:
+            model.close()
+
+    def _wanted(self) -> list[str]:
+        """The default first, then the version to serve of every other name."""
+        history = self._store.history()
+        default = self._store.resolve(history[-1] if history else self._configured)
+        names = {_name(entry.reference) for entry in self._store.installed()}
+        return [default, *(self._store.resolve(name) for name in sorted(names - {_name(default)}))]
+
+    def _find(self, reference: str | None) -> ServedModel:
+        if not self._models:
+            raise NotReady("No model is in service.")
+        name, _, version = (reference or self._default_name).partition("/")
+        model = self._models.get(name)
+        if model is None or (version and model.card.version != version):
+            raise UnknownModel("No such model is in service; GET /models lists those that are.")
+        return model
+
+    def _loaded(self, reference: str) -> ServedModel | None:
+        """The model in service if it is `reference` with the very weights on disk."""
+        model = self._models.get(_name(reference))
+        if model is None or model.card != self._store.card(reference):
+            return None
+        return model
+
+    def _load(self, reference: str) -> ServedModel:
+        card = self._store.card(reference)
+        engine = self._load_engine(self._store.weights(card))
+        try:
+            self_test(card, engine.run)
+            engine.warm(self._warm_shapes)
+        except BaseException:
+            engine.close()
+            raise
+        return ServedModel(card, engine)
+
+    def _fall_back(self, failed: str, error: Exception) -> dict[str, ServedModel]:
+        """At start, when the active model is bad: the newest of those that were active before it and still load."""
+        for reference in reversed(self._store.history()):
+            if reference == failed:
+                continue
+            try:
+                return {reference: self._load(self._store.resolve(reference))}
+            except LameganError:
+                continue
+        raise error
+
+    def _swap(self, default: str, ready: dict[str, ServedModel], faults: list[tuple[str, str]]) -> Change:
+        with self._lock:
+            before = self._models
+            after = before | {_name(reference): model for reference, model in ready.items()}
+            known = {_name(reference) for reference in (*ready, *(reference for reference, _ in faults))}
+            after = {name: model for name, model in after.items() if name in known}
+            self._models = after
+            if default in ready or self._default_name not in after:
+                self._default_name = _name(default if default in ready else next(iter(ready)))
+            gone = [model for model in before.values() if model not in after.values()]
+            for model in gone:
+                model.retired = True
+            unused = [model for model in gone if model.leases == 0]
+            loaded = tuple(m.card.reference for m in after.values() if m not in before.values())
+        for model in unused:
+            model.close()
+        return Change(self.default, loaded, tuple(faults))
+
+
+def _name(reference: str) -> str:
+    """`name` of `name/version`."""
+    return reference.partition("/")[0]

@@ -1,0 +1,154 @@
+"""Models going in and out of service while requests hold them."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from service.engine.engine import Engine, EngineOptions
+from service.errors import LameganError, ModelCorrupt, NotReady, ShuttingDown, UnknownModel
+from service.registry.card import read_card, write_card
+from service.registry.store import ModelStore
+from service.roster import Roster
+from tests import models
+
+BLACK = np.zeros((64, 64, 3), np.uint8)
+PATIENCE_S = 20.0
+
+
+def load_engine(weights: bytes) -> Engine:
+    return Engine(weights, EngineOptions(device="cpu", threads=1, streams=1))
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    models.install(tmp_path, models.brighten(10), "tiny", "1.0.0")
+    models.install(tmp_path, models.brighten(20), "tiny", "2.0.0")
+    models.install(tmp_path, models.identity(), "other", "1.0.0")
+    return tmp_path
+
+
+@pytest.fixture
+def roster(root: Path) -> Roster:
+    roster = Roster(ModelStore(root), "tiny", load_engine, warm_shapes=[(64, 96)])
+    roster.reload()
+    return roster
+
+
+def corrupt(root: Path, reference: str) -> None:
+    (root / reference / "model.onnx").write_bytes(b"no model")
+
+
+def spoil_golden(root: Path, reference: str) -> None:
+    """Replace the golden output by the golden input: the model no longer gives what its card says."""
+    path = root / reference / "card.json"
+    card = read_card(path)
+    golden = card.golden.model_copy(update={"output_png": card.golden.input_png})
+    write_card(card.model_copy(update={"golden": golden}), path)
+
+
+def answer(roster: Roster, reference: str | None = None) -> tuple[str, int]:
+    with roster.lease(reference) as model:
+        return model.card.reference, int(model.submit(BLACK).result(PATIENCE_S).image[0, 0, 0])
+
+
+def test_the_newest_version_of_each_name_serves(roster: Roster) -> None:
+    assert answer(roster) == ("tiny/2.0.0", 20)
+    assert answer(roster, "other") == ("other/1.0.0", 0)
+    assert answer(roster, "tiny/2.0.0") == ("tiny/2.0.0", 20)
+    assert [model.card.reference for model in roster.models()] == ["tiny/2.0.0", "other/1.0.0"]
+
+
+@pytest.mark.parametrize("reference", ["absent", "tiny/1.0.0", "tiny/9.9.9"])
+def test_a_model_that_is_not_in_service_is_unknown(roster: Roster, reference: str) -> None:
+    with pytest.raises(UnknownModel):
+        answer(roster, reference)
+
+
+def test_before_the_first_reload_nothing_is_ready(root: Path) -> None:
+    with pytest.raises(NotReady):
+        answer(Roster(ModelStore(root), "tiny", load_engine))
+
+
+def test_activation_and_roll_back_take_effect_at_the_next_reload(roster: Roster, root: Path) -> None:
+    store = ModelStore(root)
+    store.activate("tiny/1.0.0")
+    assert answer(roster) == ("tiny/2.0.0", 20)
+    assert roster.reload().loaded == ("tiny/1.0.0",)
+    assert answer(roster) == ("tiny/1.0.0", 10)
+    store.activate("other")
+    assert roster.reload().default == "other/1.0.0"
+    assert answer(roster) == ("other/1.0.0", 0)
+    assert answer(roster, "tiny") == ("tiny/1.0.0", 10)
+    store.roll_back()
+    roster.reload()
+    assert answer(roster) == ("tiny/1.0.0", 10)
+
+
+@pytest.mark.parametrize("harm", [corrupt, spoil_golden])
+def test_a_bad_model_leaves_the_old_one_serving(roster: Roster, root: Path, harm) -> None:  # type: ignore[no-untyped-def]
+    harm(root, "tiny/1.0.0")
+    ModelStore(root).activate("tiny/1.0.0")
+    change = roster.reload()
+    assert change.faults[0][0] == "tiny/1.0.0"
+    assert change.default == "tiny/2.0.0"
+    assert answer(roster) == ("tiny/2.0.0", 20)
+
+
+def test_a_service_that_starts_with_a_bad_active_model_returns_to_an_earlier_one(root: Path) -> None:
+    store = ModelStore(root)
+    store.activate("tiny/1.0.0")
+    store.activate("tiny/2.0.0")
+    corrupt(root, "tiny/2.0.0")
+    roster = Roster(store, "tiny", load_engine)
+    assert roster.reload().faults[0][0] == "tiny/2.0.0"
+    assert answer(roster) == ("tiny/1.0.0", 10)
+
+
+def test_a_service_with_no_sound_model_does_not_start(root: Path) -> None:
+    corrupt(root, "tiny/2.0.0")
+    with pytest.raises(ModelCorrupt):
+        Roster(ModelStore(root), "tiny", load_engine).reload()
+
+
+def test_a_replaced_model_is_closed_only_after_its_last_lease(roster: Roster, root: Path) -> None:
+    with roster.lease() as held:
+        ModelStore(root).activate("tiny/1.0.0")
+        roster.reload()
+        assert int(held.submit(BLACK).result(PATIENCE_S).image[0, 0, 0]) == 20
+        assert answer(roster) == ("tiny/1.0.0", 10)
+    with pytest.raises(ShuttingDown):
+        held.submit(BLACK)
+
+
+def test_requests_across_activations_never_fail_and_name_the_model_that_made_them(roster: Roster, root: Path) -> None:
+    right: list[bool] = []
+    failed: list[LameganError] = []
+    stop = threading.Event()
+    made = {"tiny/1.0.0": 10, "tiny/2.0.0": 20, "other/1.0.0": 0}
+
+    def ask() -> None:
+        while not stop.is_set():
+            try:
+                reference, value = answer(roster)
+            except LameganError as error:
+                failed.append(error)
+            else:
+                right.append(made[reference] == value)
+
+    askers = [threading.Thread(target=ask) for _ in range(3)]
+    for asker in askers:
+        asker.start()
+    store = ModelStore(root)
+    for turn in range(12):
+        store.activate(("tiny/1.0.0", "other/1.0.0", "tiny/2.0.0")[turn % 3])
+        roster.reload()
+    stop.set()
+    for asker in askers:
+        asker.join(PATIENCE_S)
+    assert failed == []
+    assert len(right) > 12
+    assert all(right)
