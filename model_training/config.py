@@ -7,6 +7,7 @@ keys are errors.
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -130,7 +131,8 @@ class RestorationConfig(Section):
     """Share of the pairs left clean, so that G learns to leave a good photo alone."""
     degrader: bool = True
     """Whether F learns from the same pairs backwards."""
-    options: dict[str, Any] = {}
+    recipe: Literal["training", "held-out"] = "training"
+    strength: Annotated[float, Field(ge=0, le=1)] = 1.0
     """Passed on to ``degrade``."""
 
 
@@ -182,6 +184,14 @@ class WatchConfig(Section):
     patience: Count = 2000
 
 
+class DistillationConfig(Section):
+    """Teaching a small generator from a bigger one: L1, and the structure term's features."""
+
+    pixels: Weight = 10.0
+    structure: Weight = 0.25
+    level: Annotated[int, Field(ge=0)] = 3
+
+
 class TrainingConfig(Section):
     """Everything that decides a run, but for its data, device and folder."""
 
@@ -208,10 +218,15 @@ class TrainingConfig(Section):
     """auto: bfloat16 autocast on CUDA, float32 on a CPU."""
     journal: JournalConfig = JournalConfig()
     watch: WatchConfig = WatchConfig()
-    distillation: DistillationConfig = Field(default_factory=lambda: DistillationConfig())
+    distillation: DistillationConfig = DistillationConfig()
     warmstart: dict[str, Any] = {}
     """Read by the restoration pre-training."""
     seed: Annotated[int, Field(ge=0)] = 0
+
+    @classmethod
+    def from_recipe(cls, recipe: str) -> TrainingConfig:
+        """The configuration that ``recipe`` wrote."""
+        return cls.model_validate(json.loads(recipe))
 
     @property
     def generator_config(self) -> GeneratorConfig:
@@ -224,19 +239,12 @@ class TrainingConfig(Section):
         return self.degrader or self.generator_config
 
     def digest(self) -> str:
-        """SHA-256 of the configuration's canonical JSON."""
-        return hashlib.sha256(self.model_dump_json().encode()).hexdigest()
+        """SHA-256 of ``recipe``."""
+        return hashlib.sha256(self.recipe().encode()).hexdigest()
 
-
-class DistillationConfig(Section):
-    """Teaching a small generator from a bigger one: L1, and the structure term's features."""
-
-    pixels: Weight = 10.0
-    structure: Weight = 0.25
-    level: Annotated[int, Field(ge=0)] = 3
-
-
-TrainingConfig.model_rebuild()
+    def recipe(self) -> str:
+        """The configuration as JSON, without where files lie on this machine."""
+        return self.model_dump_json(exclude={"features"})
 
 
 def preset_names() -> list[str]:
@@ -273,7 +281,9 @@ def validated(settings: Mapping[str, Any], source: str) -> TrainingConfig:
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(str(part) for part in first["loc"])
-        raise ConfigurationError(f"The configuration {source} is wrong at {key or 'the top'}: {first['msg']}.") from error
+        raise ConfigurationError(
+            f"The configuration {source} is wrong at {key or 'the top'}: {first['msg']}."
+        ) from error
 
 
 def _locate(source: str, beside: Path) -> Path:

@@ -57,7 +57,9 @@ def residual_ssim(first: Tensor, second: Tensor) -> Tensor:
     Shape: two (B, 1, h, w) -> (B,). A pair of range 0 (both flat and equal) scores 1.
     """
     if min(first.shape[-2:]) < _WINDOW_PX:
-        raise ValueError(f"a residual of {tuple(first.shape[-2:])} is smaller than the {_WINDOW_PX}x{_WINDOW_PX} window")
+        raise ValueError(
+            f"a residual of {tuple(first.shape[-2:])} is smaller than the {_WINDOW_PX}x{_WINDOW_PX} window"
+        )
     both = torch.cat((first, second), dim=1).flatten(1)
     span = both.amax(dim=1) - both.amin(dim=1)
     flat = span == 0

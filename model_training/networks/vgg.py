@@ -73,7 +73,7 @@ def read_weights(path: Path) -> tuple[list[tuple[Tensor, Tensor]], bool]:
         raise DataError(f"There is no VGG weights file at {path}.", path=str(path))
     try:
         pairs, caffe = (_read_npz(path), True) if path.suffix == ".npz" else (_read_state_dict(path), False)
-    except (KeyError, ValueError, OSError, RuntimeError, EOFError, zipfile.BadZipFile, pickle.UnpicklingError) as error:
+    except (KeyError, TypeError, ValueError, OSError, RuntimeError, EOFError, zipfile.BadZipFile, pickle.UnpicklingError) as error:
         raise _wrong_kind(path) from error
     for (weight, bias), shape in zip(pairs, _SHAPES, strict=True):
         if tuple(weight.shape) != shape or tuple(bias.shape) != shape[:1]:
@@ -100,7 +100,7 @@ def _read_npz(path: Path) -> list[tuple[Tensor, Tensor]]:
 def _read_state_dict(path: Path) -> list[tuple[Tensor, Tensor]]:
     state = torch.load(path, map_location="cpu", weights_only=True)
     if not isinstance(state, dict):
-        raise ValueError("not a state dict")
+        raise TypeError("not a state dict")
     return [
         (state[f"features.{layer}.weight"].float(), state[f"features.{layer}.bias"].float())
         for layer in _TORCHVISION_LAYERS

@@ -1,0 +1,139 @@
+"""Checkpoints that hold everything, written atomically, and that know when they are damaged.
+
+One file is one run's whole state and the SHA-256 of that state's content: a truncated or altered file is recognised
+when read, and two runs from the same seed and data have the same digest.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+import pickle
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from service.errors import CheckpointError
+
+FORMAT = 1
+_NAME = re.compile(r"step-(\d{8})\.pt")
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """What a checkpoint file holds: a run's state (tensors on the CPU) and the digest of its content."""
+
+    path: Path
+    digest: str
+    state: dict[str, Any]
+
+
+def content_digest(value: Any) -> str:
+    """SHA-256 of nested mappings, sequences, numbers, strings and tensors: types, shapes and bytes, nothing else."""
+    digest = hashlib.sha256()
+    _feed(digest, value)
+    return digest.hexdigest()
+
+
+def _feed(digest: Any, value: Any) -> None:
+    if isinstance(value, Tensor):
+        dense = value.detach().cpu().contiguous()
+        digest.update(f"T{dense.dtype}{tuple(dense.shape)}".encode())
+        digest.update(dense.reshape(-1).view(torch.uint8).numpy().data if dense.numel() else b"")
+    elif isinstance(value, Mapping):
+        digest.update(f"M{len(value)}".encode())
+        for key in sorted(value, key=repr):
+            digest.update(repr(key).encode())
+            _feed(digest, value[key])
+    elif isinstance(value, Sequence) and not isinstance(value, str | bytes):
+        digest.update(f"S{len(value)}".encode())
+        for item in value:
+            _feed(digest, item)
+    else:
+        digest.update(f"{type(value).__name__}:{value!r};".encode())
+
+
+def write_checkpoint(path: Path, state: Mapping[str, Any]) -> str:
+    """Writes ``state`` whole or not at all, and answers its digest. What was at ``path`` stays until then.
+
+    Raises:
+        CheckpointError: the disk is full or cannot be written.
+    """
+    digest = content_digest(state)
+    payload = io.BytesIO()
+    torch.save({"format": FORMAT, "digest": digest, "state": dict(state)}, payload)
+    partial = path.with_suffix(".partial")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with partial.open("wb") as file:
+            file.write(payload.getbuffer())
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(path)
+    except OSError as error:
+        partial.unlink(missing_ok=True)
+        raise CheckpointError(
+            f"The checkpoint {path} could not be written ({error.strerror}); those saved before it are untouched.",
+            path=str(path),
+        ) from error
+    return digest
+
+
+def read_checkpoint(path: Path) -> Checkpoint:
+    """The checkpoint in a file, checked against its own digest.
+
+    Raises:
+        CheckpointError: it is missing, truncated, altered, or of another format.
+    """
+    if not path.is_file():
+        raise CheckpointError(f"There is no checkpoint at {path}.", path=str(path))
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+        version, digest, state = content["format"], content["digest"], content["state"]
+    except (RuntimeError, OSError, EOFError, KeyError, TypeError, ValueError, pickle.UnpicklingError) as error:
+        raise CheckpointError(f"{path} is truncated or is not a checkpoint.", path=str(path)) from error
+    if version != FORMAT:
+        raise CheckpointError(f"{path} has checkpoint format {version}; this version reads format {FORMAT}.")
+    if content_digest(state) != digest:
+        raise CheckpointError(f"{path} is damaged: its content does not match its digest.", path=str(path))
+    return Checkpoint(path, digest, state)
+
+
+class Vault:
+    """A run's checkpoints: ``step-NNNNNNNN.pt`` in one folder, the newest ``keep`` of them."""
+
+    def __init__(self, folder: Path, keep: int) -> None:
+        self.folder = folder
+        self._keep = keep
+
+    def save(self, step: int, state: Mapping[str, Any]) -> Path:
+        """Writes the checkpoint of ``step``, then lets go of the oldest beyond ``keep``.
+
+        Raises:
+            CheckpointError: it could not be written; nothing older was touched.
+        """
+        path = self.folder / f"step-{step:08d}.pt"
+        write_checkpoint(path, state)
+        for old in self.paths()[: -self._keep]:
+            old.unlink()
+        return path
+
+    def paths(self) -> list[Path]:
+        """The checkpoints there are, oldest first."""
+        return sorted(path for path in self.folder.glob("step-*.pt") if _NAME.fullmatch(path.name))
+
+    def latest(self) -> tuple[Checkpoint | None, list[str]]:
+        """The newest checkpoint that is whole, and a sentence for each newer one that is not."""
+        damaged: list[str] = []
+        for path in reversed(self.paths()):
+            try:
+                return read_checkpoint(path), damaged
+            except CheckpointError as error:
+                damaged.append(error.detail)
+        return None, damaged

@@ -1,0 +1,187 @@
+"""``lamegan-train``: thin commands; each one's work is in the module of its subject."""
+
+from __future__ import annotations
+
+import errno
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, NoReturn
+
+import typer
+from rich.console import Console
+
+from service.errors import LameganError
+
+# Commands import their subject when they run: torch takes seconds, and --help should not.
+if TYPE_CHECKING:
+    from model_training.config import TrainingConfig
+    from model_training.loop import Outcome
+
+EXIT_REFUSED = 2
+"""Something asked for cannot be done; one sentence on the error output says what."""
+EXIT_INTERRUPTED = 75
+"""Stopped by SIGTERM or Ctrl-C with everything saved: run again with --resume (sysexits.h: EX_TEMPFAIL)."""
+
+_DISK_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+
+app = typer.Typer(
+    help="Train, compare and export LaMEGAN generators.", no_args_is_help=True, pretty_exceptions_enable=False
+)
+
+
+class Device(StrEnum):
+    """Where to compute."""
+
+    AUTO = "auto"
+    CPU = "cpu"
+    CUDA = "cuda"
+
+
+Config = Annotated[str, typer.Option(help="A preset (paper, fast, smoke) or a YAML file.")]
+Set = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Changes one setting; repeatable.")]
+Vgg = Annotated[Path | None, typer.Option(help="VGG16 weights: Caffe's as .npz, or torchvision's state dict.")]
+DeviceOption = Annotated[Device, typer.Option(help="auto takes a GPU if there is one.")]
+Sources = Annotated[Path | None, typer.Option(help="YAML naming the photos' sources, licences and patients.")]
+
+
+@app.command()
+def fit(
+    lq: Annotated[Path, typer.Option(help="Photos of low quality: a folder, or a text file that lists them.")],
+    hq: Annotated[Path, typer.Option(help="Photos of high quality, of other scenes.")],
+    out: Annotated[Path, typer.Option(help="The run's folder: checkpoints, losses, pictures.")],
+    config: Config = "paper",
+    objective: Annotated[str | None, typer.Option(help="lamegan, cyclegan, miinet or stillgan.")] = None,
+    settings: Set = None,
+    vgg: Vgg = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on from the newest whole checkpoint.")] = False,
+    warm_start: Annotated[Path | None, typer.Option(help="A checkpoint whose G and F to begin with.")] = None,
+    validate: Annotated[Path | None, typer.Option(help="Good photos kept out of training, to score G on.")] = None,
+    sources: Sources = None,
+    device: DeviceOption = Device.AUTO,
+    minutes: Annotated[float | None, typer.Option(help="Stop, saved, after this long.", min=0)] = None,
+) -> None:
+    """Train a generator from two folders of unpaired photos."""
+    from model_training.fit import FitRequest
+    from model_training.fit import fit as run
+
+    request = FitRequest(
+        config=_configured(config, settings, objective, vgg),
+        lq=lq,
+        hq=hq,
+        out=out,
+        resume=resume,
+        warm_start=warm_start,
+        validate=validate,
+        sources=sources,
+        device=device.value,
+        minutes=minutes,
+    )
+    _end(run(request, Console()), out)
+
+
+@app.command()
+def distil(
+    teacher: Annotated[Path, typer.Argument(help="The bigger generator: a checkpoint, or its model.onnx.")],
+    photos: Annotated[Path, typer.Option(help="Unpaired photos: a folder, or a text file that lists them.")],
+    out: Annotated[Path, typer.Option(help="The run's folder.")],
+    config: Config = "smoke",
+    settings: Set = None,
+    vgg: Vgg = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on from the newest whole checkpoint.")] = False,
+    sources: Sources = None,
+    device: DeviceOption = Device.AUTO,
+    minutes: Annotated[float | None, typer.Option(help="Stop, saved, after this long.", min=0)] = None,
+) -> None:
+    """Teach a small generator (the configuration's) from a bigger one."""
+    from model_training.distil import DistilRequest
+    from model_training.distil import distil as run
+
+    request = DistilRequest(
+        config=_configured(config, settings, None, vgg),
+        teacher=teacher,
+        photos=photos,
+        out=out,
+        resume=resume,
+        sources=sources,
+        device=device.value,
+        minutes=minutes,
+    )
+    _end(run(request, Console()), out)
+
+
+@app.command()
+def export(
+    checkpoint: Annotated[Path, typer.Argument(help="A checkpoint, or a run's folder (its best, else its newest).")],
+    name: Annotated[str, typer.Option(help="The model's name.")],
+    version: Annotated[str, typer.Option(help="The model's version, as 1.0.0.")],
+    out: Annotated[Path, typer.Option(help="The models' folder.")] = Path("models"),
+    sources: Sources = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace that version if it exists.")] = False,
+) -> None:
+    """Write model.onnx and card.json, after checking that they give torch's pixels."""
+    from model_training.export import ExportRequest, export_model
+
+    exported = export_model(ExportRequest(checkpoint, name, version, out, sources=sources, force=force))
+    Console().print(
+        f"{exported.folder}: {exported.parameters:,} parameters, {exported.size_bytes / 1e6:.2f} MB; against torch at "
+        f"most {exported.parity.worst} grey level(s), {exported.parity.share:.4%} of the values."
+    )
+
+
+@app.command("validate-lassim")
+def validate_lassim(
+    images: Annotated[Path, typer.Argument(help="An image, or a folder of them.")],
+    out: Annotated[Path, typer.Option(help="The folder for table.md, table.csv and distributions.png.")],
+    size: Annotated[str, typer.Option(help="WIDTHxHEIGHT that each image is resized to.")] = "480x272",
+    seed: Annotated[int, typer.Option(help="Seed of the first random field.", min=0)] = 0,
+    seeds: Annotated[int, typer.Option(help="Random fields an image.", min=1)] = 1,
+) -> None:
+    """Run the paper's table I: does LaSSIM tell warped images from blurred ones?"""
+    from model_training.evaluation.images import parse_size
+    from model_training.evaluation.progress import bar
+    from model_training.evaluation.table1 import validate_lassim as run
+    from model_training.evaluation.table1_report import summary
+
+    with bar("Scoring") as start:
+        rows = run(images, out, size=parse_size(size), seed=seed, seeds=seeds, start=start)
+    Console().print(f"{summary(rows)} Written to {out}.", markup=False, highlight=False)
+
+
+def main(arguments: list[str] | None = None) -> NoReturn:
+    """Runs the command line; every refusal is one sentence and exit code 2."""
+    errors = Console(stderr=True, soft_wrap=True, highlight=False)
+    try:
+        app(arguments)
+    except LameganError as error:
+        errors.print(f"lamegan-train: {error.detail}", markup=False)
+        raise SystemExit(EXIT_REFUSED) from None
+    except OSError as error:
+        if error.errno not in _DISK_FULL:
+            raise
+        errors.print(f"lamegan-train: The disk is full ({error.strerror}); what was saved before is untouched.")
+        raise SystemExit(EXIT_REFUSED) from None
+    raise SystemExit(0)
+
+
+def _configured(config: str, settings: list[str] | None, objective: str | None, vgg: Path | None) -> TrainingConfig:
+    from model_training.config import load_config
+
+    overrides = list(settings or [])
+    if objective:
+        overrides.append(f"objective={objective}")
+    if vgg:
+        overrides.append(f"features.weights={vgg.resolve()}")
+    return load_config(config, overrides)
+
+
+def _end(outcome: Outcome, out: Path) -> None:
+    from model_training.loop import Outcome
+
+    if outcome is Outcome.INTERRUPTED:
+        Console().print(f"Interrupted; everything is saved in {out}. Add --resume to go on.")
+        raise typer.Exit(EXIT_INTERRUPTED)
+    Console().print(f"Training is {outcome.value}; its checkpoints are in {out / 'checkpoints'}.")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,205 @@
+"""``lamegan-train fit``: from two folders and a configuration to a run's checkpoints."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from rich.console import Console
+
+from model_training.adversarial import AdversarialTraining
+from model_training.checkpoint import Checkpoint, Vault, read_checkpoint
+from model_training.config import TrainingConfig
+from model_training.journal import Journal
+from model_training.loop import Outcome, Progress, Run, run_loop
+from model_training.optimisation import total_steps
+from model_training.parallel import DeviceName, Ranks, joined_ranks
+from model_training.photos import PhotoSet, load_photos
+from model_training.validation import Validation
+from service.errors import CheckpointError, DataError
+
+# What may differ between a run and its resumption: how long, how often, and when to give up.
+_FREE_KEYS = {"journal", "watch"}
+_FREE_OPTIMISER_KEYS = {"constant", "decay"}
+_SKIPPED_SHOWN = 5
+
+
+class SourceNote(BaseModel):
+    """What a card says of one side's photos: their name, licence, whom to credit, how many people they show."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str = "unnamed"
+    licence: str = "unstated"
+    credit: str = "unstated"
+    patients: int | None = Field(default=None, ge=0)
+
+
+@dataclass(frozen=True, slots=True)
+class FitRequest:
+    """What ``fit`` is asked for; see its options."""
+
+    config: TrainingConfig
+    lq: Path
+    hq: Path
+    out: Path
+    resume: bool = False
+    warm_start: Path | None = None
+    device: DeviceName = "auto"
+    minutes: float | None = None
+    validate: Path | None = None
+    sources: Path | None = None
+
+
+def fit(request: FitRequest, console: Console) -> Outcome:
+    """Trains (or goes on training) into ``request.out``; answers why it ended.
+
+    Raises:
+        LameganError: the data, configuration, device, checkpoint or disk does not allow it, in one sentence.
+    """
+    config = request.config
+    vault = Vault(request.out / "checkpoints", config.journal.keep)
+    resumed = find_resumption(vault, request.resume, console)
+    lq, hq = (_load(side, config, console) for side in (request.lq, request.hq))
+    origin = _origin(request, lq, hq)
+    if resumed is not None:
+        require_same_run(resumed, origin)
+    with joined_ranks(request.device) as (ranks, device):
+        training = AdversarialTraining(config, lq, hq, device=device, ranks=ranks)
+        progress = Progress()
+        if resumed is not None:
+            training.load_state_dict(resumed.state)
+            progress = Progress(**resumed.state["progress"])
+            origin["warm_start"] = resumed.state["warm_start"]
+        elif request.warm_start is not None:
+            origin["warm_start"] = _warm(training, request.warm_start)
+        steps = total_steps(config.optimiser, training.steps_per_epoch)
+        validation = Validation(request.validate, config) if request.validate and ranks.leads else None
+        journal = Journal(
+            request.out, config.journal, steps=steps, first_step=training.step, speaks=ranks.leads, console=console
+        )
+        _write_config(request.out, config, ranks)
+        with journal:
+            run = Run(
+                training, config, steps, vault, journal, ranks, device, origin, validation, request.minutes
+            )  # fmt: skip
+            return run_loop(run, progress)
+
+
+def find_resumption(vault: Vault, resume: bool, console: Console) -> Checkpoint | None:
+    """The checkpoint to go on from; None for a fresh start.
+
+    Raises:
+        CheckpointError: there are checkpoints and no wish to go on, or none is whole.
+    """
+    if not resume:
+        if vault.paths():
+            raise CheckpointError(
+                f"{vault.folder} already holds checkpoints: add --resume to go on, or name another --out."
+            )
+        return None
+    checkpoint, damaged = vault.latest()
+    for sentence in damaged:
+        console.print(f"[yellow]{sentence} The one before it is used.[/]")
+    if checkpoint is None and damaged:
+        raise CheckpointError(f"No checkpoint in {vault.folder} is whole: {damaged[0]}")
+    return checkpoint
+
+
+def require_same_run(checkpoint: Checkpoint, origin: Mapping[str, Any]) -> None:
+    """Refuses to go on with another configuration or other data than before.
+
+    Raises:
+        CheckpointError: they differ; the first difference is named.
+    """
+    before, now = (TrainingConfig.from_recipe(side["config"]) for side in (checkpoint.state, origin))
+    difference = _first_difference(_comparable(before), _comparable(now))
+    if difference:
+        raise CheckpointError(f"{checkpoint.path} was trained with another {difference}; change it back to resume.")
+    for side, word in (("x", "low-quality"), ("y", "high-quality")):
+        if checkpoint.state["data"][side]["digest"] != origin["data"][side]["digest"]:
+            raise CheckpointError(f"{checkpoint.path} was trained on other {word} photos than are given now.")
+
+
+def _comparable(config: TrainingConfig) -> dict[str, Any]:
+    settings = {key: value for key, value in config.model_dump(exclude={"features"}).items() if key not in _FREE_KEYS}
+    settings["optimiser"] = {
+        key: value for key, value in settings["optimiser"].items() if key not in _FREE_OPTIMISER_KEYS
+    }
+    return settings
+
+
+def _first_difference(before: Any, now: Any, key: str = "") -> str | None:
+    if isinstance(before, dict) and isinstance(now, dict):
+        for name in before.keys() | now.keys():
+            found = _first_difference(before.get(name), now.get(name), f"{key}.{name}".lstrip("."))
+            if found:
+                return found
+        return None
+    return None if before == now else key
+
+
+def _load(source: Path, config: TrainingConfig, console: Console) -> PhotoSet:
+    data = config.data
+    photos = load_photos(source, (data.height, data.width), least=data.crop, fit=data.fit)
+    if photos.skipped:
+        console.print(f"[yellow]{len(photos.skipped)} of {len(photos) + len(photos.skipped)} files are skipped:[/]")
+        for sentence in photos.skipped[:_SKIPPED_SHOWN]:
+            console.print(f"[yellow]  {sentence}[/]")
+        if len(photos.skipped) > _SKIPPED_SHOWN:
+            console.print(f"[yellow]  and {len(photos.skipped) - _SKIPPED_SHOWN} more[/]")
+    return photos
+
+
+def _origin(request: FitRequest, lq: PhotoSet, hq: PhotoSet) -> dict[str, Any]:
+    """What every checkpoint says about where it comes from."""
+    notes = read_notes(request.sources)
+    weights = request.config.features.weights
+    return {
+        "config": request.config.recipe(),
+        "features": hashlib.sha256(weights.read_bytes()).hexdigest() if weights and weights.is_file() else "",
+        "data": {"x": describe(lq, notes.get("lq", SourceNote())), "y": describe(hq, notes.get("hq", SourceNote()))},
+        "warm_start": "",
+    }
+
+
+def read_notes(path: Path | None) -> dict[str, SourceNote]:
+    """What a YAML file says of the sides ``lq`` and ``hq`` (name, licence, credit, patients).
+
+    Raises:
+        DataError: it is missing, is not YAML, or has an unknown key.
+    """
+    if path is None:
+        return {}
+    try:
+        notes = yaml.safe_load(path.read_text(encoding="utf-8"))
+        return {side: SourceNote.model_validate(notes[side]) for side in ("lq", "hq") if side in notes}
+    except (OSError, UnicodeDecodeError, yaml.YAMLError, ValidationError, TypeError) as error:
+        raise DataError(
+            f"{path} does not describe the photos: wanted YAML with lq and hq, "
+            "each with name, licence, credit and patients."
+        ) from error
+
+
+def describe(photos: PhotoSet, note: SourceNote) -> dict[str, Any]:
+    """One side of the data as a checkpoint and a card tell it."""
+    return note.model_dump() | {"images": len(photos), "skipped": len(photos.skipped), "digest": photos.digest}
+
+
+def _warm(training: AdversarialTraining, path: Path) -> str:
+    checkpoint = read_checkpoint(path)
+    taken = training.warm_start(checkpoint.state.get("networks", {}))
+    kind = checkpoint.state.get("kind", "unknown")
+    return f"{' and '.join(taken)} from {kind} training, checkpoint {checkpoint.digest}"
+
+
+def _write_config(folder: Path, config: TrainingConfig, ranks: Ranks) -> None:
+    if ranks.leads:
+        folder.mkdir(parents=True, exist_ok=True)
+        text = yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False)
+        (folder / "config.yaml").write_text(text, encoding="utf-8")

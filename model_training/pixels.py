@@ -1,0 +1,47 @@
+"""The export contract as a module: bytes in, bytes out, any size; everything between is inside."""
+
+from __future__ import annotations
+
+from typing import cast
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+LEAST_SIDE_PX = 64
+
+
+class PixelContract(nn.Module):
+    """A generator from pixels to pixels: scaling, padding, cropping, clipping and rounding included.
+
+    The image is padded at the right and bottom by reflection to the generator's multiple and cropped back.
+
+    Shape: (B, H, W, 3) uint8 RGB, H and W at least 64 -> (B, H, W, 3) uint8 RGB.
+    """
+
+    def __init__(self, generator: nn.Module) -> None:
+        super().__init__()
+        self.generator = generator
+        self.multiple = cast("int", generator.multiple)
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Enhances pixels. Shape: (B, H, W, 3) uint8, in and out."""
+        height, width = image.shape[1], image.shape[2]
+        unit = image.permute(0, 3, 1, 2).float() / 127.5 - 1
+        enhanced = self.generator(self._padded(unit))[:, :, :height, :width]
+        pixels = torch.round((enhanced.clamp(-1, 1) + 1) * 127.5)
+        return pixels.permute(0, 2, 3, 1).to(torch.uint8)
+
+    def _padded(self, image: Tensor) -> Tensor:
+        below, beside = (-image.shape[-2] % self.multiple, -image.shape[-1] % self.multiple)
+        if self.multiple <= LEAST_SIDE_PX:
+            return F.pad(image, (0, beside, 0, below), mode="reflect")
+        # One reflection is not enough where the multiple is larger than the image may be: bounce between the sides.
+        return _bounced(_bounced(image, -2, below), -1, beside)
+
+
+def _bounced(image: Tensor, dim: int, extra: int) -> Tensor:
+    length = image.shape[dim]
+    last = length - 1
+    place = torch.arange(length + extra, device=image.device) % (2 * last)
+    return image.index_select(dim, last - (place - last).abs())
