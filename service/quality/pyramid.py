@@ -1,0 +1,139 @@
+"""The Laplacian pyramid of LaSSIM: luminance, OpenCV's pyrDown and pyrUp, and the residual of one level.
+
+Convention: levels count from 0; level 0 has the image's own size and each further one `(n + 1) // 2`.
+`LP_l = G_l - pyrUp(G_{l+1})`. OpenCV's `pyrUp` has an asymmetric border (left and top reflect-101, right and bottom
+replicate); that is part of the definition.
+
+Source: Cap, Fukuda, Iyatomi, arXiv 2304.01864, eq. 1, and the authors' code (skimage's rgb2gray, cv2's pyramids).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from service.errors import ImageDimensions, InvalidParameter, LevelUnavailable
+
+Float64 = npt.NDArray[np.float64]
+Image = npt.NDArray[Any]
+
+LUMINANCE = (2125, 7154, 721)
+"""Weights of R, G, B times 10,000: ITU-R BT.709 as skimage's `rgb2gray` has them. Integers keep uint8 images exact."""
+
+WINDOW = 7
+"""Side of SSIM's window in pixels; a residual must hold at least one."""
+
+_DEEPEST = 24
+_STRIP_PIXELS = 32_768
+
+
+def level_shape(height: int, width: int, level: int) -> tuple[int, int]:
+    """Height and width of the pyramid's `level` for an image of `height` by `width`."""
+    for _ in range(level):
+        height, width = (height + 1) // 2, (width + 1) // 2
+    return height, width
+
+
+def least_side(level: int) -> int:
+    """The shortest side, in pixels, whose residual at `level` still holds one window: 49 at level 3."""
+    return (WINDOW - 1) * 2**level + 1
+
+
+def check_image(image: Image, name: str = "image") -> None:
+    """Refuse anything but (H, W, 3) uint8, or float in [0, 1].
+
+    Raises:
+        InvalidParameter: wrong shape or dtype, or floats that are not finite or outside [0, 1].
+    """
+    if image.ndim != 3 or image.shape[2] != 3 or 0 in image.shape:
+        raise InvalidParameter(f"The {name} must have the shape (H, W, 3), not {image.shape}.")
+    if image.dtype == np.uint8:
+        return
+    if not np.issubdtype(image.dtype, np.floating):
+        raise InvalidParameter(f"The {name} must be uint8, or float in [0, 1], not {image.dtype}.")
+    low, high = float(image.min()), float(image.max())
+    if not (low >= 0.0 and high <= 1.0):
+        raise InvalidParameter(f"The {name} has values outside [0, 1]: {low:.4g} to {high:.4g}.")
+
+
+def check_pair(output: Image, input: Image) -> None:
+    """Refuse a pair that is not two images of one size.
+
+    Raises:
+        InvalidParameter: one of them is no image.
+        ImageDimensions: their sizes differ; says both.
+    """
+    check_image(output, "output")
+    check_image(input, "input")
+    if output.shape != input.shape:
+        raise ImageDimensions(
+            f"The two images differ in size: the output has {output.shape[1]}x{output.shape[0]} px, "
+            f"the input {input.shape[1]}x{input.shape[0]} px."
+        )
+
+
+def check_level(height: int, width: int, level: int) -> None:
+    """Refuse a level that an image of this size lacks, or whose residual is smaller than SSIM's window.
+
+    Raises:
+        InvalidParameter: the level is negative.
+        LevelUnavailable: the image is too small; says the least size.
+    """
+    if level < 0:
+        raise InvalidParameter(f"The level must be 0 or more, not {level}.")
+    if level > _DEEPEST or min(height, width) < least_side(level):
+        least = least_side(min(level, _DEEPEST))
+        raise LevelUnavailable(
+            f"An image of {width}x{height} px is too small for level {level}: each side needs {least} px or more.",
+            limit=least,
+            actual=min(height, width),
+        )
+
+
+def residual_pair(output: Image, input: Image, level: int) -> Float64:
+    """Laplacian residuals of the luminance of two images.
+
+    Args:
+        output: (H, W, 3) RGB, uint8 or float in [0, 1].
+        input: the same shape; both are taken as uint8 only if both are.
+        level: which residual.
+
+    Returns:
+        (h, w, 2) float64 with (h, w) = `level_shape(H, W, level)`: the output's residual, then the input's, in units
+        of 1/10,000 of the images' own unit. SSIM takes its range from the data, so the unit cancels.
+
+    Raises:
+        InvalidParameter, ImageDimensions, LevelUnavailable: as `check_pair` and `check_level` say.
+    """
+    check_pair(output, input)
+    check_level(output.shape[0], output.shape[1], level)
+    if output.dtype != input.dtype:
+        output, input = (image / 255.0 if image.dtype == np.uint8 else image for image in (output, input))
+    planes = [_luminance(image) for image in (output, input)]
+    if level > 0:
+        planes = [np.asarray(cv2.pyrDown(plane)) for plane in planes]
+    base: Any = cv2.merge(planes)
+    for _ in range(level - 1):
+        base = cv2.pyrDown(base)
+    return np.asarray(cv2.subtract(base, cv2.pyrUp(cv2.pyrDown(base), dstsize=(base.shape[1], base.shape[0]))))
+
+
+def _luminance(image: Image) -> Float64:
+    """Luminance of (H, W, 3) times 10,000, as (H, W) float64; exact for uint8.
+
+    2125 R + 7154 G + 721 B of uint8 stays below 2**24, so float32 holds it exactly at half the memory traffic; the
+    pyramid then runs in float64, which holds the sums of 16 pyrDown weights exactly too. A strip at a time keeps the
+    temporaries in the processor's cache.
+    """
+    working: Any = np.float32 if image.dtype == np.uint8 else np.float64
+    weights = np.asarray([LUMINANCE], dtype=working)
+    height, width = image.shape[:2]
+    result = np.empty((height, width))
+    rows = max(1, _STRIP_PIXELS // width)
+    for top in range(0, height, rows):
+        strip = image[top : top + rows].astype(working)
+        result[top : top + rows] = cv2.transform(strip, weights).reshape(strip.shape[:2])
+    return result

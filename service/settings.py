@@ -1,0 +1,111 @@
+"""One frozen settings object, read from `LAMEGAN_*` variables; nothing reads it at import time.
+
+Only `service.cli` and `service.app` construct or read it; everything else is handed values. Every field has a row in
+docs/settings.md (a test fails otherwise).
+"""
+
+from __future__ import annotations
+
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, ValidationError, model_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from service.errors import ConfigurationError
+
+Policy = Literal["annotate", "constrain", "withhold"]
+Device = Literal["auto", "cpu", "cuda"]
+
+
+class Settings(BaseSettings):
+    """What an operator may set. Units are in the names; sizes are bytes or pixels, times seconds."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="LAMEGAN_", frozen=True, extra="ignore", env_ignore_empty=True, hide_input_in_errors=True
+    )
+
+    host: str = Field("127.0.0.1", description="Address to bind. Other than loopback needs keys.")
+    port: int = Field(8000, ge=0, le=65535, description="Port to bind; 0 takes a free one.")
+    metrics_port: int | None = Field(
+        None, ge=1, le=65535, description="Serve /metrics on this port alone instead of on the main one."
+    )
+    metrics_host: str = Field("127.0.0.1", description="Address of the metrics port.")
+    keys_file: Path | None = Field(None, description="File of hashed keys, one a line; reloaded when it changes.")
+    allow_anonymous: bool = Field(False, description="Serve other than loopback without keys.")
+    protect_metrics: bool = Field(False, description="/metrics asks for a key too.")
+    protect_page: bool = Field(False, description="The page and /docs ask for a key too.")
+    cors_origins: Annotated[tuple[str, ...], NoDecode] = Field(
+        (), description="Origins that browsers may call from, separated by commas; empty is none."
+    )
+    rate_per_key_per_s: float = Field(0.0, ge=0, description="Requests a second a key may make; 0 is no limit.")
+
+    models_dir: Path = Field(Path("models"), description="Folder of <name>/<version>/{model.onnx, card.json}.")
+    state_dir: Path | None = Field(
+        None, description="Folder for what must outlive a restart (the active model); none keeps it in memory."
+    )
+    model: str = Field("lamegan-fast", description="Model served by default: name or name/version.")
+    device: Device = Field("auto", description="auto takes a GPU when there is one; cuda without one is an error.")
+    allow_cpu_fallback: bool = Field(False, description="With device=cuda: serve on the CPU when there is no GPU.")
+    infer_threads: int | None = Field(None, ge=1, description="Threads of one inference on the CPU; none: the cores.")
+    max_batch: int | None = Field(None, ge=1, le=64, description="Images in one batch; none: 1 on CPU, 8 on GPU.")
+    max_wait_ms: float = Field(2.0, ge=0, le=1000, description="How long a busy engine waits to fill a batch.")
+    queue_capacity: int = Field(32, ge=1, description="Accepted requests waiting; one more is refused with 429.")
+    workers: int | None = Field(None, ge=1, description="Threads that decode, score and encode; none: the cores.")
+    deadline_s: float = Field(10.0, gt=0, description="From arrival to answer; later is 504, foreseeably later 429.")
+    body_timeout_s: float = Field(20.0, gt=0, description="From the first to the last byte of a body.")
+    shutdown_grace_s: float = Field(20.0, gt=0, description="How long accepted work may take to finish at the end.")
+    warm_shapes: Annotated[tuple[str, ...], NoDecode] = Field(
+        ("480x272", "272x480", "361x361"), description="Sizes warmed before ready, WxH separated by commas."
+    )
+
+    max_body_bytes: int = Field(32 * 2**20, ge=1024, description="Largest request body.")
+    max_pixels: int = Field(50_000_000, ge=4096, description="Most pixels of an image, frames counted.")
+    policy: Policy = Field("constrain", description="What happens below a floor: annotate, constrain or withhold.")
+    jpeg_quality: int = Field(95, ge=1, le=100, description="Quality of JPEG and WebP answers unless asked otherwise.")
+
+    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least level logged.")
+    log_format: Literal["json", "console"] = Field("json", description="json for machines, console for people.")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _split_lists(cls, values: dict[str, object]) -> dict[str, object]:
+        for name in ("cors_origins", "warm_shapes"):
+            if isinstance(text := values.get(name), str):
+                values[name] = tuple(part.strip() for part in text.split(",") if part.strip())
+        return values
+
+    @model_validator(mode="after")
+    def _open_addresses_need_keys(self) -> Self:
+        if not is_loopback(self.host) and self.keys_file is None and not self.allow_anonymous:
+            raise ValueError(
+                f"binding {self.host} without keys is refused: set LAMEGAN_KEYS_FILE, or LAMEGAN_ALLOW_ANONYMOUS=true"
+            )
+        return self
+
+
+def is_loopback(host: str) -> bool:
+    """Whether `host` can be reached from this machine alone."""
+    if host == "localhost":
+        return True
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def read_settings(**overrides: object) -> Settings:
+    """Settings from the environment, `overrides` first; those that are None are left out.
+
+    Raises:
+        ConfigurationError: a value is outside its range, or the values contradict each other.
+    """
+    given = {name: value for name, value in overrides.items() if value is not None}
+    try:
+        return Settings(**given)  # type: ignore[arg-type]  # pydantic checks each
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = ".".join(str(part) for part in first["loc"])
+        name = f"LAMEGAN_{field.upper()}: " if field else ""
+        raise ConfigurationError(f"{name}{first['msg'].removeprefix('Value error, ')}.") from error
