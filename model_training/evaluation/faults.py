@@ -4,6 +4,8 @@ Convention: images are (H, W, 3) uint8 RGB and come back so; sizes are pixels of
 choice comes from the generator handed in.
 """
 
+from typing import Any
+
 import cv2
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +17,9 @@ BLUR_SIZES_PX = {"L": 9, "M": 13, "H": 17}
 
 WARP_ALPHAS = {"L": 15.0, "M": 25.0, "H": 35.0}
 """Elastic strengths by intensity. Source: the paper, table I."""
+
+LIT = 50
+"""Grey level from which tissue counts as lit."""
 
 WARP_SIGMA_PX = 2.0
 """Smoothness of the elastic field. Source: the paper, section III."""
@@ -43,3 +48,72 @@ def _smooth_noise(height: int, width: int, generator: np.random.Generator) -> ND
     size = (kernel_px, kernel_px)
     smooth = cv2.GaussianBlur(noise, size, WARP_SIGMA_PX, borderType=cv2.BORDER_REFLECT)
     return np.asarray(smooth, np.float32)
+
+
+def lesion(image: Image, generator: np.random.Generator, *, sigma_px: float = 6.0, depth: float = 0.3) -> Image:
+    """`image` with a spot that multiplies light by `1 - depth * exp(-r^2 / (2 sigma^2))`; negative depth brightens.
+
+    It lies on lit tissue where there is some: in the dark nobody could see it.
+    """
+    spot = _bump(image.shape[:2], lit_place(image, generator), sigma_px)
+    return _rounded(image * (1 - depth * spot[..., None]))
+
+
+def moved(image: Image, generator: np.random.Generator, *, shift_px: float = 5.0, reach_px: float = 20.0) -> Image:
+    """`image` with the edges around one place moved by up to `shift_px`, fading out over `reach_px`."""
+    height, width = image.shape[:2]
+    weight = _bump((height, width), lit_place(image, generator), reach_px) * np.float32(shift_px)
+    angle = generator.uniform(0, 2 * np.pi)
+    columns, rows = np.meshgrid(np.arange(width, dtype=np.float32), np.arange(height, dtype=np.float32))
+    across, down = columns + weight * np.float32(np.cos(angle)), rows + weight * np.float32(np.sin(angle))
+    return _as_image(cv2.remap(image, across, down, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT))
+
+
+def inpainted(image: Image, generator: np.random.Generator, *, radius_px: float = 14.0) -> Image:
+    """`image` with a disc removed and filled smoothly from its rim: whatever was there is gone."""
+    column, row = lit_place(image, generator)
+    mask = np.zeros(image.shape[:2], np.uint8)
+    cv2.circle(mask, (round(column), round(row)), round(radius_px), 255, -1)
+    return _as_image(cv2.inpaint(image, mask, 3, cv2.INPAINT_TELEA))
+
+
+def pasted(image: Image, generator: np.random.Generator, *, radius_px: float = 16.0) -> Image:
+    """`image` with a soft-edged disc of another place of its own laid over it."""
+    here, there = lit_place(image, generator), lit_place(image, generator)
+    shift = (here[0] - there[0], here[1] - there[1])
+    moved_over = cv2.warpAffine(
+        image,
+        np.array([[1, 0, shift[0]], [0, 1, shift[1]]], np.float64),
+        (image.shape[1], image.shape[0]),
+        borderMode=cv2.BORDER_REFLECT,
+    )
+    cover = np.minimum(1, 1.6 * _bump(image.shape[:2], here, radius_px / 1.6))[..., None]
+    return _rounded(image * (1 - cover) + moved_over * cover)
+
+
+def lit_place(image: Image, generator: np.random.Generator) -> tuple[float, float]:
+    """(column, row) of a random place away from the border, lit if one of a few tries is."""
+    height, width = image.shape[:2]
+    light = cv2.blur(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), (15, 15))
+    margin = min(30, height // 4, width // 4)
+    column, row = width / 2, height / 2
+    for _ in range(60):
+        column, row = generator.uniform(margin, width - margin), generator.uniform(margin, height - margin)
+        if light[int(row), int(column)] >= LIT:
+            break
+    return column, row
+
+
+def _bump(shape: tuple[int, ...], centre: tuple[float, float], sigma_px: float) -> NDArray[np.float32]:
+    """(H, W) float32 Gaussian of height 1 round `centre` = (column, row)."""
+    columns, rows = np.arange(shape[1]) - centre[0], np.arange(shape[0]) - centre[1]
+    across, down = (np.exp(-np.square(offsets / sigma_px) / 2) for offsets in (columns, rows))
+    return np.outer(down, across).astype(np.float32)
+
+
+def _rounded(values: NDArray[Any]) -> Image:
+    return np.asarray(np.clip(np.rint(values), 0, 255), np.uint8)
+
+
+def _as_image(values: NDArray[Any]) -> Image:
+    return np.asarray(values, np.uint8)

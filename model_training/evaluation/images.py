@@ -7,7 +7,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from service.errors import UndecodableImage
+from service.errors import InvalidParameter, UndecodableImage
 from service.quality.pyramid import Image
 
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff"})
@@ -67,9 +67,9 @@ def parse_size(text: str) -> tuple[int, int]:
     """(width, height) from text such as `480x272`.
 
     Raises:
-        ValueError: the text is not two whole numbers from 1 with an x between them.
+        InvalidParameter: the text is not two whole numbers from 1 with an x between them.
     """
     match = re.fullmatch(r"([1-9]\d{0,4})x([1-9]\d{0,4})", text.strip().lower())
     if match is None:
-        raise ValueError(f"A size is written WIDTHxHEIGHT, as in 480x272; {text!r} is not.")
+        raise InvalidParameter(f"A size is written WIDTHxHEIGHT, as in 480x272; {text!r} is not.")
     return int(match[1]), int(match[2])

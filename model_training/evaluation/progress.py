@@ -22,7 +22,7 @@ def silent(steps: int) -> Advance:
 def bar(title: str) -> Iterator[Start]:
     """A progress bar with count and remaining time on standard error, for as long as the block lasts."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True)) as progress:
+    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
 
         def start(steps: int) -> Advance:
             task = progress.add_task(title, total=steps)

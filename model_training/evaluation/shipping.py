@@ -228,7 +228,7 @@ def _frame_shift(made: Pixels, clean: Pixels) -> float:
     gap = made.astype(np.float64).mean(2) - clean.astype(np.float64).mean(2)
     middle = gap[BORDER_PX:-BORDER_PX, BORDER_PX:-BORDER_PX]
     border = float(gap.sum() - middle.sum()) / (gap.size - middle.size)
-    return border - float(middle.mean())
+    return float(border - middle.mean())
 
 
 def smoothness_line(enhance: Enhance) -> Line:

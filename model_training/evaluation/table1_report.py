@@ -62,14 +62,14 @@ def as_markdown(rows: list[Row], title: str) -> str:
     lines += ["| intensity | metric | blur | def+blur | JS (bits) | JS distance (nats) | off by (published std) |"]
     lines += ["|---|---|---|---|---|---|---|"]
     lines += [_markdown_row(row) for row in rows]
-    worst = max(max(row.deviations()) for row in rows)
-    lines += [
-        "",
-        f"Farthest mean from the paper's: {worst:.2f} published standard deviations.",
-        _ordering(rows),
-        "",
-    ]
+    lines += ["", summary(rows), ""]
     return "\n".join(lines)
+
+
+def summary(rows: list[Row]) -> str:
+    """Two sentences: how far the means lie from the paper's, and whether LaSSIM separates better than SSIM."""
+    worst = max(max(row.deviations()) for row in rows)
+    return f"Farthest mean from the paper's: {worst:.2f} published standard deviations. {_ordering(rows)}"
 
 
 _NOTES = (
