@@ -1,12 +1,37 @@
-"""Carries what the generator did to the working image over to the full-size photo."""
+"""Carries what the generator did to the working image over to the full-size photo, keeping the photo's fine detail.
+
+Round each working pixel the change is taken as an affine function of the pixel, `change = gain * value + offset`, fitted
+by least squares over a small window as in the guided filter; what the fit leaves unexplained joins the offset.
+Gain and offset vary slowly, so they can be interpolated to full size and applied to the photo's own pixels: contrast
+that was raised raises detail finer than the working image too. No change fits with gain and offset exactly 0, so a
+generator that returns its input returns the photo, bit for bit.
+
+Source: K. He, J. Sun, "Fast Guided Filter" (arXiv 1505.00996). Departures: the fit is of the change, not of the output,
+so that the regularisation pulls towards the photo and not towards flatness; each channel guides itself; the remainder
+is kept. Measured against its alternatives in benchmarks/transfer.py; see docs/decisions.md.
+"""
 
 from __future__ import annotations
+
+from collections.abc import Iterator
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 Pixels = NDArray[np.uint8]
+Plane = NDArray[np.float32]
+
+RADIUS = 1
+"""Windows are 3x3 working pixels: the smallest that a line can be fitted to, and measured best."""
+
+NOISE_VARIANCE = 2.0
+"""Variance, in squared grey levels, below which a window's contrast is taken for noise and not scaled."""
+
+GAIN_RANGE = (-0.95, 2.0)
+"""Detail is never inverted, and never more than tripled, whatever the fit says."""
+
+_STRIP_ROWS = 16
 
 
 def transfer(photo: Pixels, working: Pixels, enhanced: Pixels) -> Pixels:
@@ -22,6 +47,57 @@ def transfer(photo: Pixels, working: Pixels, enhanced: Pixels) -> Pixels:
     """
     if working.shape == photo.shape:
         return enhanced
+    return apply_change(photo, *fit_change(working, enhanced))
+
+
+def fit_change(working: Pixels, enhanced: Pixels) -> tuple[Plane, Plane]:
+    """Gain and offset, each (h, w, 3) float32, with `enhanced - working = gain * working + offset` at every pixel."""
+    value = working.astype(np.float32)
+    change = enhanced.astype(np.float32) - value
+    mean_value, mean_change = _window_mean(value), _window_mean(change)
+    covariance = _window_mean(value * change) - mean_value * mean_change
+    variance = _window_mean(value * value) - mean_value * mean_value
+    gain = _window_mean(np.clip(covariance / (np.maximum(variance, 0) + NOISE_VARIANCE), *GAIN_RANGE))
+    return gain, change - gain * value
+
+
+def apply_change(photo: Pixels, gain: Plane, offset: Plane) -> Pixels:
+    """`photo + gain * photo + offset` with both interpolated to the photo's size, rounded and clipped.
+
+    Works through strips of rows that stay in the processor's cache; only the result is held at full size.
+    """
     height, width = photo.shape[:2]
-    change = cv2.subtract(enhanced, working, dtype=cv2.CV_16S)
-    return cv2.add(photo, cv2.resize(change, (width, height)), dtype=cv2.CV_8U).astype(np.uint8, copy=False)
+    wide_gain, wide_offset = (
+        cv2.resize(plane, (width, len(plane)), interpolation=cv2.INTER_LINEAR).reshape(len(plane), -1)
+        for plane in (gain, offset)
+    )
+    result = np.empty_like(photo)
+    for rows, sources, weights in _vertical_strips(height, len(gain)):
+        strip = photo[rows].reshape(len(weights), -1)
+        change = cv2.multiply(strip, weights @ wide_gain[sources], dtype=cv2.CV_32F)
+        cv2.add(change, weights @ wide_offset[sources], change)
+        cv2.add(change, strip, result[rows].reshape(len(weights), -1), dtype=cv2.CV_8U)
+    return result
+
+
+def _window_mean(plane: Plane) -> Plane:
+    side = 2 * RADIUS + 1
+    return cv2.blur(plane, (side, side), borderType=cv2.BORDER_REFLECT_101).astype(np.float32, copy=False)
+
+
+def _vertical_strips(height: int, source_height: int) -> Iterator[tuple[slice, slice, Plane]]:
+    """Strips of full-size rows, the source rows each needs, and the weights of linear interpolation between them.
+
+    Pixel centres are aligned as in `cv2.resize`: row y lies at (y + 0.5) * h / H - 0.5, clamped at the border.
+    """
+    for top in range(0, height, _STRIP_ROWS):
+        rows = slice(top, min(height, top + _STRIP_ROWS))
+        centres = (np.arange(rows.start, rows.stop) + 0.5) * (source_height / height) - 0.5
+        centres = centres.clip(0, source_height - 1)
+        above = np.minimum(centres.astype(np.intp), max(0, source_height - 2))
+        sources = slice(int(above[0]), min(source_height, int(above[-1]) + 2))
+        weights = np.zeros((len(centres), sources.stop - sources.start), np.float32)
+        line, first = np.arange(len(centres)), above - sources.start
+        weights[line, first] = 1 - (centres - above)
+        weights[line, np.minimum(first + 1, weights.shape[1] - 1)] += centres - above
+        yield rows, sources, weights
