@@ -1,0 +1,87 @@
+"""The fast generator: the identity at first, and by construction no grid, no frame, no moved structure."""
+
+import pytest
+import torch
+
+from model_training.networks.fast import (
+    COEFFICIENTS,
+    FastGenerator,
+    apply_coefficients,
+    fine_bands,
+)
+
+SMALL = {"widths": (8, 12, 16), "blocks": (1, 1, 1)}
+
+
+@pytest.fixture
+def trained():
+    """A small generator whose coefficients are far from zero, as after training."""
+    torch.manual_seed(0)
+    network = FastGenerator(**SMALL)
+    torch.nn.init.normal_(network.trunk.head.weight, 0, 0.05)
+    return network.eval()
+
+
+def test_an_untrained_generator_returns_its_input():
+    torch.manual_seed(0)
+    x = torch.rand(2, 3, 64, 80) * 2 - 1
+    with torch.no_grad():
+        assert torch.equal(FastGenerator(**SMALL).eval()(x), x)
+
+
+def test_the_output_keeps_shape_and_range(trained):
+    for height, width in ((64, 64), (80, 112), (272, 480)):
+        y = trained(torch.rand(1, 3, height, width) * 2 - 1)
+        assert y.shape == (1, 3, height, width)
+        assert y.abs().max() <= 1
+
+
+def test_a_flat_image_stays_flat_to_the_very_border(trained):
+    with torch.no_grad():
+        y = trained(torch.full((1, 3, 96, 96), 0.3))
+    assert (y.amax((2, 3)) - y.amin((2, 3))).max() < 1e-5
+
+
+def test_images_of_a_batch_do_not_see_each_other(trained):
+    x = torch.rand(3, 3, 64, 64) * 2 - 1
+    with torch.no_grad():
+        together, alone = trained(x), torch.cat([trained(image[None]) for image in x])
+    assert torch.allclose(together, alone, atol=1e-5)
+
+
+def test_every_band_is_even_so_that_nothing_moves():
+    spike = torch.zeros(1, 3, 33, 33)
+    spike[..., 16, 16] = 1
+    bands, oriented = fine_bands(spike)
+    for band in (*bands, *oriented):
+        assert torch.allclose(band, band.flip(2, 3), atol=1e-6)
+        assert band.sum().abs() < 1e-5
+
+
+def test_zero_coefficients_are_the_identity_and_the_curve_keeps_black_and_white():
+    x = torch.tensor([-1.0, 0.0, 1.0]).view(1, 1, 1, 3).expand(1, 3, 3, 3)
+    zero = torch.zeros(1, COEFFICIENTS, 3, 3)
+    assert torch.equal(apply_coefficients(x, zero), x)
+    curved = zero.clone()
+    curved[:, 12:15] = 0.5
+    assert torch.allclose(apply_coefficients(x, curved)[0, 0, 1], torch.tensor([-1.0, 0.5, 1.0]), atol=1e-6)
+
+
+def test_the_affine_part_mixes_channels_as_a_matrix_of_rows_red_green_blue():
+    x = torch.full((1, 3, 8, 8), 0.0)
+    x[:, 1] = 0.5
+    coefficients = torch.zeros(1, COEFFICIENTS, 8, 8)
+    coefficients[:, 3] = 1.0  # green into red
+    coefficients[:, 11] = 0.25  # offset of blue
+    y = apply_coefficients(x, coefficients)
+    assert torch.allclose(y[0, :, 4, 4], torch.tensor([0.5, 0.5, 0.25]))
+
+
+def test_while_training_a_clipped_pixel_still_gets_a_gradient():
+    network = FastGenerator(**SMALL).train()
+    with torch.no_grad():
+        network.trunk.head.bias[9] = 1.5  # pushes red past white
+    y = network(torch.zeros(1, 3, 64, 64))
+    y[:, 0].mean().backward()
+    assert y[:, 0].max() <= 1
+    assert network.trunk.head.bias.grad[9].abs() > 0
