@@ -1,7 +1,7 @@
 """Carries what the generator did to the working image over to the full-size photo, keeping the photo's fine detail.
 
-Round each working pixel the change is taken as an affine function of the pixel, `change = gain * value + offset`, fitted
-by least squares over a small window as in the guided filter; what the fit leaves unexplained joins the offset.
+Round each working pixel the change is taken as an affine function of the pixel, `change = gain * value + offset`,
+fitted by least squares over a small window as in the guided filter; what the fit leaves unexplained joins the offset.
 Gain and offset vary slowly, so they can be interpolated to full size and applied to the photo's own pixels: contrast
 that was raised raises detail finer than the working image too. No change fits with gain and offset exactly 0, so a
 generator that returns its input returns the photo, bit for bit.
@@ -12,8 +12,6 @@ is kept. Measured against its alternatives in benchmarks/transfer.py; see docs/d
 """
 
 from __future__ import annotations
-
-from collections.abc import Iterator
 
 import cv2
 import numpy as np
@@ -67,16 +65,15 @@ def apply_change(photo: Pixels, gain: Plane, offset: Plane) -> Pixels:
     Works through strips of rows that stay in the processor's cache; only the result is held at full size.
     """
     height, width = photo.shape[:2]
-    wide_gain, wide_offset = (
-        cv2.resize(plane, (width, len(plane)), interpolation=cv2.INTER_LINEAR).reshape(len(plane), -1)
-        for plane in (gain, offset)
-    )
+    wide_gain, wide_offset = _Widened(gain, width), _Widened(offset, width)
     result = np.empty_like(photo)
-    for rows, sources, weights in _vertical_strips(height, len(gain)):
-        strip = photo[rows].reshape(len(weights), -1)
-        change = cv2.multiply(strip, weights @ wide_gain[sources], dtype=cv2.CV_32F)
-        cv2.add(change, weights @ wide_offset[sources], change)
-        cv2.add(change, strip, result[rows].reshape(len(weights), -1), dtype=cv2.CV_8U)
+    for top in range(0, height, _STRIP_ROWS):
+        rows = slice(top, min(height, top + _STRIP_ROWS))
+        above, share = _rows_between(rows, len(gain) / height, len(gain))
+        strip = photo[rows].reshape(len(above), -1)
+        change = cv2.multiply(strip, wide_gain.rows(above, share), dtype=cv2.CV_32F)
+        cv2.add(change, wide_offset.rows(above, share), change)
+        cv2.add(change, strip, result[rows].reshape(len(above), -1), dtype=cv2.CV_8U)
     return result
 
 
@@ -85,19 +82,30 @@ def _window_mean(plane: Plane) -> Plane:
     return cv2.blur(plane, (side, side), borderType=cv2.BORDER_REFLECT_101).astype(np.float32, copy=False)
 
 
-def _vertical_strips(height: int, source_height: int) -> Iterator[tuple[slice, slice, Plane]]:
-    """Strips of full-size rows, the source rows each needs, and the weights of linear interpolation between them.
+class _Widened:
+    """A plane stretched to full width, its rows still to be interpolated.
 
-    Pixel centres are aligned as in `cv2.resize`: row y lies at (y + 0.5) * h / H - 0.5, clamped at the border.
+    Not a matrix product: BLAS would wake its threads for each strip, and wait for them where cores are shared.
     """
-    for top in range(0, height, _STRIP_ROWS):
-        rows = slice(top, min(height, top + _STRIP_ROWS))
-        centres = (np.arange(rows.start, rows.stop) + 0.5) * (source_height / height) - 0.5
-        centres = centres.clip(0, source_height - 1)
-        above = np.minimum(centres.astype(np.intp), max(0, source_height - 2))
-        sources = slice(int(above[0]), min(source_height, int(above[-1]) + 2))
-        weights = np.zeros((len(centres), sources.stop - sources.start), np.float32)
-        line, first = np.arange(len(centres)), above - sources.start
-        weights[line, first] = 1 - (centres - above)
-        weights[line, np.minimum(first + 1, weights.shape[1] - 1)] += centres - above
-        yield rows, sources, weights
+
+    def __init__(self, plane: Plane, width: int) -> None:
+        wide = cv2.resize(plane, (width, len(plane)), interpolation=cv2.INTER_LINEAR)
+        self._rows = wide.reshape(len(plane), -1)
+        self._steps = np.diff(self._rows, axis=0, append=self._rows[-1:])
+
+    def rows(self, above: NDArray[np.intp], share: Plane) -> Plane:
+        """Rows `share` of the way from the source rows `above` to those that follow them."""
+        between: Plane = self._steps[above]
+        between *= share
+        between += self._rows[above]
+        return between
+
+
+def _rows_between(rows: slice, scale: float, source_height: int) -> tuple[NDArray[np.intp], Plane]:
+    """For full-size rows, the source row above each, and how far the way to the next one, (n, 1) in [0, 1).
+
+    Pixel centres are aligned as in `cv2.resize`: row y lies at (y + 0.5) * scale - 0.5, clamped at the border.
+    """
+    centres = ((np.arange(rows.start, rows.stop) + 0.5) * scale - 0.5).clip(0, source_height - 1)
+    above = centres.astype(np.intp)
+    return above, (centres - above).astype(np.float32)[:, None]
