@@ -128,6 +128,53 @@ def export(
     )
 
 
+@app.command("warm-start")
+def warm_start(
+    hq: Annotated[Path, typer.Option(help="Good photos; the bad ones are made of them.")],
+    out: Annotated[Path, typer.Option(help="The run's folder.")],
+    config: Config = "fast",
+    settings: Set = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on from the newest whole checkpoint.")] = False,
+    validate: Annotated[Path | None, typer.Option(help="Good photos kept out of training, to score G on.")] = None,
+    sources: Sources = None,
+    device: DeviceOption = Device.AUTO,
+    minutes: Annotated[float | None, typer.Option(help="Stop, saved, after this long.", min=0)] = None,
+) -> None:
+    """Teach G to restore and F to degrade on generated pairs; `fit --warm-start` goes on from there."""
+    from model_training.warmstart import WarmStartRequest
+    from model_training.warmstart import warm_start as run
+
+    request = WarmStartRequest(
+        config=_configured(config, settings, None, None),
+        hq=hq,
+        out=out,
+        resume=resume,
+        device=device.value,
+        minutes=minutes,
+        validate=validate,
+        sources=sources,
+    )
+    _end(run(request, Console()), out)
+
+
+@app.command()
+def phantom(
+    out: Annotated[Path, typer.Option(help="The folder for the pictures.")],
+    count: Annotated[int, typer.Option(help="How many.", min=1)] = 1,
+    size: Annotated[str, typer.Option(help="WIDTHxHEIGHT, at least 64 a side.")] = "480x272",
+    seed: Annotated[int, typer.Option(help="Seed of the first; the next ones count up.", min=0)] = 0,
+    pairs: Annotated[bool, typer.Option("--pairs", help="A badly taken photo of each beside it.")] = False,
+) -> None:
+    """Draw throats that belong to nobody."""
+    from model_training.evaluation.images import parse_size
+    from model_training.evaluation.progress import bar
+    from model_training.phantom import write_phantoms
+
+    with bar("Drawing") as start:
+        written = write_phantoms(out, count, parse_size(size), seed, pairs=pairs, start=start)
+    Console().print(f"{written} pictures written to {out}.", markup=False, highlight=False)
+
+
 @app.command("validate-lassim")
 def validate_lassim(
     images: Annotated[Path, typer.Argument(help="An image, or a folder of them.")],

@@ -145,5 +145,9 @@ class MixedPairs:
         """Batch number `step`: degraded and clean, each (size, 3, H, W) float32 in [-1, 1]."""
         rng = np.random.default_rng([self.seed, step, 0xBA7C4])
         height, width = SHAPES[rng.integers(len(SHAPES))]
+        return self.batch_of(height, width, size, rng)
+
+    def batch_of(self, height: int, width: int, size: int, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
+        """`size` pairs of (height, width), drawn from `rng`."""
         pairs = [self.pair(height, width, rng) for _ in range(size)]
         return to_tensor([bad for bad, _ in pairs]), to_tensor([good for _, good in pairs])

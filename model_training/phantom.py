@@ -7,12 +7,16 @@ No patient is in it and none can be recognised.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
+from model_training.degrade import HELD_OUT, degrade
 from service.errors import ImageDimensions
 
 Field = NDArray[np.float32]
@@ -308,3 +312,34 @@ def phantom(width: int, height: int, seed: int) -> NDArray[np.uint8]:
     _palate_and_uvula(c, palette, opening)
     _tongue(c, palette)
     return _camera(_shade(c), c)
+
+
+def write_phantoms(
+    out: Path,
+    count: int,
+    size: tuple[int, int],
+    seed: int,
+    *,
+    pairs: bool = False,
+    start: Callable[[int], Callable[[], None]] = lambda steps: lambda: None,
+) -> int:
+    """Writes `count` phantoms of `size` (width, height) as PNG, and with `pairs` a badly taken photo of each.
+
+    Pictures are named `phantom-SEED.png`, or `good/SEED.png` and `bad/SEED.png`; answers how many were written.
+
+    Raises:
+        ImageDimensions: a side is under 64 px.
+    """
+    advance = start(count)
+    written = 0
+    for index in range(seed, seed + count):
+        good = phantom(*size, index)
+        names = {f"phantom-{index:04d}.png": good}
+        if pairs:
+            names = {f"good/{index:04d}.png": good, f"bad/{index:04d}.png": degrade(good, index, recipe=HELD_OUT)}
+        for name, picture in names.items():
+            (out / name).parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(picture).save(out / name)
+            written += 1
+        advance()
+    return written

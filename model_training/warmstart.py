@@ -1,4 +1,4 @@
-"""The warm start: a generator first learns restoration from generated pairs, before any adversary sees it.
+"""The warm start: G and F first learn from generated pairs, before any adversary sees them.
 
 The degradation that makes bad photos from good ones is ours, so G can learn from pairs what the cycle loss alone
 would leave in (haze), and F, given the same pairs the other way round, learns to degrade.
@@ -8,68 +8,119 @@ Source: restoration pre-training in the spirit of UVCGAN's inpainting (Torbunov 
 
 from __future__ import annotations
 
-import copy
-import json
 import math
-import signal
-import time
-from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from collections.abc import Mapping
+from copy import deepcopy
+from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
-from typing import Any
+from typing import Annotated, Any
 
+import numpy as np
 import torch
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from rich.console import Console
 from torch import Tensor, nn
 from torch.nn.utils import clip_grad_norm_
 
+from model_training.checkpoint import Vault
+from model_training.config import TrainingConfig
+from model_training.data import to_bytes
+from model_training.fit import SourceNote, describe, find_resumption, read_notes, require_same_run
+from model_training.journal import Journal
+from model_training.loop import Outcome, Progress, Run, run_loop
 from model_training.mixture import MixedPairs, Mixture
+from model_training.optimisation import blend
+from model_training.parallel import DeviceName, joined_ranks
+from model_training.photos import PhotoSet, load_photos
 from model_training.restoration import RestorationWeights, restoration_loss
-from service.errors import Diverged
+from model_training.validation import Validation
+from service.errors import CheckpointError, ConfigurationError
 
-Validate = Callable[[nn.Module], dict[str, float]]
-"""Measures a generator; the entry `score` (higher is better) decides which weights are kept as best."""
+PREVIEW_SIDE_PX = 192
 
-
-@dataclass(frozen=True, slots=True)
-class WarmStart:
-    """The settings of one run.
-
-    Attributes:
-        steps: optimiser steps in all; the rate rises for `warm_up` of them and falls to 0 as a cosine.
-        idempotence: weight of |G(y) - y| for the generator's own outputs y, asked every `idempotence_every` steps.
-        reverse: learn to degrade (F) instead of to restore (G).
-    """
-
-    steps: int = 6000
-    batch: int = 8
-    rate: float = 1e-3
-    warm_up: int = 200
-    ema: float = 0.998
-    gradient_norm: float = 1.0
-    idempotence: float = 0.5
-    idempotence_every: int = 4
-    validate_every: int = 500
-    seed: int = 0
-    reverse: bool = False
-    weights: RestorationWeights = field(default_factory=RestorationWeights)
-    mixture: Mixture = field(default_factory=Mixture)
+Count = Annotated[int, Field(ge=1)]
+Weight = Annotated[float, Field(ge=0)]
 
 
-class Trainer:
-    """One warm start: the network, its running average, its optimiser, and where it stands."""
+class WarmStart(BaseModel):
+    """The settings of one run: the configuration's `warmstart` section."""
 
-    def __init__(self, network: nn.Module, source: MixedPairs, settings: WarmStart, out: Path) -> None:
-        self.network = network
-        self.average = copy.deepcopy(network).eval()
-        self.source = source
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    steps: Count = 6000
+    batch: Count = 8
+    rate: Annotated[float, Field(gt=0)] = 1e-3
+    warm_up: Annotated[int, Field(ge=0)] = 200
+    """Steps over which the rate rises; then it falls to 0 as a cosine."""
+    ema: Annotated[float, Field(ge=0, lt=1)] = 0.998
+    gradient_norm: Annotated[float, Field(gt=0)] = 1.0
+    idempotence: Weight = 0.5
+    """Weight of |G(y) - y| for G's own outputs y, asked every `idempotence_every` steps."""
+    idempotence_every: Count = 4
+    degrader_every: Annotated[int, Field(ge=0)] = 4
+    """F learns at every so many steps; 0: there is no F."""
+    photo_size: tuple[Count, Count] = (504, 504)
+    """(height, width) at which photos are kept; batches are views of them at many scales."""
+    weights: RestorationWeights = RestorationWeights()
+    mixture: Mixture = Mixture()
+
+
+class Learner:
+    """One network, its running average and its optimiser."""
+
+    def __init__(self, network: nn.Module, settings: WarmStart) -> None:
+        self.network = network.train()
+        self.average = deepcopy(network).eval().requires_grad_(False)
         self.settings = settings
-        self.out = out
-        self.optimiser = torch.optim.Adam(network.parameters(), lr=settings.rate, betas=(0.9, 0.99))
+        self.updates = 0
+        self._adam = torch.optim.Adam(network.parameters(), lr=settings.rate, betas=(0.9, 0.99))
+
+    def descend(self, terms: Mapping[str, Tensor], rate: float) -> None:
+        """One step down the sum of `terms` at a learning rate of `rate`."""
+        for group in self._adam.param_groups:
+            group["lr"] = rate
+        self._adam.zero_grad(set_to_none=True)
+        torch.stack(list(terms.values())).sum().backward()  # type: ignore[no-untyped-call]
+        clip_grad_norm_(self.network.parameters(), self.settings.gradient_norm)
+        self._adam.step()
+        blend(self.average, self.network, self.settings.ema, self.updates)
+        self.updates += 1
+
+    def state_dict(self) -> dict[str, Any]:
+        """The raw weights, Adam's state and the count of updates; the average is kept beside them."""
+        return {"raw": self.network.state_dict(), "adam": self._adam.state_dict(), "updates": self.updates}
+
+    def load_state_dict(self, state: Mapping[str, Any], average: Mapping[str, Tensor]) -> None:
+        """Goes on where `state_dict` was taken."""
+        self.network.load_state_dict(state["raw"])
+        self._adam.load_state_dict(state["adam"])
+        self.updates = state["updates"]
+        self.average.load_state_dict(average)
+
+
+class WarmStarting:
+    """The warm start as the loop trains it: G, F if wanted, and where they stand."""
+
+    kind = "warm start"
+
+    def __init__(self, config: TrainingConfig, source: MixedPairs, device: torch.device) -> None:
+        """Draws the first weights from the configuration's seed.
+
+        Raises:
+            ConfigurationError: the `warmstart` section is wrong.
+        """
+        torch.manual_seed(config.seed)
+        self.settings = settings_of(config)
         self.step = 0
-        self.best = -math.inf
-        self.stopping = False
-        out.mkdir(parents=True, exist_ok=True)
+        self._source, self._device = source, device
+        self.learners = {"G": Learner(config.generator_config.build().to(device), self.settings)}
+        if self.settings.degrader_every:
+            self.learners["F"] = Learner(config.degrader_config.build().to(device), self.settings)
+
+    @property
+    def enhancer(self) -> nn.Module:
+        """G's running average: what is validated, exported and handed on."""
+        return self.learners["G"].average
 
     def rate(self) -> float:
         """The learning rate of the present step."""
@@ -77,98 +128,118 @@ class Trainer:
         rise = min(1.0, (self.step + 1) / max(1, s.warm_up))
         return s.rate * rise * 0.5 * (1 + math.cos(math.pi * min(1.0, self.step / s.steps)))
 
-    def losses(self) -> tuple[Tensor, dict[str, float]]:
-        """The total loss of the present step's batch, and its terms."""
-        s = self.settings
-        bad, good = self.source.batch(self.step, s.batch)
-        given, wanted = (good, bad) if s.reverse else (bad, good)
-        output = self.network(given)
-        total, terms = restoration_loss(output, wanted, s.weights)
-        if s.idempotence > 0 and not s.reverse and self.step % s.idempotence_every == 0:
-            once = output.detach()[: max(1, s.batch // 2)]
-            again = (self.network(once) - once).abs().mean()
-            total = total + s.idempotence * again
-            terms["again"] = float(again.detach())
-        return total, terms
-
-    def advance(self) -> dict[str, float]:
-        """One optimiser step.
-
-        Raises:
-            Diverged: the loss is not finite.
-        """
-        for group in self.optimiser.param_groups:
-            group["lr"] = self.rate()
-        total, terms = self.losses()
-        if not torch.isfinite(total):
-            raise Diverged(f"the loss is not finite at step {self.step}", step=self.step)
-        self.optimiser.zero_grad(set_to_none=True)
-        total.backward()  # type: ignore[no-untyped-call]
-        clip_grad_norm_(self.network.parameters(), self.settings.gradient_norm)
-        self.optimiser.step()
-        self._average()
+    def advance(self) -> dict[str, Tensor]:
+        """One step of G, and of F when it is its turn; answers the weighted loss terms."""
+        bad, good = (side.to(self._device) for side in self._source.batch(self.step, self.settings.batch))
+        terms = self._restoring(bad, good)
+        self.learners["G"].descend(terms, self.rate())
+        if "F" in self.learners and self.step % self.settings.degrader_every == 0:
+            back = restoration_loss(self.learners["F"].network(good), bad, self.settings.weights)
+            self.learners["F"].descend(back, self.rate())
+            terms |= {f"degrader_{name}": value for name, value in back.items()}
         self.step += 1
-        return {"total": float(total.detach()), **terms}
+        return {name: value.detach() for name, value in terms.items()}
+
+    def _restoring(self, bad: Tensor, good: Tensor) -> dict[str, Tensor]:
+        s, network = self.settings, self.learners["G"].network
+        output = network(bad)
+        terms = restoration_loss(output, good, s.weights)
+        if s.idempotence and self.step % s.idempotence_every == 0:
+            once = output.detach()[: max(1, s.batch // 2)]
+            terms["again"] = s.idempotence * (network(once) - once).abs().mean()
+        return terms
 
     @torch.no_grad()
-    def _average(self) -> None:
-        keep = min(self.settings.ema, (1 + self.step) / (10 + self.step))
-        for kept, new in zip(self.average.parameters(), self.network.parameters(), strict=True):
-            kept.lerp_(new, 1 - keep)
+    def preview(self) -> Tensor:
+        """Rows of two trios: bad, enhanced, clean. Shape: (24, 3, side, side) uint8."""
+        rng = np.random.default_rng(0)
+        bad, good = self._source.batch_of(PREVIEW_SIDE_PX, PREVIEW_SIDE_PX, 8, rng)
+        bad, good = bad.to(self._device), good.to(self._device)
+        trios = torch.stack([bad, self.enhancer(bad), good], 1)
+        return to_bytes(trios.flatten(0, 1))
 
-    def save(self, name: str) -> Path:
-        """Writes everything a resume needs, atomically, as `name` in the output folder."""
-        state = {
+    def state_dict(self) -> dict[str, Any]:
+        """Everything a resumption needs; `networks` holds the averages, ready for `fit --warm-start`."""
+        return {
+            "kind": self.kind,
             "step": self.step,
-            "best": self.best,
-            "network": self.network.state_dict(),
-            "average": self.average.state_dict(),
-            "optimiser": self.optimiser.state_dict(),
-            "settings": asdict(self.settings),
+            "networks": {name: learner.average.state_dict() for name, learner in self.learners.items()},
+            "learners": {name: learner.state_dict() for name, learner in self.learners.items()},
         }
-        target, partial = self.out / name, self.out / f"{name}.part"
-        torch.save(state, partial)
-        partial.replace(target)
-        return target
 
-    def load(self, path: Path) -> None:
-        """Continues from what `save` wrote."""
-        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-        self.network.load_state_dict(state["network"])
-        self.average.load_state_dict(state["average"])
-        self.optimiser.load_state_dict(state["optimiser"])
-        self.step, self.best = state["step"], state["best"]
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Goes on where `state` was saved.
 
-    def _log(self, entry: dict[str, float]) -> None:
-        with (self.out / "log.jsonl").open("a", encoding="utf-8") as log:
-            log.write(json.dumps({key: round(value, 5) for key, value in entry.items()}) + "\n")
+        Raises:
+            CheckpointError: it is another kind of run's.
+        """
+        if state["kind"] != self.kind or state["learners"].keys() != self.learners.keys():
+            raise CheckpointError(f"This is a checkpoint of {state['kind']} training, not of this warm start.")
+        for name, learner in self.learners.items():
+            learner.load_state_dict(state["learners"][name], state["networks"][name])
+        self.step = state["step"]
 
-    def _check(self, validate: Validate | None) -> None:
-        """Measures the average, keeps it if it is the best so far, and saves."""
-        if validate is not None:
-            figures = validate(self.average)
-            self._log({"step": self.step, **{f"val/{k}": v for k, v in figures.items()}})
-            if figures["score"] > self.best:
-                self.best = figures["score"]
-                self.save("best.pt")
-        self.save("last.pt")
 
-    def run(self, validate: Validate | None = None) -> Path:
-        """Trains to the last step, or to SIGTERM, and returns the checkpoint."""
-        previous = signal.signal(signal.SIGTERM, self._stop)
-        started, first = time.monotonic(), self.step
-        try:
-            self.network.train()
-            while self.step < self.settings.steps and not self.stopping:
-                figures = self.advance()
-                if self.step % 50 == 0:
-                    pace = (self.step - first) / (time.monotonic() - started)
-                    self._log({"step": self.step, "rate": self.rate(), "steps_per_s": pace, **figures})
-                if self.step % self.settings.validate_every == 0:
-                    self._check(validate)
-        finally:
-            signal.signal(signal.SIGTERM, previous)
-        return self.save("last.pt")
+def settings_of(config: TrainingConfig) -> WarmStart:
+    """The configuration's `warmstart` section.
 
-    def _stop(self, signum: int, frame: FrameType | None) -> None:
-        self.stopping = True
+    Raises:
+        ConfigurationError: an unknown key, or a value out of range; the first is named.
+    """
+    try:
+        return WarmStart.model_validate(config.warmstart)
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(str(part) for part in ("warmstart", *first["loc"]))
+        raise ConfigurationError(f"The configuration is wrong at {key}: {first['msg']}.") from error
+
+
+@dataclass(frozen=True, slots=True)
+class WarmStartRequest:
+    """What `warm-start` is asked for; see its options."""
+
+    config: TrainingConfig
+    hq: Path
+    out: Path
+    resume: bool = False
+    device: DeviceName = "auto"
+    minutes: float | None = None
+    validate: Path | None = None
+    sources: Path | None = None
+
+
+def warm_start(request: WarmStartRequest, console: Console) -> Outcome:
+    """Pre-trains G and F on pairs made from `request.hq` into `request.out`; answers why it ended.
+
+    Raises:
+        LameganError: the data, configuration, device, checkpoint or disk does not allow it, in one sentence.
+    """
+    config, settings = request.config, settings_of(request.config)
+    vault = Vault(request.out / "checkpoints", config.journal.keep)
+    resumed = find_resumption(vault, request.resume, console)
+    photos = load_photos(request.hq, settings.photo_size, least=config.data.crop, fit="cover")
+    origin = _origin(config, photos, read_notes(request.sources).get("hq", SourceNote()))
+    if resumed is not None:
+        require_same_run(resumed, origin)
+    with joined_ranks(request.device) as (ranks, device):
+        pixels = [photo.permute(1, 2, 0).contiguous().numpy() for photo in photos.pixels]
+        training = WarmStarting(config, MixedPairs(pixels, settings.mixture, config.seed), device)
+        progress = Progress()
+        if resumed is not None:
+            training.load_state_dict(resumed.state)
+            progress = Progress(**resumed.state["progress"])
+        validation = Validation(request.validate, config) if request.validate else None
+        journal = Journal(
+            request.out, config.journal, steps=settings.steps, first_step=training.step, speaks=True, console=console
+        )
+        with journal:
+            run = Run(
+                training, config, settings.steps, vault, journal, ranks, device, origin, validation, request.minutes
+            )  # fmt: skip
+            return run_loop(run, progress)
+
+
+def _origin(config: TrainingConfig, photos: PhotoSet, note: SourceNote) -> dict[str, Any]:
+    """What every checkpoint says about where it comes from; bad photos are made of the good ones."""
+    side = describe(photos, note)
+    return {"config": config.recipe(), "features": "", "data": {"x": side, "y": side}, "warm_start": ""}
