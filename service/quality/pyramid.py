@@ -9,6 +9,7 @@ Source: Cap, Fukuda, Iyatomi, arXiv 2304.01864, eq. 1, and the authors' code (sk
 
 from __future__ import annotations
 
+import threading
 from typing import Any
 
 import cv2
@@ -20,14 +21,20 @@ from service.errors import ImageDimensions, InvalidParameter, LevelUnavailable
 Float64 = npt.NDArray[np.float64]
 Image = npt.NDArray[Any]
 
-LUMINANCE = (2125, 7154, 721)
-"""Weights of R, G, B times 10,000: ITU-R BT.709 as skimage's `rgb2gray` has them. Integers keep uint8 images exact."""
+LUMINANCE = (0.2125, 0.7154, 0.0721)
+"""Weights of R, G, B: ITU-R BT.709 as skimage's `rgb2gray` has them."""
+
+_WHOLE_LUMINANCE = (2125, 7154, 721)
+"""The same times 10,000: whole numbers keep uint8 images exact."""
 
 WINDOW = 7
 """Side of SSIM's window in pixels; a residual must hold at least one."""
 
 _DEEPEST = 24
 _STRIP_PIXELS = 32_768
+_SCRATCH_PIXELS = 480 * 480
+_scratch = threading.local()
+"""One full-size plane a thread, at most the canonical scale's: fresh pages cost more than the arithmetic on them."""
 
 
 def level_shape(height: int, width: int, level: int) -> tuple[int, int]:
@@ -39,7 +46,10 @@ def level_shape(height: int, width: int, level: int) -> tuple[int, int]:
 
 def least_side(level: int) -> int:
     """The shortest side, in pixels, whose residual at `level` still holds one window: 49 at level 3."""
-    return (WINDOW - 1) * 2**level + 1
+    side = WINDOW
+    for _ in range(level):
+        side = 2 * side - 1
+    return side
 
 
 def check_image(image: Image, name: str = "image") -> None:
@@ -112,28 +122,36 @@ def residual_pair(output: Image, input: Image, level: int) -> Float64:
     check_level(output.shape[0], output.shape[1], level)
     if output.dtype != input.dtype:
         output, input = (image / 255.0 if image.dtype == np.uint8 else image for image in (output, input))
-    planes = [_luminance(image) for image in (output, input)]
-    if level > 0:
-        planes = [np.asarray(cv2.pyrDown(plane)) for plane in planes]
-    base: Any = cv2.merge(planes)
+    base: Any = cv2.merge([_first_level(image) if level > 0 else _luminance(image) for image in (output, input)])
     for _ in range(level - 1):
         base = cv2.pyrDown(base)
     return np.asarray(cv2.subtract(base, cv2.pyrUp(cv2.pyrDown(base), dstsize=(base.shape[1], base.shape[0]))))
 
 
-def _luminance(image: Image) -> Float64:
+def _first_level(image: Image) -> Float64:
+    """Level 1 of the luminance pyramid; the full-size plane lives in this thread's scratch memory."""
+    height, width = image.shape[:2]
+    if height * width > _SCRATCH_PIXELS:
+        return np.asarray(cv2.pyrDown(_luminance(image)))
+    if not hasattr(_scratch, "plane"):
+        _scratch.plane = np.empty(_SCRATCH_PIXELS)
+    plane = _scratch.plane[: height * width].reshape(height, width)
+    return np.asarray(cv2.pyrDown(_luminance(image, into=plane)))
+
+
+def _luminance(image: Image, into: Float64 | None = None) -> Float64:
     """Luminance of (H, W, 3) times 10,000, as (H, W) float64; exact for uint8.
 
     2125 R + 7154 G + 721 B of uint8 stays below 2**24, so float32 holds it exactly at half the memory traffic; the
-    pyramid then runs in float64, which holds the sums of 16 pyrDown weights exactly too. A strip at a time keeps the
+    pyramid then runs in float64, which holds the sums of pyrDown's weights exactly too. A strip at a time keeps the
     temporaries in the processor's cache.
     """
     working: Any = np.float32 if image.dtype == np.uint8 else np.float64
-    weights = np.asarray([LUMINANCE], dtype=working)
+    weights = np.asarray([_WHOLE_LUMINANCE], dtype=working)
     height, width = image.shape[:2]
-    result = np.empty((height, width))
+    plane = np.empty((height, width)) if into is None else into
     rows = max(1, _STRIP_PIXELS // width)
     for top in range(0, height, rows):
         strip = image[top : top + rows].astype(working)
-        result[top : top + rows] = cv2.transform(strip, weights).reshape(strip.shape[:2])
-    return result
+        plane[top : top + rows] = cv2.transform(strip, weights).reshape(strip.shape[:2])
+    return plane

@@ -1,0 +1,175 @@
+"""`lamegan`: thin commands; each one's work is in the module of its subject.
+
+Commands import their subject when they run, so that --help answers at once.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from service.errors import CommandError, LameganError
+
+if TYPE_CHECKING:
+    from service.score import NamedScore, Pairing, Score
+
+EXIT_DONE, EXIT_PARTLY, EXIT_REFUSED = 0, 1, 2
+"""All done; some of several files could not be; nothing could be (one sentence on the error output says why)."""
+
+app = typer.Typer(
+    help="Enhance throat photos and score how faithful they stayed. Research software, not a medical device.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+errors = Console(stderr=True, soft_wrap=True, highlight=False, markup=False)
+
+
+class ScaleOption(StrEnum):
+    """At which size LaSSIM is computed."""
+
+    NATIVE = "native"
+    CANONICAL = "canonical"
+
+
+@app.callback()
+def _lamegan() -> None:
+    """Keeps `lamegan` a group of commands."""
+
+
+@app.command()
+def score(
+    output: Annotated[Path, typer.Argument(help="The enhanced image, or a folder of them.")],
+    input: Annotated[Path, typer.Argument(help="The image it was made from, or a folder; paired by name.")],
+    scale: Annotated[
+        ScaleOption, typer.Option(help="native is the paper's formula; canonical is what the service reports.")
+    ] = ScaleOption.NATIVE,
+    level: Annotated[int, typer.Option(min=0, help="Level of the Laplacian pyramid; the paper's is 3.")] = 3,
+    map: Annotated[
+        Path | None, typer.Option(help="Write where structure changed: a PNG, or a folder of them for folders.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    csv: Annotated[Path | None, typer.Option(help="For folders: write the scores as CSV; - prints them.")] = None,
+) -> None:
+    """LaSSIM of an image against its input: 1 is unchanged structure.
+
+    Exit codes: 0 everything was scored, 1 some pairs of a folder were not (they are listed), 2 nothing was.
+    """
+    from service.score import pair_folders, score_files
+
+    if output.is_dir() != input.is_dir():
+        raise CommandError("Both must be files, or both folders.")
+    if output.is_dir():
+        _score_folders(pair_folders(output, input), level, scale, map, as_json, csv)
+    if csv is not None:
+        raise CommandError("--csv is for folders; use --json for one pair.")
+    one = score_files(output, input, level=level, scale=scale.value, heat_map=map)
+    print_line(json.dumps(one.facts()) if as_json else _as_text(one))
+
+
+def print_line(text: str) -> None:
+    """Print to standard output, undecorated: for people and pipes alike."""
+    sys.stdout.write(text + "\n")
+
+
+def progress_bar() -> Progress:
+    """A bar on the error output, so that standard output stays clean; it shows nothing where that is no terminal."""
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        console=errors,
+        disable=not errors.is_terminal,
+    )
+
+
+def _score_folders(
+    pairing: Pairing, level: int, scale: ScaleOption, maps: Path | None, as_json: bool, csv: Path | None
+) -> None:
+    from service.score import score_folders, to_csv
+
+    with progress_bar() as bar:
+        task = bar.add_task("Scoring", total=len(pairing.pairs))
+        scores = score_folders(
+            pairing, level=level, scale=scale.value, heat_maps=maps, advance=lambda: bar.advance(task)
+        )
+    if csv is not None and str(csv) == "-":
+        sys.stdout.write(to_csv(scores))
+    elif csv is not None:
+        _write_text(csv, to_csv(scores))
+    for name in pairing.outputs_alone:
+        errors.print(f"Not scored: {name} is only among the outputs.")
+    for name in pairing.inputs_alone:
+        errors.print(f"Not scored: {name} is only among the inputs.")
+    for named in scores:
+        if named.score is None:
+            errors.print(f"Not scored: {named.name}: {named.error}")
+    _print_summary(pairing, scores, as_json, quiet=str(csv) == "-")
+    scored = sum(named.score is not None for named in scores)
+    if scored == 0:
+        raise CommandError("No pair was scored.")
+    partly = scored < len(scores) or pairing.outputs_alone or pairing.inputs_alone
+    raise typer.Exit(EXIT_PARTLY if partly else EXIT_DONE)
+
+
+def _print_summary(pairing: Pairing, scores: list[NamedScore], as_json: bool, *, quiet: bool) -> None:
+    from service.score import summarise
+
+    done = [named.score for named in scores if named.score is not None]
+    summary = {
+        "lassim": summarise([one.map.lassim for one in done]),
+        "ssim": summarise([one.ssim for one in done]),
+    } if done else {}
+    if as_json:
+        pairs = [
+            {"name": named.name, **(named.score.facts() if named.score else {"error": named.error})} for named in scores
+        ]
+        unpaired = {"outputs": pairing.outputs_alone, "inputs": pairing.inputs_alone}
+        print_line(json.dumps({"summary": summary, "pairs": pairs, "unpaired": unpaired}))
+    elif not quiet:
+        for name, figures in summary.items():
+            label = {"lassim": "LaSSIM", "ssim": "SSIM"}[name]
+            print_line(
+                f"{label:7} mean {figures['mean']:.5f}  std {figures['std']:.5f}  "
+                f"min {figures['min']:.5f}  max {figures['max']:.5f}  ({figures['count']:.0f} pairs)"
+            )
+
+
+def _as_text(one: Score) -> str:
+    local = one.map
+    box = local.box
+    return "\n".join(
+        (
+            f"LaSSIM  {local.lassim:.5f}  (level {local.level}, {local.scale} scale; 1 is unchanged structure)",
+            f"SSIM    {one.ssim:.5f}  (pixels)",
+            f"Worst   {local.worst:.5f}  at x {box.left}-{box.right}, y {box.top}-{box.bottom} px",
+        )
+    )
+
+
+def _write_text(path: Path, text: str) -> None:
+    try:
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise CommandError(f"{path} cannot be written: {error.strerror or 'input/output error'}.") from error
+
+
+def main() -> None:
+    """Run `lamegan`; an error raised on purpose is one sentence and exit code 2, never a trace."""
+    try:
+        app()
+    except LameganError as error:
+        errors.print(f"lamegan: {error.detail}")
+        sys.exit(EXIT_REFUSED)
+
+
+if __name__ == "__main__":
+    main()
