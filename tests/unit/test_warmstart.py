@@ -1,0 +1,125 @@
+"""The warm start: batches that depend on seed and step alone, a loss that is zero at the truth, exact resumption."""
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from rich.console import Console
+
+from model_training.checkpoint import content_digest, read_checkpoint
+from model_training.config import load_config
+from model_training.mixture import MixedPairs, Mixture, jitter_colour, random_view
+from model_training.phantom import phantom
+from model_training.restoration import RestorationWeights, lab, restoration_loss
+from model_training.warmstart import WarmStarting, WarmStartRequest, warm_start
+from service.errors import ConfigurationError, DataError
+
+SMALL = Mixture(count_phantoms=3, count_everyday=2)
+SETTINGS = [
+    "generator={name: fast, options: {widths: [8, 8, 8], blocks: [1, 1, 1]}}",
+    "data={height: 64, width: 96, crop: 64}",
+    "warmstart={steps: 6, batch: 2, warm_up: 1, degrader_every: 2, photo_size: [96, 96], "
+    "mixture: {count_phantoms: 2, count_everyday: 2}}",
+    "journal={log: 1, grid: 3, checkpoint: 2, keep: 3, validate: 3, validate_images: 1}",
+]
+
+
+@pytest.fixture(scope="module")
+def source():
+    return MixedPairs([phantom(128, 128, seed) for seed in range(3)], SMALL, 5)
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("photos")
+    for seed in range(3):
+        Image.fromarray(phantom(112, 96, seed)).save(folder / f"{seed}.png")
+    return folder
+
+
+def test_a_batch_depends_on_seed_and_step_alone(source):
+    bad, good = source.batch(3, 2)
+    again = source.batch(3, 2)
+    assert torch.equal(bad, again[0])
+    assert torch.equal(good, again[1])
+    other = source.batch(4, 2)[0]
+    assert other.shape != bad.shape or not torch.equal(other, bad)
+
+
+def test_some_pairs_are_clean_on_both_sides_and_most_are_not(source):
+    rng = np.random.default_rng(0)
+    same = [np.array_equal(*source.pair(64, 64, rng)) for _ in range(60)]
+    assert 5 < sum(same) < 40
+
+
+def test_a_view_has_the_size_asked_for_whatever_the_photo(source):
+    rng = np.random.default_rng(1)
+    for shape in ((50, 200, 3), (300, 70, 3), (64, 64, 3)):
+        assert random_view(np.zeros(shape, np.uint8), 96, 64, rng).shape == (96, 64, 3)
+
+
+def test_jitter_changes_colours_and_not_shapes(source):
+    photo = phantom(96, 96, 1)
+    made = jitter_colour(photo, np.random.default_rng(2))
+    assert not np.array_equal(made, photo)
+    correlation = np.corrcoef(made.mean(2).ravel(), photo.mean(2).ravel())[0, 1]
+    assert correlation > 0.97
+
+
+def test_no_photo_is_an_error():
+    with pytest.raises(DataError, match="no clean photo"):
+        MixedPairs([], SMALL, 0)
+
+
+def test_lab_agrees_with_the_colour_measure_of_the_guardrail():
+    from service.quality.colour import lab as reference
+
+    pixels = np.random.default_rng(0).random((1, 500, 3), np.float32)
+    ours = lab(torch.from_numpy(pixels).permute(2, 0, 1)[None] * 2 - 1)[0].permute(1, 2, 0).numpy()
+    assert np.abs(ours - reference(pixels)).max() < 0.05
+
+
+def test_the_loss_is_least_at_the_truth_and_every_term_falls_on_the_way_there(source):
+    bad, good = source.batch_of(96, 96, 3, np.random.default_rng(3))
+    weights = RestorationWeights()
+    ends = [restoration_loss(image, good, weights) for image in (bad, (bad + good) / 2, good)]
+    for name in ("pixel", "bands", "lassim", "lab"):
+        values = [float(terms[name]) for terms in ends]
+        assert values[0] > values[1] > values[2]
+    assert float(ends[2]["lassim"]) == pytest.approx(0, abs=1e-5)
+
+
+def test_redness_costs_and_paleness_does_not():
+    grey = torch.zeros(1, 3, 64, 64)
+    red = grey.clone()
+    red[:, 0] += 0.3
+    weights = RestorationWeights()
+    assert restoration_loss(red, grey, weights)["redness"] > 0.05
+    assert restoration_loss(grey, red, weights)["redness"] == 0
+
+
+def test_g_gets_better_in_a_few_steps_and_f_learns_the_other_way(source):
+    config = load_config("fast", SETTINGS)
+    training = WarmStarting(config, source, torch.device("cpu"))
+    before = content_digest(training.learners["F"].network.state_dict())
+    losses = [training.advance() for _ in range(3)]
+    assert all(torch.isfinite(value).all() for terms in losses for value in terms.values())
+    assert "degrader_pixel" in losses[0]
+    assert "degrader_pixel" not in losses[1]
+    assert content_digest(training.learners["F"].network.state_dict()) != before
+
+
+def test_an_interrupted_run_ends_with_the_weights_of_an_uninterrupted_one(photos, tmp_path):
+    console, config = Console(quiet=True), load_config("fast", SETTINGS)
+    warm_start(WarmStartRequest(config, photos, tmp_path / "whole", device="cpu"), console)
+    warm_start(WarmStartRequest(config, photos, tmp_path / "parts", device="cpu", minutes=0), console)
+    warm_start(WarmStartRequest(config, photos, tmp_path / "parts", resume=True, device="cpu"), console)
+    ends = [read_checkpoint(tmp_path / name / "checkpoints" / "step-00000006.pt") for name in ("whole", "parts")]
+    assert content_digest(ends[0].state["learners"]) == content_digest(ends[1].state["learners"])
+    assert set(ends[0].state["networks"]) == {"G", "F"}
+
+
+def test_an_unknown_setting_is_named():
+    config = load_config("fast", ["warmstart={stepz: 3}"])
+    with pytest.raises(ConfigurationError, match=r"warmstart\.stepz"):
+        WarmStarting(config, None, torch.device("cpu"))
