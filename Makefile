@@ -1,0 +1,68 @@
+# Two commands matter: `make serve` and `make test`. Each sets up what it needs, in .venv, and says so.
+
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+PIP    := $(BIN)/python -m pip install --disable-pip-version-check --quiet --constraint constraints.txt
+ARGS   ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help serve test check lint types layers format bench clean system
+
+help: ## Show what there is.
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+serve: $(VENV)/.serve ## Serve on http://localhost:8000 with the model in models/ (ARGS="--port 9000" to change).
+	@echo "== serving; stop with Ctrl-C"
+	@exec $(BIN)/lamegan serve $(ARGS)
+
+test: system $(VENV)/.dev check ## Every gate and every test: what CI runs.
+	@echo "== tests, in parallel"
+	@rm -f .coverage .coverage.*
+	$(BIN)/python -m pytest -n 2 --dist loadgroup -m "not load" --cov --cov-report= $(ARGS)
+	@echo "== tests that keep the machine busy, one at a time"
+	$(BIN)/python -m pytest -m load --cov --cov-append --cov-report=
+	@echo "== coverage"
+	$(BIN)/python -m coverage report
+
+check: lint types layers ## The gates without the tests: ruff, mypy, import-linter.
+
+lint: $(VENV)/.dev
+	@echo "== ruff"
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(VENV)/.dev
+	@echo "== mypy"
+	$(BIN)/mypy
+
+layers: $(VENV)/.dev
+	@echo "== import-linter"
+	$(BIN)/lint-imports
+
+format: $(VENV)/.dev ## Format the code.
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: $(VENV)/.dev ## Run the benchmarks that need no data; each prints ratios and records machine and commit.
+	$(BIN)/python -m benchmarks.lassim
+
+clean: ## Remove the environment and what the tools left.
+	rm -rf $(VENV) build *.egg-info .coverage* .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+
+system: ## Debian packages the tests use (browser, Prometheus, buildah); installs what is absent when it may.
+	@.ci/system-packages
+
+$(BIN)/python:
+	@echo "== virtual environment in $(VENV)"
+	@.ci/make-venv $(PYTHON) $(VENV)
+
+$(VENV)/.serve: $(BIN)/python pyproject.toml constraints.txt
+	@echo "== installing the service (a few minutes the first time)"
+	$(PIP) --editable .
+	@touch $@
+
+$(VENV)/.dev: $(BIN)/python pyproject.toml constraints.txt
+	@echo "== installing service, training and tests (a few minutes the first time)"
+	$(PIP) --editable '.[train,dev]'
+	@touch $@ $(VENV)/.serve
