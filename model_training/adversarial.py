@@ -15,7 +15,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from model_training.config import TrainingConfig
-from model_training.data import PhotoStore, Sampler, to_bytes, to_unit
+from model_training.data import PhotoStore, Sampler, to_bytes
+from model_training.networks import multiple_of
 from model_training.networks.coded import CodedGenerator, degradation_code
 from model_training.networks.patchgan import PatchGan
 from model_training.objectives import Exchange, build_objective
@@ -269,7 +270,7 @@ def _build_networks(config: TrainingConfig) -> nn.ModuleDict:
         }
     )
     for name in ("G", "F"):
-        multiple = networks[name].multiple
+        multiple = multiple_of(networks[name])
         if config.data.crop % multiple:
             raise ConfigurationError(f"The crop of {config.data.crop} is not a multiple of {name}'s {multiple}.")
     return networks

@@ -81,7 +81,7 @@ def fit(
 
 @app.command()
 def distil(
-    teacher: Annotated[Path, typer.Argument(help="The bigger generator: a checkpoint, or its model.onnx.")],
+    teacher: Annotated[Path, typer.Argument(help="The bigger generator: a checkpoint, or a run's folder.")],
     photos: Annotated[Path, typer.Option(help="Unpaired photos: a folder, or a text file that lists them.")],
     out: Annotated[Path, typer.Option(help="The run's folder.")],
     config: Config = "smoke",

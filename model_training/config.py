@@ -14,6 +14,7 @@ from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from torch import nn
 
 from model_training.networks import GENERATOR_NAMES, build_generator
 from service.errors import ConfigurationError
@@ -37,7 +38,7 @@ class GeneratorConfig(Section):
     name: Literal["resnet", "resunet", "fast"] = "resnet"
     options: dict[str, Any] = {}
 
-    def build(self) -> Any:
+    def build(self) -> nn.Module:
         """A freshly initialised generator.
 
         Raises:

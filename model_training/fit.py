@@ -65,7 +65,7 @@ def fit(request: FitRequest, console: Console) -> Outcome:
     config = request.config
     vault = Vault(request.out / "checkpoints", config.journal.keep)
     resumed = find_resumption(vault, request.resume, console)
-    lq, hq = (_load(side, config, console) for side in (request.lq, request.hq))
+    lq, hq = (load_side(side, config, console) for side in (request.lq, request.hq))
     origin = _origin(request, lq, hq)
     if resumed is not None:
         require_same_run(resumed, origin)
@@ -121,9 +121,10 @@ def require_same_run(checkpoint: Checkpoint, origin: Mapping[str, Any]) -> None:
     difference = _first_difference(_comparable(before), _comparable(now))
     if difference:
         raise CheckpointError(f"{checkpoint.path} was trained with another {difference}; change it back to resume.")
-    for side, word in (("x", "low-quality"), ("y", "high-quality")):
-        if checkpoint.state["data"][side]["digest"] != origin["data"][side]["digest"]:
-            raise CheckpointError(f"{checkpoint.path} was trained on other {word} photos than are given now.")
+    for side, known in origin["data"].items():
+        if checkpoint.state["data"].get(side, {}).get("digest") != known["digest"]:
+            word = {"x": "low-quality ", "y": "high-quality "}.get(side, "")
+            raise CheckpointError(f"{checkpoint.path} was trained on other {word}photos than are given now.")
 
 
 def _comparable(config: TrainingConfig) -> dict[str, Any]:
@@ -144,7 +145,12 @@ def _first_difference(before: Any, now: Any, key: str = "") -> str | None:
     return None if before == now else key
 
 
-def _load(source: Path, config: TrainingConfig, console: Console) -> PhotoSet:
+def load_side(source: Path, config: TrainingConfig, console: Console) -> PhotoSet:
+    """One side's photos as the configuration wants them; says which files it skips.
+
+    Raises:
+        DataError: nothing usable is there.
+    """
     data = config.data
     photos = load_photos(source, (data.height, data.width), least=data.crop, fit=data.fit)
     if photos.skipped:

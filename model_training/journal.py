@@ -57,7 +57,7 @@ class Journal:
     def __enter__(self) -> Journal:
         if self._speaks:
             self._folder.mkdir(parents=True, exist_ok=True)
-            self._board = SummaryWriter(  # type: ignore[no-untyped-call]
+            self._board = SummaryWriter(
                 str(self._folder / "tensorboard"), purge_step=self._first_step
             )
             self._bar.start()
@@ -68,7 +68,7 @@ class Journal:
     ) -> None:
         self._bar.stop()
         if self._board is not None:
-            self._board.close()  # type: ignore[no-untyped-call]
+            self._board.close()
 
     def losses(self, step: int, losses: Mapping[str, float]) -> None:
         """Moves the bar to ``step``; every so many steps, writes the losses down."""
@@ -105,7 +105,7 @@ class Journal:
         folder.mkdir(parents=True, exist_ok=True)
         Image.fromarray(picture).save(folder / f"step-{step:08d}.png")
         if self._board is not None:
-            self._board.add_image("images", picture, step, dataformats="HWC")  # type: ignore[no-untyped-call]
+            self._board.add_image("images", picture, step, dataformats="HWC")
 
     def say(self, message: str) -> None:
         """One line above the bar."""
@@ -122,7 +122,7 @@ class Journal:
     def _scalars(self, group: str, step: int, values: Mapping[str, float]) -> None:
         if self._board is not None:
             for name, value in values.items():
-                self._board.add_scalar(f"{group}/{name}", value, step)  # type: ignore[no-untyped-call]
+                self._board.add_scalar(f"{group}/{name}", value, step)
 
 
 class _Rate(ProgressColumn):

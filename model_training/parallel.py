@@ -41,8 +41,10 @@ class Ranks:
         flat = torch.cat([gradient.reshape(-1) for gradient in gradients])
         dist.all_reduce(flat)
         flat /= self.world
-        for gradient, part in zip(gradients, flat.split([gradient.numel() for gradient in gradients]), strict=True):
-            gradient.copy_(part.view_as(gradient))
+        start = 0
+        for gradient in gradients:
+            gradient.copy_(flat[start : start + gradient.numel()].view_as(gradient))
+            start += gradient.numel()
 
     def agree(self, losses: Mapping[str, Tensor], stop: bool) -> tuple[dict[str, float], bool]:
         """The losses' means over the ranks as floats, and whether any rank wants to stop."""

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import cast
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from model_training.networks import multiple_of
 
 LEAST_SIDE_PX = 64
 
@@ -22,7 +22,7 @@ class PixelContract(nn.Module):
     def __init__(self, generator: nn.Module) -> None:
         super().__init__()
         self.generator = generator
-        self.multiple = cast("int", generator.multiple)
+        self.multiple = multiple_of(generator)
 
     def forward(self, image: Tensor) -> Tensor:
         """Enhances pixels. Shape: (B, H, W, 3) uint8, in and out."""

@@ -7,7 +7,7 @@ W must be multiples of it. Whoever calls with another size pads first (see ``mod
 from __future__ import annotations
 
 from importlib import import_module
-from typing import Any
+from typing import Any, cast
 
 from torch import nn
 
@@ -31,6 +31,11 @@ def build_generator(name: str, **options: Any) -> nn.Module:
     module, attribute = _GENERATORS[name]
     generator: nn.Module = getattr(import_module(module), attribute)(**options)
     return generator
+
+
+def multiple_of(generator: nn.Module) -> int:
+    """What the generator's H and W must be multiples of."""
+    return cast("int", generator.multiple)
 
 
 def parameter_count(network: nn.Module) -> int:

@@ -13,6 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from model_training.networks import multiple_of
+
 CODE_LENGTH = 9
 _BANDS = 3
 # log of the mean detail in [-1, 1]; below this, an image is flat.
@@ -45,7 +47,7 @@ class CodedGenerator(nn.Module):
     def __init__(self, inner: nn.Module, hidden: int = 32) -> None:
         super().__init__()
         self.inner = inner
-        self.multiple = cast("int", inner.multiple)
+        self.multiple = multiple_of(inner)
         self.read = nn.Sequential(nn.Linear(CODE_LENGTH, hidden), nn.ReLU(), nn.Linear(hidden, 12 + _BANDS))
         last = cast("nn.Linear", self.read[-1])
         nn.init.zeros_(last.weight)

@@ -56,9 +56,7 @@ class _Residual(nn.Module):
             nn.Conv2d(channels_out, channels_out, 3, padding=1),
             nn.InstanceNorm2d(channels_out),
         )
-        self.short = nn.Sequential(
-            nn.Conv2d(channels_in, channels_out, 1, bias=False), nn.InstanceNorm2d(channels_out)
-        )
+        self.short = nn.Sequential(nn.Conv2d(channels_in, channels_out, 1, bias=False), nn.InstanceNorm2d(channels_out))
 
     def forward(self, features: Tensor) -> Tensor:
         return nn.functional.leaky_relu(self.long(features) + self.short(features), 0.2)

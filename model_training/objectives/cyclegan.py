@@ -6,10 +6,10 @@ Source: Zhu et al., "Unpaired Image-to-Image Translation using Cycle-Consistent 
 from __future__ import annotations
 
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from model_training.config import CycleWeights
-from model_training.objectives.exchange import Exchange
+from model_training.objectives.exchange import Exchange, Objective
 
 
 def least_squares(scores: Tensor, target: float) -> Tensor:
@@ -41,7 +41,7 @@ def identity_terms(exchange: Exchange, weight: float) -> dict[str, Tensor]:
     }
 
 
-class CycleGan(nn.Module):
+class CycleGan(Objective):
     """Cycle consistency and identity."""
 
     def __init__(self, weights: CycleWeights) -> None:

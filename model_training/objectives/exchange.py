@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
 
-from torch import Tensor
+from torch import Tensor, nn
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,13 +34,9 @@ class Exchange:
     degrade: Callable[[Tensor], Tensor]
 
 
-class Objective(Protocol):
+class Objective(nn.Module, ABC):
     """What differs between the four methods: the generators' terms beside the adversarial ones."""
 
+    @abstractmethod
     def terms(self, exchange: Exchange) -> dict[str, Tensor]:
         """Named scalar losses, weights included."""
-        ...
-
-    def to(self, device: object) -> object:
-        """Moves what it holds (frozen features) to a device."""
-        ...

@@ -13,14 +13,14 @@ from torch import Tensor, nn
 from model_training.config import LameganWeights
 from model_training.networks.vgg import VggFeatures
 from model_training.objectives.cyclegan import cycle_terms, identity_terms
-from model_training.objectives.exchange import Exchange
+from model_training.objectives.exchange import Exchange, Objective
 from model_training.structure import Pyramid, residual
 
 # Keeps the saturation gain finite on a grey image; far below one grey level squared in [-1, 1].
 _LEAST_CHROMA = 1e-6
 
 
-class Lamegan(nn.Module):
+class Lamegan(Objective):
     """Cycle consistency, the structure term both ways, and colour preservation as an option."""
 
     def __init__(self, weights: LameganWeights, features: VggFeatures) -> None:

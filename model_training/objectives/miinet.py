@@ -6,15 +6,15 @@ Source: "MIINet: An Image Quality Improvement Framework for Supporting Medical D
 from __future__ import annotations
 
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from model_training.config import MiinetWeights
 from model_training.networks.vgg import VggFeatures
 from model_training.objectives.cyclegan import cycle_terms, identity_terms
-from model_training.objectives.exchange import Exchange
+from model_training.objectives.exchange import Exchange, Objective
 
 
-class Miinet(nn.Module):
+class Miinet(Objective):
     """Cycle consistency, and L1 between the features of each image and of its mapping, both ways."""
 
     def __init__(self, weights: MiinetWeights, features: VggFeatures) -> None:

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from model_training.config import StillganWeights
 from model_training.objectives.cyclegan import cycle_terms, identity_terms
-from model_training.objectives.exchange import Exchange
+from model_training.objectives.exchange import Exchange, Objective
 
 # SSIM's third constant for values in [0, 1], and the Gaussian window's standard deviation in pixels.
 _C3 = 0.03**2 / 2
@@ -21,7 +21,7 @@ _SIGMA_PX = 1.5
 _NOISE_VARIANCE = 0.01**2
 
 
-class StillGan(nn.Module):
+class StillGan(Objective):
     """Cycle consistency, identity, illumination of G(x), and structure both ways."""
 
     def __init__(self, weights: StillganWeights) -> None:
@@ -33,7 +33,7 @@ class StillGan(nn.Module):
         weights = self._weights
         terms = cycle_terms(exchange, weights.cycle) | identity_terms(exchange, weights.cycle * weights.identity)
         if weights.illumination:
-            uneven = sum(unevenness(exchange.fake_y, patch) for patch in weights.patches) / len(weights.patches)
+            uneven = torch.stack([unevenness(exchange.fake_y, patch) for patch in weights.patches]).mean()
             terms["illumination_y"] = weights.cycle * weights.illumination * uneven
         if weights.structure:
             scale = weights.cycle * weights.structure
