@@ -7,7 +7,9 @@ bytes. Sources: ITU-T T.81 (JPEG), PNG third edition, the WebP container specifi
 from __future__ import annotations
 
 import struct
+from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 from typing import Literal
 
 from service.errors import UndecodableImage, UnsupportedType
@@ -82,26 +84,38 @@ def read_header(body: bytes) -> Header:
     return header
 
 
-def _jpeg(body: bytes) -> Header:
-    position, frame = 2, None
-    while frame is None:
+def jpeg_segments(body: bytes) -> Iterator[tuple[int, int, bytes]]:
+    """The segments in front of a JPEG's first scan: marker, offset, content.
+
+    Raises:
+        UndecodableImage: what stands where a segment should begin is none.
+        IndexError, struct.error: the bytes end first.
+    """
+    position = 2
+    while True:
         while body[position] == 0xFF and body[position + 1] == 0xFF:
             position += 1
+        marker = body[position + 1]
         if body[position] != 0xFF:
             raise UndecodableImage("The JPEG's segments are damaged.")
-        marker = body[position + 1]
+        if marker in (0xD9, 0xDA):
+            return
         if marker in _BARE_MARKERS:
             position += 2
             continue
-        if marker in (0xD9, 0xDA):
-            raise UndecodableImage("The JPEG has no frame before its data.")
         (length,) = struct.unpack_from(">H", body, position + 2)
-        if marker in _SOF_MARKERS:
-            frame = struct.unpack_from(">BHH", body, position + 4)
+        yield marker, position, body[position + 4 : position + 2 + length]
         position += 2 + max(2, length)
+
+
+def _jpeg(body: bytes) -> Header:
+    found = next(((at, content) for marker, at, content in jpeg_segments(body) if marker in _SOF_MARKERS), None)
+    if found is None:
+        raise UndecodableImage("The JPEG has no frame before its data.")
+    position, content = found
     if body.count(b"\xff\xda", position) > MAX_SCANS:
         raise UndecodableImage(f"The JPEG has more than {MAX_SCANS} scans.", limit=MAX_SCANS)
-    bits, height, width = frame
+    bits, height, width = struct.unpack_from(">BHH", content)
     return Header("jpeg", width, height, 1, width * height, bits)
 
 
@@ -139,12 +153,25 @@ def _webp(body: bytes) -> Header:
 
 
 def _webp_frames(body: bytes) -> int:
-    position, frames = 30, 0
-    while position + 8 <= len(body) and frames < MAX_FRAMES_WALKED:
-        kind, length = struct.unpack_from("<4sI", body, position)
-        frames += kind == b"ANMF"
-        position += 8 + length + (length & 1)
+    frames = sum(kind == b"ANMF" for kind, _, _ in islice(webp_chunks(body), MAX_FRAMES_WALKED))
     return max(1, frames)
+
+
+def webp_chunks(body: bytes) -> Iterator[tuple[bytes, int, int]]:
+    """The chunks of a WebP: kind, offset and length of the content, which a cut-off file may not hold whole."""
+    position = 12
+    while position + 8 <= len(body):
+        kind, length = struct.unpack_from("<4sI", body, position)
+        yield kind, position + 8, length
+        position += 8 + length + (length & 1)
+
+
+def webp_content(body: bytes, wanted: bytes) -> bytes | None:
+    """The content of the first chunk of kind `wanted`; None if there is none."""
+    for kind, start, length in islice(webp_chunks(body), MAX_FRAMES_WALKED):
+        if kind == wanted:
+            return body[start : start + length]
+    return None
 
 
 def _bmp(body: bytes) -> Header:
@@ -203,6 +230,44 @@ def _tiff_directory(body: bytes, order: str, offset: int) -> tuple[dict[int, int
 
 
 _READERS = {"jpeg": _jpeg, "png": _png, "webp": _webp, "tiff": _tiff, "bmp": _bmp}
+
+
+@dataclass(frozen=True, slots=True)
+class JpegFacts:
+    """What a JPEG says of its pixels besides their size.
+
+    Attributes:
+        components: colour components, 1, 3 or 4 in any sane file.
+        adobe: it bears Adobe's marker, so that four components are inverted CMYK.
+        profile: its ICC profile, joined from its parts; None if it has none, or parts are missing.
+        exif: its EXIF block, empty if it has none.
+    """
+
+    components: int
+    adobe: bool
+    profile: bytes | None
+    exif: bytes
+
+
+def jpeg_facts(body: bytes) -> JpegFacts:
+    """The facts in front of the first scan.
+
+    Raises:
+        UndecodableImage: as `jpeg_segments`.
+    """
+    components, adobe, exif = 0, False, b""
+    parts: dict[int, bytes] = {}
+    for marker, _, content in jpeg_segments(body):
+        if marker in _SOF_MARKERS and len(content) > 5:
+            components = content[5]
+        elif marker == 0xE1 and content.startswith(b"Exif\0") and not exif:
+            exif = content
+        elif marker == 0xE2 and content.startswith(b"ICC_PROFILE\0") and len(content) > 14:
+            parts[content[12]] = content[14:]
+        elif marker == 0xEE and content.startswith(b"Adobe"):
+            adobe = True
+    whole = parts and set(parts) == set(range(1, len(parts) + 1))
+    return JpegFacts(components, adobe, b"".join(parts[n] for n in sorted(parts)) if whole else None, exif)
 
 
 def exif_orientation(exif: bytes) -> int:
