@@ -23,7 +23,7 @@ from service.errors import DataError
 
 Pixels = NDArray[np.uint8]
 
-SHAPES = ((192, 192), (192, 192), (160, 224), (144, 256), (256, 144), (224, 160), (128, 128), (272, 272))
+SHAPES = ((160, 160), (160, 160), (192, 192), (144, 192), (192, 144), (128, 208), (208, 128), (224, 224))
 """(H, W) of batches, all multiples of the fast generator's 16."""
 
 SYNTHETIC_SHAPES = ((272, 480), (320, 320), (288, 384), (384, 288))
@@ -46,7 +46,7 @@ class Mixture:
     clean_photos: float = 0.2
     clean_phantoms: float = 0.45
     clean_everyday: float = 0.6
-    jitter: float = 0.4
+    jitter: float = 0.3
     count_phantoms: int = 260
     count_everyday: int = 160
 
