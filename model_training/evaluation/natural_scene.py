@@ -26,13 +26,13 @@ FEATURES = 18
 _WINDOW_RADIUS, _WINDOW_SIGMA = 3, 7 / 6
 """The 7x7 Gaussian of the local mean and deviation."""
 
-_SHAPES = np.arange(0.2, 10.001, 0.001)
+SHAPES = np.arange(0.2, 10.001, 0.001)
 """Shape parameters tried, as in the authors' code."""
 
-_RATIOS = np.square(gamma(2 / _SHAPES)) / (gamma(1 / _SHAPES) * gamma(3 / _SHAPES))
+RATIOS = np.square(gamma(2 / SHAPES)) / (gamma(1 / SHAPES) * gamma(3 / SHAPES))
 """E|x|^2 / E x^2 of a generalised Gaussian of each shape; rises with the shape."""
 
-_NEIGHBOURS = ((0, 1), (1, 0), (1, 1), (1, -1))
+NEIGHBOURS = ((0, 1), (1, 0), (1, 1), (1, -1))
 """Right, below, and the two diagonals, as (rows, columns)."""
 
 _HALVING = np.array([-3.0, -9.0, 29.0, 111.0, 111.0, 29.0, -9.0, -3.0]) / 256
@@ -78,7 +78,7 @@ def features(block: Floats) -> Floats:
     """(18,) numbers of a normalised (h, w) block: its own shape and spread, then four of each neighbour product."""
     own = fit_asymmetric(block)
     found = [own.shape, (own.left + own.right) / 2]
-    for shift in _NEIGHBOURS:
+    for shift in NEIGHBOURS:
         product = fit_asymmetric(block * np.roll(block, shift, axis=(0, 1)))
         mean = (product.right - product.left) * float(gamma(2 / product.shape) / gamma(1 / product.shape))
         found += [product.shape, mean, product.left, product.right]
@@ -94,7 +94,7 @@ def fit_asymmetric(values: npt.NDArray[Any]) -> AsymmetricGaussian:
     lean = left / right
     ratio = float(np.mean(np.abs(values)) ** 2 / np.mean(values**2))
     ratio *= (lean**3 + 1) * (lean + 1) / (lean**2 + 1) ** 2
-    shape = float(_SHAPES[np.argmin(np.square(_RATIOS - ratio))])
+    shape = float(SHAPES[np.argmin(np.square(RATIOS - ratio))])
     scale = float(np.sqrt(gamma(1 / shape) / gamma(3 / shape)))
     return AsymmetricGaussian(shape, left * scale, right * scale)
 
