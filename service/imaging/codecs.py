@@ -207,17 +207,16 @@ def _by_opencv(body: bytes, profile: bytes | None) -> Pixels:
         raise UndecodableImage("Samples of this kind are not read.")
     pixels = np.empty((*stored.shape[:2], 3), np.uint8)
     for rows in _strips(len(stored)):
-        strip = stored[rows]
-        if strip.dtype == np.uint16:
-            strip = cv2.convertScaleAbs(strip, alpha=1 / 257).reshape(strip.shape)
+        scale = 1 / 257 if stored.dtype == np.uint16 else 1.0
+        strip = np.asarray(cv2.convertScaleAbs(stored[rows], alpha=scale), np.uint8).reshape(stored[rows].shape)
         pixels[rows] = _flat_strip(Image.fromarray(_red_first(strip)), profile)
     return pixels
 
 
-def _red_first(strip: NDArray[np.generic]) -> Pixels:
+def _red_first(strip: NDArray[np.uint8]) -> Pixels:
     """OpenCV's blue-first pixels as Pillow wants them; grey stays grey."""
     if strip.ndim == 2:
-        return strip.astype(np.uint8, copy=False)
+        return strip
     order = cv2.COLOR_BGRA2RGBA if strip.shape[2] == 4 else cv2.COLOR_BGR2RGB
     return np.asarray(cv2.cvtColor(strip, order), np.uint8)
 

@@ -2,25 +2,24 @@
 
     decode -> shrink -> generator -> transfer -> score and guard -> encode
 
-HTTP, the command line and the DICOM gateway all call `Enhancer`. `enhance` goes the whole way on the calling thread; a
-server that must not block while the generator works calls `prepare`, `submit` and `finish` itself.
+HTTP, the command line and the DICOM gateway all call `Enhancer.enhance`; it goes the whole way on the calling thread.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
-from concurrent.futures import CancelledError, Future
+from collections.abc import Iterator
+from concurrent.futures import Future
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass, field
-from threading import Lock
+from dataclasses import dataclass
 from typing import Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from service.engine.batcher import Inference
-from service.errors import ClientGone, DeadlineExceeded, ImageDimensions, InvalidParameter
+from service.enhance.patience import Patience, PixelRoom, await_inference
+from service.errors import ImageDimensions, InvalidParameter
 from service.imaging.codecs import (
     MEDIA_TYPES,
     OutputFormat,
@@ -30,8 +29,8 @@ from service.imaging.codecs import (
     inspect,
     output_format,
 )
-from service.imaging.geometry import WorkingSize, shrink, unpad, working_size
-from service.imaging.headers import SourceFormat
+from service.imaging.geometry import shrink, unpad, working_size
+from service.imaging.headers import Header, SourceFormat
 from service.imaging.heatmap import render_heatmap
 from service.imaging.transfer import transfer
 from service.quality.guard import Judgement, Policy, judge
@@ -117,63 +116,6 @@ class EnhanceOptions:
     map: bool = False
 
 
-class Cancellation:
-    """Says that nobody waits any more; whoever holds it calls `cancel`, from any thread, as often as they like."""
-
-    def __init__(self) -> None:
-        self._lock = Lock()
-        self._cancelled = False
-        self._undo: Callable[[], object] | None = None
-
-    def cancel(self) -> None:
-        """Drop the work: at once while it waits for the generator, else after the stage it is in."""
-        with self._lock:
-            self._cancelled = True
-            undo = self._undo
-        if undo is not None:
-            undo()
-
-    def on_cancel(self, undo: Callable[[], object]) -> None:
-        """Call `undo` when cancelled, or now if that has happened."""
-        with self._lock:
-            self._undo = undo
-            cancelled = self._cancelled
-        if cancelled:
-            undo()
-
-    def check(self) -> None:
-        """Go on, unless cancelled.
-
-        Raises:
-            ClientGone: it is.
-        """
-        if self._cancelled:
-            raise ClientGone("The client hung up.")
-
-
-@dataclass(frozen=True, slots=True)
-class Patience:
-    """How long a caller waits.
-
-    Attributes:
-        deadline: on the clock of `time.monotonic`.
-        cancellation: the caller's way to leave before.
-    """
-
-    deadline: float = float("inf")
-    cancellation: Cancellation = field(default_factory=Cancellation)
-
-    def check(self) -> None:
-        """Go on, unless the caller has left or the deadline has passed.
-
-        Raises:
-            ClientGone, DeadlineExceeded: so it is.
-        """
-        self.cancellation.check()
-        if time.monotonic() > self.deadline:
-            raise DeadlineExceeded("The image was not finished before its deadline.")
-
-
 class Stopwatch:
     """Adds up the seconds of each stage."""
 
@@ -191,26 +133,22 @@ class Stopwatch:
 
 
 @dataclass(frozen=True, slots=True)
-class Prepared:
-    """A photo ready for its generator.
+class _Request:
+    """What one request comes to, known before anything is decoded.
 
     Attributes:
-        photo: as decoded.
+        header: what the file says of itself.
         target: format of the answer.
-        policy: the guard's for this request.
-        size: of the working image.
-        working: (h, w, 3) uint8 RGB, what the generator is given.
+        policy: the guard's.
+        quality: of JPEG and WebP.
         options: as asked.
-        watch: the request's stopwatch.
     """
 
-    photo: Photo
+    header: Header
     target: SourceFormat
     policy: Policy
-    size: WorkingSize
-    working: Pixels
+    quality: int
     options: EnhanceOptions
-    watch: Stopwatch
 
 
 @dataclass(frozen=True, slots=True)
@@ -252,6 +190,7 @@ class Enhancer:
     def __init__(self, generators: Generators, defaults: EnhanceDefaults | None = None) -> None:
         self._generators = generators
         self.defaults = defaults or EnhanceDefaults()
+        self._room = PixelRoom(self.defaults.max_pixels)
 
     def enhance(
         self, body: bytes, options: EnhanceOptions | None = None, patience: Patience | None = None
@@ -264,57 +203,57 @@ class Enhancer:
             DeadlineExceeded, ClientGone: see `patience`.
             InferenceFailed: the generator failed on this image.
         """
-        options, patience = options or EnhanceOptions(), patience or Patience()
-        with self._generators.lease(options.model) as generator:
-            prepared = self.prepare(body, options, generator.card)
-            patience.check()
-            inference = await_inference(generator.submit(prepared.working, patience.deadline), patience)
-            return self.finish(prepared, inference, generator.card, patience)
+        patience = patience or Patience()
+        request = self._understand(body, options or EnhanceOptions())
+        with (
+            self._generators.lease(request.options.model) as generator,
+            self._room.hold(request.header.pixels, patience),
+        ):
+            return self._make(body, request, generator, patience)
 
-    def prepare(self, body: bytes, options: EnhanceOptions, card: ModelCard) -> Prepared:
-        """Everything before the generator: decoded, checked to be scorable, shrunk to the working size.
+    def check(self, options: EnhanceOptions) -> None:
+        """Raise what `enhance` would for these options whatever the image.
 
         Raises:
-            BadRequest: as `enhance`.
+            InvalidParameter: a value outside its bounds, or a policy milder than the default.
+            UnknownModel: no such model.
         """
-        watch = Stopwatch()
+        self._policy(options)
+        self._quality(options)
+        with self._generators.lease(options.model):
+            pass
+
+    def _understand(self, body: bytes, options: EnhanceOptions) -> _Request:
+        """The request, held to every limit that can be checked without decoding."""
+        policy, quality = self._policy(options), self._quality(options)
+        header = inspect(body, options.declared_type, max_pixels=self.defaults.max_pixels)
+        target = output_format(options.format, header.format, header.width, header.height)
+        check_scorable(header.width, header.height)
+        return _Request(header, target, policy, quality, options)
+
+    def _make(self, body: bytes, request: _Request, generator: Generator, patience: Patience) -> Enhancement:
+        watch, card = Stopwatch(), generator.card
         with watch.stage("decode"):
-            policy = self._policy(options)
-            self._quality(options)
-            header = inspect(body, options.declared_type, max_pixels=self.defaults.max_pixels)
-            target = output_format(options.format, header.format, header.width, header.height)
-            check_scorable(header.width, header.height)
-            working_size(header.width, header.height, card.working_pixels)
-            photo = decode(body, options.declared_type, max_pixels=self.defaults.max_pixels)
+            photo = decode(body, request.options.declared_type, max_pixels=self.defaults.max_pixels)
             height, width = photo.pixels.shape[:2]
             size = working_size(width, height, card.working_pixels)
             working = shrink(photo.pixels, size)
-        return Prepared(photo, target, policy, size, working, options, watch)
-
-    def finish(self, prepared: Prepared, inference: Inference, card: ModelCard, patience: Patience) -> Enhancement:
-        """Everything after the generator: carried to full size, scored, guarded, encoded.
-
-        Raises:
-            DeadlineExceeded, ClientGone: see `patience`.
-        """
-        watch, photo = prepared.watch, prepared.photo
-        watch.seconds["queue"], watch.seconds["infer"] = inference.queue_s, inference.infer_s
         patience.check()
+        inference = await_inference(generator.submit(working, patience.deadline), patience)
+        watch.seconds["queue"], watch.seconds["infer"] = inference.queue_s, inference.infer_s
         with watch.stage("transfer"):
-            working, made = (unpad(image, prepared.size) for image in (prepared.working, inference.image))
-            output = transfer(photo.pixels, working, made)
+            output = transfer(photo.pixels, unpad(working, size), unpad(inference.image, size))
         patience.check()
         with watch.stage("score"):
             floors = card.guard.floors if card.guard else GuardFloors()
-            judgement = judge(output, photo.pixels, floors, prepared.policy)
+            judgement = judge(output, photo.pixels, floors, request.policy)
         patience.check()
         with watch.stage("encode"):
-            body = encode(judgement.image, prepared.target, self._quality(prepared.options))
-            heatmap = heatmap_png(judgement.image, photo.pixels) if prepared.options.map else None
-        height, width = photo.pixels.shape[:2]
+            encoded = encode(judgement.image, request.target, request.quality)
+            heatmap = heatmap_png(judgement.image, photo.pixels) if request.options.map else None
         return Enhancement(
-            body=body,
-            format=prepared.target,
+            body=encoded,
+            format=request.target,
             width=width,
             height=height,
             judgement=judgement,
@@ -336,23 +275,6 @@ class Enhancer:
         if not 1 <= quality <= 100:
             raise InvalidParameter("The quality must be from 1 to 100.", actual=quality)
         return quality
-
-
-def await_inference(future: Future[Inference], patience: Patience) -> Inference:
-    """The generator's answer; the work is dropped when the caller leaves or the deadline passes.
-
-    Raises:
-        DeadlineExceeded, ClientGone, InferenceFailed, ShuttingDown: as `Enhancer.enhance`.
-    """
-    patience.cancellation.on_cancel(future.cancel)
-    wait_s = None if patience.deadline == float("inf") else max(0.0, patience.deadline - time.monotonic())
-    try:
-        return future.result(wait_s)
-    except TimeoutError as error:
-        future.cancel()
-        raise DeadlineExceeded("The generator did not finish before the deadline.") from error
-    except CancelledError as error:
-        raise ClientGone("The client hung up.") from error
 
 
 def check_scorable(width: int, height: int) -> None:

@@ -1,0 +1,282 @@
+"""Enhancing files from the command line: which are meant, where each answer goes, and what became of it."""
+
+from __future__ import annotations
+
+import csv
+import glob
+import io
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+from threading import Lock
+
+from service.enhance.enhancer import Enhancement, EnhanceOptions, Enhancer
+from service.errors import CommandError, LameganError
+from service.imaging.codecs import SUFFIXES, OutputFormat
+from service.imaging.headers import SourceFormat, sniff
+
+LARGEST_FILE_BYTES = 1 << 30
+
+CSV_COLUMNS = (
+    *("input", "output", "verdict", "lassim", "worst", "left", "top", "right", "bottom", "blend"),
+    *("delta_e_mean", "delta_e_p95", "redder_share", "missed", "model", "model_digest", "width", "height", "error"),
+)
+
+_BY_SUFFIX: dict[str, SourceFormat] = {
+    **{suffix: form for form, suffix in SUFFIXES.items()},
+    ".jpeg": "jpeg",
+    ".jpe": "jpeg",
+    ".tiff": "tiff",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One file to enhance.
+
+    Attributes:
+        source: the file.
+        folder: where the answer goes.
+        stem: the answer's name without its ending.
+        suffix: the answer's ending; None: the format's own.
+        heatmap: where the heat map goes, if wanted.
+    """
+
+    source: Path
+    folder: Path
+    stem: str
+    suffix: str | None
+    heatmap: Path | None
+
+    def target(self, form: SourceFormat) -> Path:
+        """The file that the answer in `form` is written to."""
+        kept = self.suffix or (self.source.suffix if _BY_SUFFIX.get(self.source.suffix.lower()) == form else "")
+        return self.folder / f"{self.stem}{kept or SUFFIXES[form]}"
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of one file.
+
+    Attributes:
+        source: the file.
+        output: what was written; None if nothing was.
+        facts: the columns of `CSV_COLUMNS`, as values.
+        error: one sentence, empty when all went well.
+    """
+
+    source: Path
+    output: Path | None
+    facts: dict[str, object]
+    error: str = ""
+
+    @property
+    def withheld(self) -> bool:
+        """Whether the guard delivered the original."""
+        return self.facts.get("verdict") == "withheld"
+
+
+def plan(paths: Sequence[str], maps: Path | None = None) -> list[Job]:
+    """What `IN... [OUT]` means: the files to enhance and where each answer goes.
+
+    With one path the answer lies beside it, named NAME.enhanced. With more, the last is OUT: a folder, or with a
+    single input file a file. Folders are walked, hidden files skipped; patterns that no shell expanded are expanded.
+
+    Raises:
+        CommandError: an input does not exist, nothing is meant, or OUT is a file for several inputs.
+    """
+    if not paths:
+        raise CommandError("Name a file or a folder to enhance.")
+    inputs, out = (paths, None) if len(paths) == 1 else (paths[:-1], Path(paths[-1]))
+    files = [entry for path in inputs for entry in _files_of(path, out)]
+    if not files:
+        raise CommandError("There is nothing to enhance: no files are there.")
+    several = len(files) > 1 or len(inputs) > 1 or Path(inputs[0]).is_dir()
+    if several and out is not None and out.is_file():
+        raise CommandError(f"{out} is a file; for several inputs the last path must be a folder.")
+    if out is not None and not several and not out.is_dir() and not paths[-1].endswith(("/", "\\")):
+        if out.suffix.lower() not in _BY_SUFFIX:
+            raise CommandError(f"{out} does not end in a format's name, such as .png or .jpg.")
+        return [Job(files[0][0], out.parent, out.stem, out.suffix, maps)]
+    return [_job(source, name, out, maps, several) for source, name in files]
+
+
+def _job(source: Path, name: Path, out: Path | None, maps: Path | None, several: bool) -> Job:
+    stem = name.stem if out is not None else f"{name.stem}.enhanced"
+    folder = source.parent if out is None else out / name.parent
+    drawn = maps / name.parent / f"{name.stem}.png" if maps is not None and several else maps
+    return Job(source, folder, stem, None, drawn)
+
+
+def _files_of(path: str, out: Path | None) -> Iterator[tuple[Path, Path]]:
+    """The files that one input means, each with its path below the folder that it was found in."""
+    given = Path(path)
+    if given.is_dir():
+        for file in sorted(given.rglob("*")):
+            below = file.relative_to(given)
+            hidden = any(part.startswith(".") for part in below.parts)
+            made = out is not None and out != given and file.is_relative_to(out)
+            if file.is_file() and not hidden and not made:
+                yield file, below
+    elif given.is_file():
+        yield given, Path(given.name)
+    elif glob.has_magic(path):
+        for found in sorted(glob.glob(path, recursive=True)):  # noqa: PTH207  (the pattern may be absolute)
+            yield from _files_of(found, out)
+    else:
+        raise CommandError(f"{path} does not exist.")
+
+
+def enhance_files(
+    enhancer: Enhancer,
+    jobs: Sequence[Job],
+    options: EnhanceOptions,
+    *,
+    overwrite: bool = False,
+    threads: int = 1,
+    advance: Callable[[], None] = lambda: None,
+) -> list[Outcome]:
+    """Enhance every file, several at a time; one that cannot be is kept with its reason, and the rest goes on.
+
+    `advance` is called after each, from the calling thread. Outcomes are in the order of `jobs`.
+    """
+    outcomes = []
+    taken = _Targets(overwrite)
+    with ThreadPoolExecutor(threads, thread_name_prefix="enhance") as pool:
+        try:
+            for outcome in pool.map(lambda job: _enhance_file(enhancer, job, options, taken), jobs):
+                outcomes.append(outcome)
+                advance()
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+    return outcomes
+
+
+class _Targets:
+    """Files that this run has written or found, so that no answer is lost under another."""
+
+    def __init__(self, overwrite: bool) -> None:
+        self._overwrite = overwrite
+        self._lock = Lock()
+        self._claimed: set[Path] = set()
+
+    def claim(self, path: Path) -> None:
+        """Keep `path` for the caller.
+
+        Raises:
+            CommandError: another file of this run goes there, or it exists and may not be overwritten.
+        """
+        with self._lock:
+            if path in self._claimed:
+                raise CommandError(f"{path} would be written twice: two inputs share that name.")
+            if path.exists() and not self._overwrite:
+                raise CommandError(f"{path} exists; say --overwrite to replace it.")
+            self._claimed.add(path)
+
+
+def _enhance_file(enhancer: Enhancer, job: Job, options: EnhanceOptions, taken: _Targets) -> Outcome:
+    try:
+        body = _read(job.source)
+        options = replace(options, format=_format_of(job, options), map=job.heatmap is not None)
+        target = job.target(options.format if options.format != "same" else sniff(body))
+        if target.resolve() == job.source.resolve():
+            raise CommandError(f"{target} would replace its own input.")
+        taken.claim(target)
+        if job.heatmap is not None:
+            taken.claim(job.heatmap)
+        made = enhancer.enhance(body, options)
+        _write(target, made.body)
+        if job.heatmap is not None and made.heatmap is not None:
+            _write(job.heatmap, made.heatmap)
+    except LameganError as error:
+        return Outcome(job.source, None, {}, error.detail)
+    return Outcome(job.source, target, _facts(made))
+
+
+def _format_of(job: Job, options: EnhanceOptions) -> OutputFormat:
+    """The format to ask for, which an OUT file's ending may name.
+
+    Raises:
+        CommandError: ending and option disagree, or that format is only answered to its own kind.
+    """
+    if job.suffix is None:
+        return options.format
+    named = _BY_SUFFIX[job.suffix.lower()]
+    if options.format not in ("same", named):
+        raise CommandError(f"The output is to be {options.format}, but its name ends in {job.suffix}.")
+    if named in ("tiff", "bmp"):
+        if sniff(_read(job.source)) != named:
+            raise CommandError(f"{named.upper()} is written only for {named.upper()} inputs; choose .png.")
+        return "same"
+    formats: dict[SourceFormat, OutputFormat] = {"jpeg": "jpeg", "png": "png", "webp": "webp"}
+    return formats[named]
+
+
+def _facts(made: Enhancement) -> dict[str, object]:
+    judgement = made.judgement
+    box, colour = judgement.box, judgement.colour
+    return {
+        "verdict": judgement.verdict.value,
+        "lassim": round(judgement.lassim, 6),
+        "worst": round(judgement.worst, 6),
+        "left": box.left,
+        "top": box.top,
+        "right": box.right,
+        "bottom": box.bottom,
+        "blend": round(judgement.blend, 4),
+        "delta_e_mean": round(colour.delta_e_mean, 4),
+        "delta_e_p95": round(colour.delta_e_p95, 4),
+        "redder_share": round(colour.redder_share, 6),
+        "missed": list(judgement.missed),
+        "model": made.model,
+        "model_digest": f"sha256={made.model_sha256}",
+        "width": made.width,
+        "height": made.height,
+    }
+
+
+def _read(path: Path) -> bytes:
+    try:
+        if path.stat().st_size > LARGEST_FILE_BYTES:
+            raise CommandError(f"{path} is larger than {LARGEST_FILE_BYTES >> 30} GiB.")
+        return path.read_bytes()
+    except OSError as error:
+        raise CommandError(f"{path} cannot be read: {error.strerror or 'input/output error'}.") from error
+
+
+def _write(path: Path, content: bytes) -> None:
+    """Write whole or not at all."""
+    partial = path.with_name(f".{path.name}.partial")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial.write_bytes(content)
+        partial.replace(path)
+    except OSError as error:
+        with suppress(OSError):
+            partial.unlink(missing_ok=True)
+        raise CommandError(f"{path} cannot be written: {error.strerror or 'input/output error'}.") from error
+
+
+def to_csv(outcomes: Sequence[Outcome]) -> str:
+    """The outcomes as CSV with a header; a file that could not be enhanced has its reason in `error`."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, CSV_COLUMNS, restval="", lineterminator="\n")
+    writer.writeheader()
+    for outcome in outcomes:
+        row = outcome_facts(outcome)
+        writer.writerow({key: ";".join(value) if isinstance(value, list) else value for key, value in row.items()})
+    return text.getvalue()
+
+
+def outcome_facts(outcome: Outcome) -> dict[str, object]:
+    """One outcome as a flat, JSON-serialisable object."""
+    row: dict[str, object] = {"input": str(outcome.source)}
+    if outcome.output is not None:
+        row["output"] = str(outcome.output)
+    row |= outcome.facts
+    if outcome.error:
+        row["error"] = outcome.error
+    return row

@@ -1,0 +1,62 @@
+"""A single model for a command that runs and ends; a service keeps a `Roster` instead."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import Future
+from contextlib import contextmanager
+from typing import Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from service.engine.batcher import Inference
+from service.engine.engine import Engine, EngineOptions
+from service.errors import UnknownModel
+from service.registry.card import ModelCard
+from service.registry.store import ModelStore, self_test
+
+
+class OneModel:
+    """One verified, self-tested model, leased to whoever asks; a context manager that frees it in the end."""
+
+    def __init__(self, store: ModelStore, reference: str, options: EngineOptions) -> None:
+        """Load what `reference` (name or name/version) means in `store`.
+
+        Raises:
+            UnknownModel: it is not installed.
+            ModelError: it cannot be served; which of its kinds says why.
+        """
+        self._card = store.card(store.resolve(reference))
+        self._engine = Engine(store.weights(self._card), options)
+        try:
+            self_test(self._card, self._engine.run)
+        except BaseException:
+            self._engine.close()
+            raise
+
+    @property
+    def card(self) -> ModelCard:
+        """The model's card."""
+        return self._card
+
+    def submit(self, image: NDArray[np.uint8], deadline: float) -> Future[Inference]:
+        """See `Engine.submit`."""
+        return self._engine.submit(image, deadline)
+
+    @contextmanager
+    def lease(self, reference: str | None) -> Iterator[Self]:
+        """This model, if `reference` is None or means it.
+
+        Raises:
+            UnknownModel: another one is wanted.
+        """
+        if reference not in (None, self._card.name, self._card.reference):
+            raise UnknownModel(f"Only {self._card.reference} is loaded.")
+        yield self
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._engine.close()
