@@ -29,6 +29,10 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
+models = typer.Typer(
+    help="Look at the installed models, check them, and choose which one serves.", no_args_is_help=True
+)
+app.add_typer(models, name="models")
 errors = Console(stderr=True, soft_wrap=True, highlight=False, markup=False)
 
 
@@ -74,6 +78,35 @@ def score(
     print_line(json.dumps(one.facts()) if as_json else _as_text(one))
 
 
+@app.command()
+def serve(
+    host: Annotated[str | None, typer.Option(help="Address to bind; LAMEGAN_HOST, else 127.0.0.1.")] = None,
+    port: Annotated[int | None, typer.Option(help="Port; LAMEGAN_PORT, else 8000; 0 takes a free one.")] = None,
+    models_dir: Annotated[Path | None, typer.Option(help="Folder of models; LAMEGAN_MODELS_DIR, else models.")] = None,
+    model: Annotated[str | None, typer.Option(help="Default model; LAMEGAN_MODEL, else lamegan-fast.")] = None,
+    metrics_port: Annotated[int | None, typer.Option(help="Serve /metrics on a port of its own.")] = None,
+) -> None:
+    """Serve HTTP until told to stop. Every setting is a LAMEGAN_* variable; see docs/settings.md."""
+    from service.server import serve as run
+    from service.settings import read_settings
+
+    run(read_settings(host=host, port=port, models_dir=models_dir, model=model, metrics_port=metrics_port))
+
+
+@app.command()
+def health(
+    url: Annotated[str | None, typer.Option(help="Of the service; default: this machine, LAMEGAN_PORT.")] = None,
+    timeout_s: Annotated[float, typer.Option(help="How long to wait for the answer.")] = 3.0,
+) -> None:
+    """Ask a running service whether it is ready: exit code 0 if so, 1 if not. For container health checks."""
+    from service.health import ask_readiness
+    from service.settings import read_settings
+
+    answer = ask_readiness(url or f"http://127.0.0.1:{read_settings(allow_anonymous=True).port}", timeout_s)
+    print_line(answer.words)
+    raise typer.Exit(0 if answer.ready else 1)
+
+
 def print_line(text: str) -> None:
     """Print to standard output, undecorated: for people and pipes alike."""
     sys.stdout.write(text + "\n")
@@ -89,6 +122,63 @@ def progress_bar() -> Progress:
         console=errors,
         disable=not errors.is_terminal,
     )
+
+
+@models.command("list")
+def list_models(as_json: Annotated[bool, typer.Option("--json", help="Print one JSON array.")] = False) -> None:
+    """Every installed model; the one that serves by default is marked."""
+    from service.catalogue import as_table, catalogue
+    from service.settings import read_settings
+
+    entries = catalogue(read_settings(allow_anonymous=True))
+    print_line(json.dumps([entry.facts() for entry in entries]) if as_json else as_table(entries))
+
+
+@models.command("show")
+def show_model(reference: Annotated[str, typer.Argument(help="name or name/version")]) -> None:
+    """The card of a model, as JSON."""
+    from service.app import model_store
+    from service.settings import read_settings
+
+    store = model_store(read_settings(allow_anonymous=True))
+    print_line(store.card(store.resolve(reference)).model_dump_json(indent=2))
+
+
+@models.command("verify")
+def verify_model(reference: Annotated[str, typer.Argument(help="name or name/version")]) -> None:
+    """Check a model's digest and run its golden self-test, without serving it."""
+    from service.catalogue import verify
+    from service.settings import read_settings
+
+    print_line(verify(read_settings(allow_anonymous=True), reference).words)
+
+
+@models.command("activate")
+def activate_model(reference: Annotated[str, typer.Argument(help="name or name/version")]) -> None:
+    """Verify a model and make it the one that serves; a running service follows within a second or two."""
+    from service.catalogue import activate
+    from service.settings import read_settings
+
+    print_line(f"{activate(read_settings(allow_anonymous=True), reference)} is active.")
+
+
+@models.command("rollback")
+def roll_back_model() -> None:
+    """Return to the model that was active before."""
+    from service.app import model_store
+    from service.settings import read_settings
+
+    print_line(f"{model_store(read_settings(allow_anonymous=True)).roll_back()} is active.")
+
+
+@app.command("new-key")
+def new_key(name: Annotated[str, typer.Argument(help="Whose key it is: letters, digits, dots, dashes.")]) -> None:
+    """Make an API key: the key goes to the error output, its line for the keys file to standard output."""
+    from service.api.keys import key_line
+
+    key, line = key_line(name)
+    errors.print(f"Key (shown this once): {key}")
+    print_line(line)
 
 
 def _score_folders(
@@ -124,10 +214,14 @@ def _print_summary(pairing: Pairing, scores: list[NamedScore], as_json: bool, *,
     from service.score import summarise
 
     done = [named.score for named in scores if named.score is not None]
-    summary = {
-        "lassim": summarise([one.map.lassim for one in done]),
-        "ssim": summarise([one.ssim for one in done]),
-    } if done else {}
+    summary = (
+        {
+            "lassim": summarise([one.map.lassim for one in done]),
+            "ssim": summarise([one.ssim for one in done]),
+        }
+        if done
+        else {}
+    )
     if as_json:
         pairs = [
             {"name": named.name, **(named.score.facts() if named.score else {"error": named.error})} for named in scores

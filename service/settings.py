@@ -43,7 +43,7 @@ class Settings(BaseSettings):
 
     models_dir: Path = Field(Path("models"), description="Folder of <name>/<version>/{model.onnx, card.json}.")
     state_dir: Path | None = Field(
-        None, description="Folder for what must outlive a restart (the active model); none keeps it in memory."
+        None, description="Folder for what must outlive a restart (active.json: which model); none: models_dir."
     )
     model: str = Field("lamegan-fast", description="Model served by default: name or name/version.")
     device: Device = Field("auto", description="auto takes a GPU when there is one; cuda without one is an error.")
@@ -53,7 +53,9 @@ class Settings(BaseSettings):
     max_wait_ms: float = Field(2.0, ge=0, le=1000, description="How long a busy engine waits to fill a batch.")
     queue_capacity: int = Field(32, ge=1, description="Accepted requests waiting; one more is refused with 429.")
     workers: int | None = Field(None, ge=1, description="Threads that decode, score and encode; none: the cores.")
-    deadline_s: float = Field(10.0, gt=0, description="From arrival to answer; later is 504, foreseeably later 429.")
+    deadline_s: float = Field(
+        10.0, gt=0, description="From the last byte of the body to the answer; later is 504, foreseeably later 429."
+    )
     body_timeout_s: float = Field(20.0, gt=0, description="From the first to the last byte of a body.")
     shutdown_grace_s: float = Field(20.0, gt=0, description="How long accepted work may take to finish at the end.")
     warm_shapes: Annotated[tuple[str, ...], NoDecode] = Field(
@@ -61,6 +63,12 @@ class Settings(BaseSettings):
     )
 
     max_body_bytes: int = Field(32 * 2**20, ge=1024, description="Largest request body.")
+    body_memory_bytes: int = Field(
+        256 * 2**20, ge=1024, description="Most bytes of all request bodies held at once; one more is refused with 429."
+    )
+    max_in_flight: int = Field(
+        256, ge=1, description="Requests being received or answered at once; one more is refused with 429."
+    )
     max_pixels: int = Field(50_000_000, ge=4096, description="Most pixels of an image, frames counted.")
     policy: Policy = Field("constrain", description="What happens below a floor: annotate, constrain or withhold.")
     jpeg_quality: int = Field(95, ge=1, le=100, description="Quality of JPEG and WebP answers unless asked otherwise.")

@@ -18,8 +18,8 @@ Event = MutableMapping[str, Any]
 
 
 def get_logger(name: str) -> structlog.stdlib.BoundLogger:
-    """A logger whose events carry `logger=name`."""
-    logger: structlog.stdlib.BoundLogger = structlog.get_logger(logger=name)
+    """A logger whose events carry `source=name`."""
+    logger: structlog.stdlib.BoundLogger = structlog.get_logger(source=name)
     return logger
 
 

@@ -1,0 +1,125 @@
+"""The ASGI application: routes inside, the gate before them, the front door before everything."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from typing import Any, cast
+
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.middleware.cors import CORSMiddleware
+
+from service.api.about import USE, about_routes
+from service.api.context import App, context_of
+from service.api.enhancing import enhance_routes
+from service.api.front import FrontDoor
+from service.api.gate import Gate
+from service.api.openapi import ENHANCE_HEADERS, describe
+from service.api.pages import page_routes
+from service.api.parts import ApiParts
+from service.api.problems import problem_answer
+from service.api.schemas import EnhanceFacts, EnhanceQuery, ScoreQuery
+from service.api.scoring import score_routes
+from service.errors import BadRequest, InvalidParameter, LameganError, MethodNotAllowed, NotFound
+
+Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
+
+ROUTES = (
+    *("/enhance", "/score", "/capabilities", "/models", "/health/live", "/health/ready", "/metrics"),
+    *("/", "/docs", "/openapi.json"),
+)
+"""Paths that logs and metrics may name."""
+
+_OPTIONS = ", ".join(sorted({*EnhanceQuery.model_fields, *ScoreQuery.model_fields}))
+
+
+@dataclass(frozen=True, slots=True)
+class Api:
+    """The application, and the gate that shutdown closes."""
+
+    app: App
+    gate: Gate
+
+
+def build_api(parts: ApiParts, lifespan: Lifespan) -> Api:
+    """The whole HTTP application, working with `parts`."""
+    inner = FastAPI(
+        title="LaMEGAN",
+        version=parts.offer.version,
+        summary="Enhances throat photos and says how much of their structure it kept.",
+        description=USE,
+        docs_url=None,
+        redoc_url=None,
+        openapi_url=None,
+        redirect_slashes=False,
+        lifespan=lifespan,
+    )
+    described: list[dict[str, Any]] = []
+
+    def openapi() -> dict[str, Any]:
+        if not described:
+            described.append(describe(inner, (EnhanceFacts,), keyed=parts.keys is not None))
+        return described[0]
+
+    for routes in (enhance_routes(parts), score_routes(parts), about_routes(parts), page_routes(openapi)):
+        inner.include_router(routes)
+    _answer_errors_with_problems(inner)
+    gate = Gate(cast(App, inner), parts.rules, parts.keys, parts.rate, parts.reader, parts.pool)
+    return Api(FrontDoor(_with_cors(gate, parts.cors_origins), parts.metrics, ROUTES), gate)
+
+
+def _with_cors(app: App, origins: tuple[str, ...]) -> App:
+    if not origins:
+        return app
+    return cast(
+        App,
+        CORSMiddleware(
+            cast(Any, app),
+            allow_origins=origins,
+            allow_methods=("GET", "POST"),
+            allow_headers=("authorization", "content-type", "x-request-id"),
+            expose_headers=(*ENHANCE_HEADERS, "Retry-After"),
+        ),
+    )
+
+
+def _answer_errors_with_problems(app: FastAPI) -> None:
+    @app.exception_handler(LameganError)
+    async def ours(request: Request, error: LameganError) -> Response:
+        return _problem(request, error)
+
+    @app.exception_handler(RequestValidationError)
+    async def invalid(request: Request, error: RequestValidationError) -> Response:
+        return _problem(request, _invalid_parameter(error))
+
+    @app.exception_handler(HTTPException)
+    async def foreign(request: Request, error: HTTPException) -> Response:
+        return _problem(request, _from_framework(error))
+
+
+def _problem(request: Request, error: LameganError) -> Response:
+    context = context_of(request.scope)
+    answer = problem_answer(error, context.request_id)
+    context.code = answer.code
+    return Response(answer.body, answer.status, answer.headers)
+
+
+def _invalid_parameter(error: RequestValidationError) -> InvalidParameter:
+    """Name the option and what it must be; never what the client wrote, which may be anything."""
+    first = error.errors()[0]
+    name = str(first["loc"][-1])
+    if first["type"] == "extra_forbidden" or name not in _OPTIONS.split(", "):
+        return InvalidParameter(f"An option is not known here. Known are {_OPTIONS}.")
+    reason = str(first["msg"]).removeprefix("Value error, ").removeprefix("Input ")
+    return InvalidParameter(f"{name} {reason}.", parameter=name)
+
+
+def _from_framework(error: HTTPException) -> LameganError:
+    if error.status_code == 404:
+        return NotFound("There is no such route.")
+    if error.status_code == 405:
+        return MethodNotAllowed("This route does not take this method.", allow=(error.headers or {}).get("Allow", ""))
+    return BadRequest("The request cannot be understood.")

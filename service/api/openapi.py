@@ -1,0 +1,150 @@
+"""What /openapi.json says beyond what the routes' types say: bodies, headers and every problem document."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.openapi.utils import get_openapi
+from pydantic import BaseModel
+
+from service.api.problems import PROBLEM_MEDIA_TYPE, Problem
+from service.errors import HTTP_STATUS
+from service.imaging.codecs import MEDIA_TYPES
+from service.monitoring.metrics import METRICS_MEDIA_TYPE
+
+Responses = dict[int | str, dict[str, Any]]
+
+_BINARY = {"type": "string", "format": "binary"}
+_REQUEST_ID = {"X-Request-ID": {"description": "Names this request in logs.", "schema": {"type": "string"}}}
+
+
+def _text(description: str, required: bool = True) -> dict[str, Any]:
+    return {"description": description, "required": required, "schema": {"type": "string"}}
+
+
+def _problems(*codes: str) -> Responses:
+    """Rows for the problem documents with these codes, one a status."""
+    rows: Responses = {}
+    for code in codes:
+        status, title = HTTP_STATUS[code]
+        row = rows.setdefault(
+            status,
+            {
+                "description": "",
+                "headers": dict(_REQUEST_ID),
+                "content": {PROBLEM_MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}},
+            },
+        )
+        row["description"] = "; ".join(filter(None, (row["description"], f"`{code}`: {title}")))
+        if status in (429, 503):
+            row["headers"]["Retry-After"] = {"description": "Seconds to wait.", "schema": {"type": "integer"}}
+        if status == 401:
+            row["headers"]["WWW-Authenticate"] = _text("Bearer.")
+    return rows
+
+
+_WORK_PROBLEMS = (
+    *("bad-request", "missing-image", "unauthorized", "body-timeout", "body-too-large", "unsupported-type"),
+    *("undecodable-image", "image-dimensions", "invalid-parameter", "overloaded", "rate-limited", "deadline-exceeded"),
+    *("inference-failed", "internal-error", "shutting-down", "not-ready"),
+)
+
+ENHANCE_HEADERS = {
+    "LaSSIM": _text("Structure kept, against the input, at the canonical scale; 4 decimals, 1 is all."),
+    "LaSSIM-Worst": _text("The same idea at the worst place; 4 decimals."),
+    "LaSSIM-Verdict": {
+        "description": "What the guardrail did.",
+        "required": True,
+        "schema": {"type": "string", "enum": ["pass", "constrained", "withheld"]},
+    },
+    "LaSSIM-Blend": _text("Share of the input blended back in; 4 decimals."),
+    "Model": _text("name/version of the model that made the image."),
+    "Model-Digest": _text("sha256=... of that model's file."),
+    "Server-Timing": _text("Milliseconds of decode, queue, infer, transfer, score and encode."),
+    "X-Request-ID": _text("Names this request in logs."),
+}
+
+ENHANCE_RESPONSES: Responses = {
+    200: {
+        "description": "The enhanced image, upright and of the size sent; or, where Accept prefers JSON, the facts.",
+        "headers": ENHANCE_HEADERS,
+        "content": {
+            **{media: {"schema": _BINARY} for media in MEDIA_TYPES.values()},
+            "application/json": {"schema": {"$ref": "#/components/schemas/EnhanceFacts"}},
+        },
+    },
+    **_problems(*_WORK_PROBLEMS, "unknown-model"),
+}
+SCORE_RESPONSES: Responses = _problems(*_WORK_PROBLEMS)
+KEYED_PROBLEMS: Responses = _problems("bad-request", "unauthorized", "invalid-parameter", "internal-error")
+NOT_READY_RESPONSES: Responses = _problems("not-ready")
+METRICS_RESPONSES: Responses = {
+    200: {"description": "The metrics.", "content": {METRICS_MEDIA_TYPE: {"schema": {"type": "string"}}}},
+    **_problems("unauthorized"),
+}
+
+ENHANCE_BODY: dict[str, Any] = {
+    "requestBody": {
+        "required": True,
+        "description": "One image: as a part `file`, or bare. The bytes decide its format; the type has to agree.",
+        "content": {
+            "multipart/form-data": {
+                "schema": {
+                    "type": "object",
+                    "required": ["file"],
+                    "additionalProperties": False,
+                    "properties": {"file": _BINARY},
+                }
+            },
+            **{media: {"schema": _BINARY} for media in (*MEDIA_TYPES.values(), "application/octet-stream")},
+        },
+    }
+}
+SCORE_BODY: dict[str, Any] = {
+    "requestBody": {
+        "required": True,
+        "description": "Two images of one size.",
+        "content": {
+            "multipart/form-data": {
+                "schema": {
+                    "type": "object",
+                    "required": ["output", "input"],
+                    "additionalProperties": False,
+                    "properties": {"output": _BINARY, "input": _BINARY},
+                }
+            }
+        },
+    }
+}
+
+
+def describe(app: FastAPI, models: tuple[type[BaseModel], ...], keyed: bool) -> dict[str, Any]:
+    """The OpenAPI document of `app`; `models` are schemas it refers to, `keyed` whether routes ask for a key."""
+    document = get_openapi(
+        title=app.title, version=app.version, summary=app.summary, description=app.description, routes=app.routes
+    )
+    components = document.setdefault("components", {})
+    schemas = components.setdefault("schemas", {})
+    for unused in ("HTTPValidationError", "ValidationError"):
+        schemas.pop(unused, None)
+    described: tuple[type[BaseModel], ...] = (Problem, *models)
+    for model in described:
+        schema = model.model_json_schema(ref_template="#/components/schemas/{model}")
+        schemas.update(schema.pop("$defs", {}))
+        schemas[model.__name__] = schema
+    operations = [operation for path in document["paths"].values() for operation in path.values()]
+    for operation in operations:
+        stale = operation["responses"].get("422", {}).get("content", {})
+        if "application/json" in stale:
+            operation["responses"].pop("422")
+        operation["responses"].setdefault("200", {}).setdefault("headers", {}).setdefault("X-Request-ID", _text("Id."))
+    if keyed:
+        components["securitySchemes"] = {"key": {"type": "http", "scheme": "bearer"}}
+        for operation in operations:
+            if "401" in operation["responses"]:
+                operation["security"] = [{"key": []}]
+    else:
+        for operation in operations:
+            operation["responses"].pop("401", None)
+    return document

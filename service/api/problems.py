@@ -1,0 +1,73 @@
+"""RFC 9457 problem documents: what every error path answers."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from service.api.context import RequestContext, Send
+from service.errors import HTTP_STATUS, PROBLEM_TYPE_PREFIX, LameganError
+
+PROBLEM_MEDIA_TYPE = "application/problem+json"
+
+_RETRY_AFTER_S = {"shutting-down": 5, "not-ready": 1, "busy": 1, "overloaded": 1, "rate-limited": 1}
+"""What to tell clients whose error carries no measured `retry_after_s`."""
+
+
+class Problem(BaseModel):
+    """An error as the client reads it (RFC 9457), with machine facts such as `limit` and `actual` beside."""
+
+    model_config = ConfigDict(extra="allow")
+
+    type: str = Field(description="Stable identifier of the kind of problem.")
+    code: str = Field(description="The same, short.")
+    title: str = Field(description="The kind of problem in words.")
+    status: int = Field(description="The HTTP status.")
+    detail: str = Field(description="What happened this time, in plain words.")
+    request_id: str = Field(description="Quote this when asking for help.")
+
+
+@dataclass(frozen=True, slots=True)
+class ProblemAnswer:
+    """A problem document ready to send."""
+
+    status: int
+    code: str
+    body: bytes
+    headers: dict[str, str]
+
+
+def problem_answer(error: LameganError, request_id: str) -> ProblemAnswer:
+    """The answer for `error`: status and title from the table, headers that its status calls for."""
+    status, title = HTTP_STATUS[error.code]
+    facts = dict(error.facts)
+    headers = {"content-type": PROBLEM_MEDIA_TYPE, "cache-control": "no-store"}
+    if isinstance(allow := facts.pop("allow", None), str):
+        headers["allow"] = allow
+    if status == 401:
+        headers["www-authenticate"] = 'Bearer realm="lamegan"'
+    if error.code in _RETRY_AFTER_S:
+        wait_s = facts.setdefault("retry_after_s", _RETRY_AFTER_S[error.code])
+        headers["retry-after"] = str(max(1, math.ceil(float(str(wait_s)))))
+    document = Problem(
+        type=PROBLEM_TYPE_PREFIX + error.code,
+        code=error.code,
+        title=title,
+        status=status,
+        detail=error.detail,
+        request_id=request_id,
+        **facts,
+    )
+    body = document.model_dump_json().encode()
+    return ProblemAnswer(status, error.code, body, headers | {"content-length": str(len(body))})
+
+
+async def send_problem(send: Send, context: RequestContext, error: LameganError) -> None:
+    """Answer a request with the problem document of `error`."""
+    answer = problem_answer(error, context.request_id)
+    context.code = answer.code
+    headers = [(name.encode(), value.encode("latin-1")) for name, value in answer.headers.items()]
+    await send({"type": "http.response.start", "status": answer.status, "headers": headers})
+    await send({"type": "http.response.body", "body": answer.body})

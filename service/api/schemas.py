@@ -1,0 +1,185 @@
+"""What clients send beside an image and what they get in JSON."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+
+from service.imaging.codecs import OutputFormat
+from service.quality.guard import Policy
+from service.registry.card import GuardFloors
+
+
+def _only_plain_integers(value: object) -> object:
+    """Refuse what int() would take but no client means: signs, spaces, underscores, foreign digits."""
+    if isinstance(value, str) and re.fullmatch(r"[0-9]{1,9}", value) is None:
+        raise ValueError("must be a whole number")
+    return value
+
+
+def _only_true_or_false(value: object) -> object:
+    if isinstance(value, str) and value not in ("true", "false"):
+        raise ValueError("must be true or false")
+    return value
+
+
+Flag = Annotated[bool, BeforeValidator(_only_true_or_false)]
+Quality = Annotated[int, BeforeValidator(_only_plain_integers), Field(ge=1, le=100)]
+
+
+class EnhanceQuery(BaseModel):
+    """Options of POST /enhance."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    format: OutputFormat = Field("same", description="Format of the answer; same is that of the image sent.")
+    quality: Quality | None = Field(None, description="Of JPEG and WebP; the server's setting if not given.")
+    policy: Policy | None = Field(None, description="As strict as the server's, or stricter.")
+    model: str | None = Field(None, max_length=128, description="name or name/version; the default model if not given.")
+    map: Flag = Field(False, description="Add the LaSSIM heat map to a JSON answer.")
+
+
+class ScoreQuery(BaseModel):
+    """Options of POST /score."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    map: Flag = Field(False, description="Add the LaSSIM heat map.")
+
+
+class Picture(BaseModel):
+    """An image inside JSON."""
+
+    media_type: str
+    width: int
+    height: int
+    base64: str
+
+
+class BoxFacts(BaseModel):
+    """A place in full-size pixels; right and bottom are exclusive."""
+
+    left: int
+    top: int
+    right: int
+    bottom: int
+
+
+class WorstFacts(BaseModel):
+    """The place where structure changed most."""
+
+    value: float = Field(description="1: only light and sharpness changed there; lower: structure did.")
+    box: BoxFacts
+
+
+class ColourFacts(BaseModel):
+    """How far the colours moved."""
+
+    delta_e_mean: float = Field(description="Mean CIEDE2000.")
+    delta_e_p95: float = Field(description="95th percentile of CIEDE2000.")
+    redder_share: float = Field(description="Share of the area that turned clearly redder.")
+
+
+class ModelName(BaseModel):
+    """Which model made an image."""
+
+    name: str
+    version: str
+    digest: str = Field(description="sha256=... of the model file.")
+
+
+class EnhanceFacts(BaseModel):
+    """The JSON answer of POST /enhance."""
+
+    lassim: float
+    worst: WorstFacts
+    colour: ColourFacts
+    verdict: Literal["pass", "constrained", "withheld"]
+    blend: float = Field(description="Share of the input blended back in: 0 passed, 1 withheld.")
+    missed: list[str] = Field(description="Floors that the output as made did not keep.")
+    model: ModelName
+    image: Picture
+    map: Picture | None = None
+    timing_ms: dict[str, float]
+    request_id: str
+
+
+class ScoreFacts(BaseModel):
+    """The answer of POST /score."""
+
+    lassim: float = Field(description="At the canonical scale (longer side 480), level 3.")
+    worst: WorstFacts
+    colour: ColourFacts
+    width: int
+    height: int
+    map: Picture | None = None
+    request_id: str
+
+
+class ModelFactsheet(BaseModel):
+    """A model in service."""
+
+    name: str
+    version: str
+    digest: str
+    default: bool
+    provider: Literal["cpu", "cuda"]
+    working_pixels: int
+    floors: GuardFloors | None
+    intended_use: str
+    limits: str
+
+
+class ModelList(BaseModel):
+    """The answer of GET /models."""
+
+    models: list[ModelFactsheet]
+
+
+class Limits(BaseModel):
+    """What the service takes."""
+
+    max_body_bytes: int
+    max_pixels: int
+    min_side: int = Field(description="Shortest side that can be scored, at the canonical scale.")
+    body_timeout_s: float
+    deadline_s: float
+    queue_capacity: int
+    rate_per_key_per_s: float | None
+
+
+class Formats(BaseModel):
+    """Media types in, and values of `format` out."""
+
+    input: list[str]
+    output: list[str]
+
+
+class PolicyFacts(BaseModel):
+    """The guardrail's policy."""
+
+    default: Policy
+    allowed: list[Policy]
+
+
+class Capabilities(BaseModel):
+    """What a client needs to know before it uploads."""
+
+    service: Literal["lamegan"] = "lamegan"
+    version: str
+    use: str
+    key_needed: bool
+    limits: Limits
+    formats: Formats
+    quality: int = Field(description="Of JPEG and WebP answers unless asked otherwise.")
+    policy: PolicyFacts
+    providers: list[str]
+    models: list[ModelFactsheet]
+
+
+class Health(BaseModel):
+    """The answer of the health routes when all is well."""
+
+    status: Literal["live", "ready"]
