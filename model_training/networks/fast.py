@@ -198,7 +198,7 @@ class FastGenerator(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Enhances x; while training the clipping passes gradients, so that a clipped pixel can come back."""
-        maps = LARGEST * torch.tanh(self.trunk(x) / LARGEST)
+        maps = LARGEST * torch.tanh(self.trunk(x).float() / LARGEST)
         full = functional.interpolate(maps, scale_factor=4, mode="bilinear", align_corners=False)
         y = apply_coefficients(x, full)
         clipped = y.clamp(-1, 1)
