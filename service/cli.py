@@ -6,7 +6,10 @@ Commands import their subject when they run, so that --help answers at once.
 from __future__ import annotations
 
 import json
+import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -18,10 +21,13 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from service.errors import CommandError, LameganError
 
 if TYPE_CHECKING:
+    from service.enhance import EnhanceOptions, Enhancer
+    from service.enhance.files import Outcome
     from service.score import NamedScore, Pairing, Score
 
-EXIT_DONE, EXIT_PARTLY, EXIT_REFUSED = 0, 1, 2
-"""All done; some of several files could not be; nothing could be (one sentence on the error output says why)."""
+EXIT_DONE, EXIT_PARTLY, EXIT_REFUSED, EXIT_WITHHELD = 0, 1, 2, 3
+"""All done; some of several files could not be; nothing could be (one sentence on the error output says why); all
+done, but the guard withheld some enhancement."""
 
 app = typer.Typer(
     help="Enhance throat photos and score how faithful they stayed. Research software, not a medical device.",
@@ -34,6 +40,23 @@ models = typer.Typer(
 )
 app.add_typer(models, name="models")
 errors = Console(stderr=True, soft_wrap=True, highlight=False, markup=False)
+
+
+class FormatOption(StrEnum):
+    """What the answers are written as."""
+
+    SAME = "same"
+    JPEG = "jpeg"
+    PNG = "png"
+    WEBP = "webp"
+
+
+class PolicyOption(StrEnum):
+    """What happens below a floor."""
+
+    ANNOTATE = "annotate"
+    CONSTRAIN = "constrain"
+    WITHHOLD = "withhold"
 
 
 class ScaleOption(StrEnum):
@@ -76,6 +99,52 @@ def score(
         raise CommandError("--csv is for folders; use --json for one pair.")
     one = score_files(output, input, level=level, scale=scale.value, heat_map=map)
     print_line(json.dumps(one.facts()) if as_json else _as_text(one))
+
+
+@app.command()
+def enhance(
+    paths: Annotated[
+        list[str], typer.Argument(metavar="IN... [OUT]", help="Files, folders or patterns; the last of several is OUT.")
+    ],
+    format: Annotated[FormatOption, typer.Option(help="Format of the answers; same is each input's own.")] = (
+        FormatOption.SAME
+    ),
+    quality: Annotated[int | None, typer.Option(min=1, max=100, help="Of JPEG and WebP; LAMEGAN_JPEG_QUALITY.")] = None,
+    policy: Annotated[
+        PolicyOption | None, typer.Option(help="Below a floor: say so, blend, or keep the original; LAMEGAN_POLICY.")
+    ] = None,
+    model: Annotated[str | None, typer.Option(help="name or name/version; LAMEGAN_MODEL.")] = None,
+    map: Annotated[
+        Path | None, typer.Option(help="Write where structure changed: a PNG, or a folder of them for several.")
+    ] = None,
+    csv: Annotated[Path | None, typer.Option(help="Write the scores as CSV; - prints them.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace answers that exist.")] = False,
+) -> None:
+    """Enhance photos as the service does. One path: the answer lies beside it as NAME.enhanced.
+
+    Exit codes: 0 everything was enhanced, 1 some files were not (they are listed), 2 nothing was, 3 everything was
+    answered but for some the guard withheld the enhancement and gave the original.
+    """
+    from service.enhance.files import enhance_files, plan, to_csv
+
+    jobs = plan(paths, map)
+    options = _enhance_options(format, quality, policy)
+    with _one_model_enhancer(model, options) as enhancer, progress_bar() as bar:
+        task = bar.add_task("Enhancing", total=len(jobs))
+        outcomes = enhance_files(
+            enhancer,
+            jobs,
+            options,
+            overwrite=overwrite,
+            threads=min(len(jobs), os.cpu_count() or 1),
+            advance=lambda: bar.advance(task),
+        )
+    if csv is not None and str(csv) == "-":
+        sys.stdout.write(to_csv(outcomes))
+    elif csv is not None:
+        _write_text(csv, to_csv(outcomes))
+    _print_outcomes(outcomes, as_json, quiet=str(csv) == "-")
 
 
 @app.command()
@@ -179,6 +248,51 @@ def new_key(name: Annotated[str, typer.Argument(help="Whose key it is: letters, 
     key, line = key_line(name)
     errors.print(f"Key (shown this once): {key}")
     print_line(line)
+
+
+@contextmanager
+def _one_model_enhancer(model: str | None, options: EnhanceOptions) -> Iterator[Enhancer]:
+    """An enhancer with the settings' model, or `model`, loaded; `options` are checked before any file is read."""
+    from service.engine.engine import EngineOptions
+    from service.enhance import EnhanceDefaults, Enhancer
+    from service.enhance.one_model import OneModel
+    from service.quality.guard import Policy
+    from service.registry.store import ModelStore
+    from service.settings import read_settings
+
+    chosen = read_settings(model=model, allow_anonymous=True)
+    engine = EngineOptions(chosen.device, chosen.allow_cpu_fallback, chosen.infer_threads)
+    defaults = EnhanceDefaults(Policy(chosen.policy), chosen.jpeg_quality, chosen.max_pixels)
+    with OneModel(ModelStore(chosen.models_dir, chosen.state_dir), chosen.model, engine) as generators:
+        enhancer = Enhancer(generators, defaults)
+        enhancer.check(options)
+        yield enhancer
+
+
+def _enhance_options(format: FormatOption, quality: int | None, policy: PolicyOption | None) -> EnhanceOptions:
+    from service.enhance import EnhanceOptions
+    from service.quality.guard import Policy
+
+    return EnhanceOptions(format=format.value, quality=quality, policy=None if policy is None else Policy(policy.value))
+
+
+def _print_outcomes(outcomes: list[Outcome], as_json: bool, *, quiet: bool) -> None:
+    """One line a file, the failed ones on the error output; ends the command with its exit code."""
+    from service.enhance.files import outcome_facts
+
+    if as_json:
+        print_line(json.dumps({"images": [outcome_facts(outcome) for outcome in outcomes]}))
+    for outcome in outcomes:
+        if outcome.error:
+            errors.print(f"Not enhanced: {outcome.source}: {outcome.error}")
+        elif not quiet and not as_json:
+            print_line(outcome.words())
+    done = [outcome for outcome in outcomes if not outcome.error]
+    if not done:
+        raise CommandError("No file was enhanced.")
+    if len(done) < len(outcomes):
+        raise typer.Exit(EXIT_PARTLY)
+    raise typer.Exit(EXIT_WITHHELD if any(outcome.withheld for outcome in done) else EXIT_DONE)
 
 
 def _score_folders(

@@ -77,6 +77,20 @@ class Outcome:
         """Whether the guard delivered the original."""
         return self.facts.get("verdict") == "withheld"
 
+    def words(self) -> str:
+        """One line for a person."""
+        facts = self.facts
+        line = f"{self.source} -> {self.output}  LaSSIM {facts['lassim']:.4f}  {facts['verdict']}"
+        if facts["verdict"] == "constrained":
+            line += f" (with {facts['blend']:.0%} of the original)"
+        return f"{line}, missed: {', '.join(self.missed)}" if self.missed else line
+
+    @property
+    def missed(self) -> list[str]:
+        """Floors that the enhancement as made did not keep."""
+        missed = self.facts.get("missed", [])
+        return [str(name) for name in missed] if isinstance(missed, list) else []
+
 
 def plan(paths: Sequence[str], maps: Path | None = None) -> list[Job]:
     """What `IN... [OUT]` means: the files to enhance and where each answer goes.
