@@ -122,21 +122,26 @@ def residual_pair(output: Image, input: Image, level: int) -> Float64:
     check_level(output.shape[0], output.shape[1], level)
     if output.dtype != input.dtype:
         output, input = (image / 255.0 if image.dtype == np.uint8 else image for image in (output, input))
-    base: Any = cv2.merge([_first_level(image) if level > 0 else _luminance(image) for image in (output, input)])
-    for _ in range(level - 1):
+    base: Any = cv2.merge([_level(image, min(level, 2)) for image in (output, input)])
+    for _ in range(level - 2):
         base = cv2.pyrDown(base)
     return np.asarray(cv2.subtract(base, cv2.pyrUp(cv2.pyrDown(base), dstsize=(base.shape[1], base.shape[0]))))
 
 
-def _first_level(image: Image) -> Float64:
-    """Level 1 of the luminance pyramid; the full-size plane lives in this thread's scratch memory."""
+def _level(image: Image, level: int) -> Float64:
+    """One level of the luminance pyramid; the full-size plane lives in this thread's scratch memory if it fits."""
+    if level == 0:
+        return _luminance(image)
     height, width = image.shape[:2]
-    if height * width > _SCRATCH_PIXELS:
-        return np.asarray(cv2.pyrDown(_luminance(image)))
-    if not hasattr(_scratch, "plane"):
-        _scratch.plane = np.empty(_SCRATCH_PIXELS)
-    plane = _scratch.plane[: height * width].reshape(height, width)
-    return np.asarray(cv2.pyrDown(_luminance(image, into=plane)))
+    plane = None
+    if height * width <= _SCRATCH_PIXELS:
+        if not hasattr(_scratch, "plane"):
+            _scratch.plane = np.empty(_SCRATCH_PIXELS)
+        plane = _scratch.plane[: height * width].reshape(height, width)
+    base: Any = _luminance(image, into=plane)
+    for _ in range(level):
+        base = cv2.pyrDown(base)
+    return np.asarray(base)
 
 
 def _luminance(image: Image, into: Float64 | None = None) -> Float64:
