@@ -129,8 +129,8 @@ def enhance(
     from service.enhance.files import enhance_files, plan, to_csv
 
     jobs = plan(paths, map)
-    options = _enhance_options(format, quality, policy)
-    with _one_model_enhancer(model, options) as enhancer, progress_bar() as bar:
+    options = _enhance_options(format, quality)
+    with _one_model_enhancer(model, policy, options) as enhancer, progress_bar() as bar:
         task = bar.add_task("Enhancing", total=len(jobs))
         outcomes = enhance_files(
             enhancer,
@@ -251,8 +251,13 @@ def new_key(name: Annotated[str, typer.Argument(help="Whose key it is: letters, 
 
 
 @contextmanager
-def _one_model_enhancer(model: str | None, options: EnhanceOptions) -> Iterator[Enhancer]:
-    """An enhancer with the settings' model, or `model`, loaded; `options` are checked before any file is read."""
+def _one_model_enhancer(
+    model: str | None, policy: PolicyOption | None, options: EnhanceOptions
+) -> Iterator[Enhancer]:
+    """An enhancer with one model loaded; `options` are checked before any file is read.
+
+    Whoever calls the command is the operator: `policy` may be milder than the settings', which HTTP clients may not.
+    """
     from service.engine.engine import EngineOptions
     from service.enhance import EnhanceDefaults, Enhancer
     from service.enhance.one_model import OneModel
@@ -260,7 +265,7 @@ def _one_model_enhancer(model: str | None, options: EnhanceOptions) -> Iterator[
     from service.registry.store import ModelStore
     from service.settings import read_settings
 
-    chosen = read_settings(model=model, allow_anonymous=True)
+    chosen = read_settings(model=model, policy=policy and policy.value, allow_anonymous=True)
     engine = EngineOptions(chosen.device, chosen.allow_cpu_fallback, chosen.infer_threads)
     defaults = EnhanceDefaults(Policy(chosen.policy), chosen.jpeg_quality, chosen.max_pixels)
     with OneModel(ModelStore(chosen.models_dir, chosen.state_dir), chosen.model, engine) as generators:
@@ -269,11 +274,10 @@ def _one_model_enhancer(model: str | None, options: EnhanceOptions) -> Iterator[
         yield enhancer
 
 
-def _enhance_options(format: FormatOption, quality: int | None, policy: PolicyOption | None) -> EnhanceOptions:
+def _enhance_options(format: FormatOption, quality: int | None) -> EnhanceOptions:
     from service.enhance import EnhanceOptions
-    from service.quality.guard import Policy
 
-    return EnhanceOptions(format=format.value, quality=quality, policy=None if policy is None else Policy(policy.value))
+    return EnhanceOptions(format=format.value, quality=quality)
 
 
 def _print_outcomes(outcomes: list[Outcome], as_json: bool, *, quiet: bool) -> None:

@@ -19,6 +19,9 @@ from service.imaging.headers import SourceFormat, sniff
 
 LARGEST_FILE_BYTES = 1 << 30
 
+MADE = ".enhanced"
+"""Ends the stem of an answer that lies beside its input; such files are skipped when a folder is walked."""
+
 CSV_COLUMNS = (
     *("input", "output", "verdict", "lassim", "worst", "left", "top", "right", "bottom", "blend"),
     *("delta_e_mean", "delta_e_p95", "redder_share", "missed", "model", "model_digest", "width", "height", "error"),
@@ -96,7 +99,8 @@ def plan(paths: Sequence[str], maps: Path | None = None) -> list[Job]:
     """What `IN... [OUT]` means: the files to enhance and where each answer goes.
 
     With one path the answer lies beside it, named NAME.enhanced. With more, the last is OUT: a folder, or with a
-    single input file a file. Folders are walked, hidden files skipped; patterns that no shell expanded are expanded.
+    single input file a file. Folders are walked, hidden files and earlier answers skipped; patterns that no shell
+    expanded are expanded.
 
     Raises:
         CommandError: an input does not exist, nothing is meant, or OUT is a file for several inputs.
@@ -118,7 +122,7 @@ def plan(paths: Sequence[str], maps: Path | None = None) -> list[Job]:
 
 
 def _job(source: Path, name: Path, out: Path | None, maps: Path | None, several: bool) -> Job:
-    stem = name.stem if out is not None else f"{name.stem}.enhanced"
+    stem = name.stem if out is not None else f"{name.stem}{MADE}"
     folder = source.parent if out is None else out / name.parent
     drawn = maps / name.parent / f"{name.stem}.png" if maps is not None and several else maps
     return Job(source, folder, stem, None, drawn)
@@ -131,7 +135,7 @@ def _files_of(path: str, out: Path | None) -> Iterator[tuple[Path, Path]]:
         for file in sorted(given.rglob("*")):
             below = file.relative_to(given)
             hidden = any(part.startswith(".") for part in below.parts)
-            made = out is not None and out != given and file.is_relative_to(out)
+            made = file.stem.endswith(MADE) or (out is not None and out != given and file.is_relative_to(out))
             if file.is_file() and not hidden and not made:
                 yield file, below
     elif given.is_file():
