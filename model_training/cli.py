@@ -194,6 +194,51 @@ def validate_lassim(
     Console().print(f"{summary(rows)} Written to {out}.", markup=False, highlight=False)
 
 
+@app.command()
+def evaluate(
+    images: Annotated[Path, typer.Argument(help="Held-out photos: a folder, or one file.")],
+    out: Annotated[Path, typer.Option(help="The folder for report.md, scores.csv and figures.")],
+    method: Annotated[
+        list[str] | None,
+        typer.Option(help="clahe, dark-channel, weighted-guided-filter, or [NAME=]PATH of a model or checkpoint."),
+    ] = None,
+    recipe: Annotated[
+        str, typer.Option(help="held-out or training: degrade good photos; none: as they are.")
+    ] = "held-out",
+    size: Annotated[
+        str | None, typer.Option(help="WIDTHxHEIGHT; default: about 130k pixels, proportions kept.")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Seed of the degradations.", min=1)] = 1,
+    limit: Annotated[int | None, typer.Option(help="At most so many photos, evenly spread.", min=1)] = None,
+    pristine: Annotated[Path | None, typer.Option(help="Good photos for the own NIQE model and BRISQUE.")] = None,
+    niqe: Annotated[Path | None, typer.Option(help="NIQE's published model: npz with mu_ and cov_pris_param.")] = None,
+    brisque: Annotated[Path | None, typer.Option(help="Folder with BRISQUE's allmodel and allrange.")] = None,
+    strips: Annotated[int, typer.Option(help="Before/after pictures to write.", min=0)] = 4,
+) -> None:
+    """Compare methods over held-out photos: tables, scores and pictures."""
+    from model_training.evaluation.images import parse_size
+    from model_training.evaluation.progress import bar
+    from model_training.evaluation.report import EvaluationRequest
+    from model_training.evaluation.report import evaluate as run
+
+    request = EvaluationRequest(
+        images=images,
+        methods=tuple(method or ()),
+        out=out,
+        recipe=recipe,
+        size=parse_size(size) if size else None,
+        seed=seed,
+        limit=limit,
+        pristine=pristine,
+        niqe_model=niqe,
+        brisque_folder=brisque,
+        strips=strips,
+    )
+    with bar("Evaluating") as start:
+        result = run(request, start)
+    Console().print(f"{len(result.scores)} rows written to {out / 'report.md'}.", markup=False, highlight=False)
+
+
 def main(arguments: list[str] | None = None) -> NoReturn:
     """Runs the command line; every refusal is one sentence and exit code 2."""
     errors = Console(stderr=True, soft_wrap=True, highlight=False)

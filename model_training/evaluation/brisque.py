@@ -39,7 +39,9 @@ RIDGE = 1.0
 class Regressor(Protocol):
     """From 36 statistics to a score."""
 
-    name: str
+    @property
+    def name(self) -> str:
+        """What tables call it."""
 
     def predict(self, statistics: Floats) -> float:
         """The score of (36,) statistics."""

@@ -12,6 +12,9 @@ from service.quality.pyramid import Image
 
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff"})
 
+WORKING_AREA_PX = 480 * 272
+"""Area that the generator sees, as the model card's default has it."""
+
 
 def find_images(source: Path) -> list[Path]:
     """Image files at `source` in name order: the file itself, or everything below a folder.
@@ -55,6 +58,12 @@ def resized(image: Image, size: tuple[int, int]) -> Image:
         return image
     shrinks = size[0] <= width and size[1] <= height
     return cv2.resize(image, size, interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
+
+
+def working_size(width: int, height: int) -> tuple[int, int]:
+    """(width, height) at the generator's working area with the proportions kept, never enlarged."""
+    scale = min(1.0, (WORKING_AREA_PX / (width * height)) ** 0.5)
+    return max(1, round(width * scale)), max(1, round(height * scale))
 
 
 def each_image(paths: list[Path], size: tuple[int, int] | None = None) -> Iterator[Image]:

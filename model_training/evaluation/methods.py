@@ -1,0 +1,88 @@
+"""The methods an evaluation compares: exported models, checkpoints, classical ones, and doing nothing."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from model_training.evaluation.classical import CLASSICAL, Enhance, identity
+from service.errors import DataError
+from service.quality.pyramid import Image
+
+INPUT = "input"
+"""Name of the method that returns its input."""
+
+
+@dataclass(frozen=True, slots=True)
+class Method:
+    """A named way to enhance (H, W, 3) uint8 RGB into the same shape."""
+
+    name: str
+    enhance: Enhance
+
+
+def find_method(text: str) -> Method:
+    """The method that `text` means: `input`, a classical name, or `[NAME=]PATH` of a model or checkpoint.
+
+    A path may be a model's folder or its model.onnx, a training run's folder, or a checkpoint file.
+
+    Raises:
+        DataError: no method has that name, and there is no such path.
+        CheckpointError: the checkpoint cannot be read or holds no generator.
+    """
+    if text == INPUT:
+        return Method(INPUT, identity)
+    if text in CLASSICAL:
+        return Method(text, CLASSICAL[text])
+    name, _, rest = text.rpartition("=")
+    path = Path(rest)
+    if not path.exists():
+        known = ", ".join((INPUT, *CLASSICAL))
+        raise DataError(f"{text!r} is no method: give one of {known}, or the path of a model or checkpoint.")
+    model = path / "model.onnx" if path.is_dir() else path
+    if model.suffix == ".onnx" and model.is_file():
+        return Method(name or _model_name(model), exported(model))
+    return Method(name or path.stem, _checkpoint(path))
+
+
+def exported(model: Path) -> Enhance:
+    """The exported model in the file `model`, run on the CPU.
+
+    Raises:
+        DataError: ONNX Runtime cannot load it.
+    """
+    import onnxruntime  # noqa: PLC0415 (classical methods need no runtime)
+
+    try:
+        session = onnxruntime.InferenceSession(str(model), providers=["CPUExecutionProvider"])
+    except Exception as error:  # ONNX Runtime's errors have no base class of their own
+        raise DataError(f"{model} is no model that ONNX Runtime can load.") from error
+
+    def enhance(image: Image) -> Image:
+        return np.asarray(session.run(["enhanced"], {"image": image[None]})[0][0], np.uint8)
+
+    return enhance
+
+
+def _model_name(model: Path) -> str:
+    """`name/version` where the file lies in models/name/version/, else the file's own name."""
+    folder = model.resolve().parent
+    has_card = (folder / "card.json").is_file()
+    return f"{folder.parent.name}/{folder.name}" if has_card else model.stem
+
+
+def _checkpoint(path: Path) -> Callable[[Image], Image]:
+    import torch  # noqa: PLC0415 (torch takes seconds)
+
+    from model_training.export import find_checkpoint, load_generator  # noqa: PLC0415
+    from model_training.pixels import PixelContract  # noqa: PLC0415
+
+    contract = PixelContract(load_generator(find_checkpoint(path))).eval()
+
+    def enhance(image: Image) -> Image:
+        with torch.no_grad():
+            pixels = contract(torch.from_numpy(np.ascontiguousarray(image))[None])
+        return np.asarray(pixels[0].numpy(), np.uint8)
+
+    return enhance

@@ -1,0 +1,203 @@
+"""The comparison of methods: every method over the same held-out images, measured alike, with tables and pictures.
+
+Good images are degraded by `model_training.degrade` with the recipe that training never uses, so that the truth is
+known; photos without a truth can be given instead. Two rows frame the table: `input`, a method that returns what it
+gets, and `clean`, the truth.
+"""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from model_training.degrade import RECIPES, degrade
+from model_training.evaluation.absent import absent_measures
+from model_training.evaluation.brisque import OwnRegressor, fit_regressor, read_published, statistics
+from model_training.evaluation.images import find_images, read_image, resized, working_size
+from model_training.evaluation.methods import INPUT, Method, find_method
+from model_training.evaluation.no_reference import PristineModel, fit_pristine, read_pristine
+from model_training.evaluation.progress import Start, silent
+from model_training.evaluation.report_files import write_report
+from model_training.evaluation.scores import Judges, Scores, score
+from service.errors import DataError, InvalidParameter
+from service.quality.lassim import ssim
+from service.quality.pyramid import Image
+
+CLEAN = "clean"
+"""Name of the row of the truth itself."""
+
+SEED_STRIDE = 1_000_003
+"""Degradation seeds of image i: `seed * stride + i`, far from training's, which count from 0."""
+
+
+@dataclass(frozen=True, slots=True)
+class EvaluationRequest:
+    """What to evaluate.
+
+    Attributes:
+        images: file or folder of held-out photos.
+        methods: as `find_method` takes them.
+        out: folder for the report.
+        recipe: how photos are degraded: held-out, training, or none for photos that are bad as they are.
+        size: (width, height) to resize to; None keeps the proportions at the generator's working area.
+        seed: of the degradations.
+        limit: at most so many images, evenly spread; None for all.
+        pristine: folder of good photos for the own NIQE model and BRISQUE regressor.
+        niqe_model: npz with NIQE's published model.
+        brisque_folder: folder with BRISQUE's two published files.
+        strips: before/after pictures to write.
+    """
+
+    images: Path
+    methods: tuple[str, ...]
+    out: Path
+    recipe: str = "held-out"
+    size: tuple[int, int] | None = None
+    seed: int = 1
+    limit: int | None = None
+    pristine: Path | None = None
+    niqe_model: Path | None = None
+    brisque_folder: Path | None = None
+    strips: int = 4
+
+
+@dataclass(slots=True)
+class Evaluation:
+    """What was measured.
+
+    Attributes:
+        scores: per method, one entry an image, in the images' order.
+        strips: per picture kept, the images by row name.
+        absent: measures that could not be taken, with the reason.
+        notes: in words, what the figures were measured on.
+    """
+
+    scores: dict[str, list[Scores]] = field(default_factory=dict)
+    strips: list[dict[str, Image]] = field(default_factory=list)
+    absent: dict[str, str] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+
+
+def evaluate(request: EvaluationRequest, start: Start = silent) -> Evaluation:
+    """Runs the comparison and writes report.md, scores.csv and figures to `request.out`.
+
+    Raises:
+        InvalidParameter: an unknown recipe.
+        DataError: an unknown method or unusable model file.
+        UndecodableImage: an image that is none.
+        ImageDimensions: images too small to measure.
+    """
+    if request.recipe not in (*RECIPES, "none"):
+        raise InvalidParameter(f"The recipe must be one of {', '.join(RECIPES)} or none, not {request.recipe!r}.")
+    methods = [find_method(text) for text in dict.fromkeys((INPUT, *request.methods))]
+    _refuse_same_names(methods)
+    paths = _spread(find_images(request.images), request.limit)
+    judges, absent = gather_judges(request)
+    result = Evaluation(absent=absent, notes=_notes(request, len(paths), judges))
+    advance = start(len(paths))
+    for index, path in enumerate(paths):
+        _evaluate_one(path, index, request, methods, judges, result)
+        advance()
+    write_report(result, request.out)
+    return result
+
+
+def _evaluate_one(
+    path: Path, index: int, request: EvaluationRequest, methods: list[Method], judges: Judges, result: Evaluation
+) -> None:
+    photo = at_size(read_image(path), request.size)
+    clean, input = (None, photo) if request.recipe == "none" else (photo, _degraded(photo, request, index))
+    outputs = {method.name: method.enhance(input) for method in methods}
+    if clean is not None:
+        outputs[CLEAN] = clean
+    for name, output in outputs.items():
+        result.scores.setdefault(name, []).append(score(output, input, clean, judges))
+    if len(result.strips) < request.strips:
+        result.strips.append(outputs)
+
+
+def _degraded(photo: Image, request: EvaluationRequest, index: int) -> Image:
+    return degrade(photo, request.seed * SEED_STRIDE + index, recipe=RECIPES[request.recipe])
+
+
+def at_size(image: Image, size: tuple[int, int] | None) -> Image:
+    """`image` at `size`, or with its own proportions at the generator's working area."""
+    return resized(image, size or working_size(image.shape[1], image.shape[0]))
+
+
+def gather_judges(request: EvaluationRequest) -> tuple[Judges, dict[str, str]]:
+    """The no-reference measures that can be taken, and why the others cannot.
+
+    Raises:
+        DataError: a file named in the request is not what it should be.
+    """
+    absent = absent_measures()
+    published = read_pristine(request.niqe_model) if request.niqe_model else None
+    if published is None:
+        absent["NIQE (published model)"] = "no file was given (--niqe)"
+    good = _good_photos(request)
+    own = _own_pristine(good, absent)
+    if request.brisque_folder:
+        return Judges(own, published, read_published(request.brisque_folder)), absent
+    absent["BRISQUE (published regressor)"] = "no folder with allmodel and allrange was given (--brisque)"
+    return Judges(own, published, _own_regressor(good, absent)), absent
+
+
+def _good_photos(request: EvaluationRequest) -> list[Image]:
+    """The good photos that own models are fitted on."""
+    if request.pristine is None:
+        return []
+    return [at_size(read_image(path), request.size) for path in find_images(request.pristine)]
+
+
+def _own_pristine(good: list[Image], absent: dict[str, str]) -> PristineModel | None:
+    if not good:
+        absent["NIQE (own model)"] = "no good photos to fit it on were given (--pristine)"
+        return None
+    try:
+        return fit_pristine(good, f"{len(good)} good photos")
+    except DataError as error:
+        absent["NIQE (own model)"] = error.detail
+        return None
+
+
+def _own_regressor(good: list[Image], absent: dict[str, str]) -> OwnRegressor | None:
+    """Fitted on good photos and two degraded versions of each, with seeds that no evaluation draws."""
+    found, targets = [], []
+    for index, photo in enumerate(good):
+        versions = [photo, *(degrade(photo, -(2 * index + k + 1) % 2**31) for k in range(2))]
+        found += [statistics(version) for version in versions]
+        targets += [100 * (1 - ssim(version, photo)) for version in versions]
+    try:
+        return fit_regressor(found, targets)
+    except DataError as error:
+        absent["BRISQUE (own regressor)"] = error.detail
+        return None
+
+
+def _refuse_same_names(methods: list[Method]) -> None:
+    names = [method.name for method in methods]
+    twice = sorted({name for name in names if names.count(name) > 1 or name == CLEAN})
+    if twice:
+        raise DataError(f"Give each method its own name (NAME=PATH), none of them {CLEAN!r}: {', '.join(twice)}.")
+
+
+def _spread(paths: list[Path], limit: int | None) -> list[Path]:
+    """At most `limit` of `paths`, evenly spread."""
+    if limit is None or limit >= len(paths):
+        return paths
+    return [paths[index] for index in np.linspace(0, len(paths) - 1, max(1, limit)).astype(int)]
+
+
+def _notes(request: EvaluationRequest, images: int, judges: Judges) -> list[str]:
+    size = "their own proportions" if request.size is None else f"{request.size[0]}x{request.size[1]}"
+    notes = [f"{images} image(s) at {size}."]
+    if request.recipe == "none":
+        notes.append("The photos are taken as they are; no truth is known.")
+    else:
+        notes.append(f"Each is degraded by the {request.recipe} recipe (seed {request.seed}); the truth is known.")
+    if judges.own_pristine is not None:
+        notes.append(f"NIQE (own) is fitted on {judges.own_pristine.source}.")
+    if judges.regressor is not None:
+        notes.append(f"The BRISQUE column is {judges.regressor.name}.")
+    return notes
