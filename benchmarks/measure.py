@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
+PACKAGES = ("numpy", "opencv-python-headless", "onnxruntime-gpu", "torch", "scikit-image")
 RESULTS = Path(__file__).resolve().parent / "results"
 
 
@@ -77,7 +78,7 @@ def machine() -> dict[str, object]:
         "cores": os.cpu_count(),
         "system": f"{platform.system()} {platform.machine()}",
         "python": platform.python_version(),
-        **{name: _version(name) for name in ("numpy", "opencv-python-headless", "onnxruntime-gpu", "torch", "scikit-image")},
+        **{name: _version(name) for name in PACKAGES},
     }
 
 

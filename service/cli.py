@@ -251,9 +251,7 @@ def new_key(name: Annotated[str, typer.Argument(help="Whose key it is: letters, 
 
 
 @contextmanager
-def _one_model_enhancer(
-    model: str | None, policy: PolicyOption | None, options: EnhanceOptions
-) -> Iterator[Enhancer]:
+def _one_model_enhancer(model: str | None, policy: PolicyOption | None, options: EnhanceOptions) -> Iterator[Enhancer]:
     """An enhancer with one model loaded; `options` are checked before any file is read.
 
     Whoever calls the command is the operator: `policy` may be milder than the settings', which HTTP clients may not.

@@ -173,7 +173,7 @@ def test_the_box_is_in_input_pixels_at_the_canonical_scale_too() -> None:
 
 def test_refusals_say_what_is_wrong() -> None:
     image = noise(60, 60)
-    with pytest.raises(ImageDimensions, match="60x60 px.*61x60 px"):
+    with pytest.raises(ImageDimensions, match=r"60x60 px.*61x60 px"):
         lassim(image, noise(60, 61))
     with pytest.raises(LevelUnavailable, match="48x60 px is too small for level 3: each side needs 49 px"):
         lassim(noise(60, 48), noise(60, 48))
