@@ -21,6 +21,8 @@ _LUMINANCE: dict[Pyramid, tuple[float, float, float]] = {
 _BINOMIAL = (1.0, 4.0, 6.0, 4.0, 1.0)
 _WINDOW_PX = 7
 _K1, _K2 = 0.01, 0.03
+# A range below this is rounding, not structure.
+_FLAT = {torch.float64: 1e-12, torch.float32: 1e-6}
 
 
 def lassim(output: Tensor, reference: Tensor, *, level: int = 3) -> Tensor:
@@ -62,7 +64,7 @@ def residual_ssim(first: Tensor, second: Tensor) -> Tensor:
         )
     both = torch.cat((first, second), dim=1).flatten(1)
     span = both.amax(dim=1) - both.amin(dim=1)
-    flat = span == 0
+    flat = span <= _FLAT[first.dtype]
     span = torch.where(flat, torch.ones_like(span), span).view(-1, 1, 1, 1)
     return torch.where(flat, torch.ones_like(flat, dtype=first.dtype), _ssim(first, second, span))
 

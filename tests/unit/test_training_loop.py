@@ -1,0 +1,125 @@
+"""The loop's own judgement: rates, averages, and when to stop."""
+
+import math
+
+import pytest
+import torch
+
+from model_training.config import OptimiserConfig, WatchConfig
+from model_training.loop import Progress, require_finite, watch
+from model_training.networks import build_generator
+from model_training.optimisation import Optimisation, blend, learning_rate, total_steps
+from model_training.parallel import Ranks, choose_device
+from model_training.pixels import PixelContract
+from service.errors import ConfigurationError, Diverged
+
+
+def test_the_rate_is_constant_and_then_falls_linearly_by_epochs():
+    config = OptimiserConfig(rate=1.0, constant=2, decay=3, unit="epochs")
+    rates = [learning_rate(config, step, steps_per_epoch=2) for step in range(total_steps(config, 2))]
+    assert rates == pytest.approx([1, 1, 1, 1, 0.75, 0.75, 0.5, 0.5, 0.25, 0.25])
+
+
+def test_the_rate_can_fall_by_steps():
+    config = OptimiserConfig(rate=2.0, constant=1, decay=1, unit="steps")
+    assert total_steps(config, 99) == 2
+    assert [learning_rate(config, step, 99) for step in range(2)] == pytest.approx([2, 1])
+
+
+def test_a_moving_average_moves_by_its_share_faster_at_first():
+    average, network = torch.nn.Linear(1, 1), torch.nn.Linear(1, 1)
+    torch.nn.init.constant_(average.weight, 0.0)
+    torch.nn.init.constant_(network.weight, 1.0)
+    blend(average, network, decay=0.5, step=0)
+    assert average.weight.item() == pytest.approx(0.9)
+    blend(average, network, decay=0.5, step=1000)
+    assert average.weight.item() == pytest.approx(0.95)
+    blend(average, network, decay=0.0, step=1000)
+    assert average.weight.item() == 1
+
+
+def test_one_step_descends_the_sum_of_its_terms_by_adam_s_rule():
+    parameter = torch.nn.Parameter(torch.tensor([1.0]))
+    optimisation = Optimisation([parameter], OptimiserConfig(), Ranks())
+    optimisation.descend({"a": parameter.sum(), "b": 2 * parameter.sum()}, rate=0.1)
+    assert parameter.grad.item() == 3
+    assert parameter.item() == pytest.approx(0.9)  # Adam's first step is the rate, whatever the gradient's size
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+def test_a_loss_that_is_not_finite_stops_the_run_and_names_itself(value):
+    with pytest.raises(Diverged, match=r"loss cycle_x is .* at step 7"):
+        require_finite({"adversarial_y": 1.0, "cycle_x": value}, 7)
+
+
+def test_a_discriminator_has_won_after_its_patience_and_not_before():
+    config, progress = WatchConfig(loss=0.01, adversarial=0.9, patience=5), Progress()
+    lost = {"discriminator_y": 0.001, "adversarial_y": 0.99, "discriminator_x": 0.2, "adversarial_x": 0.4}
+    assert [watch(lost, progress, config) for _ in range(5)] == [None, None, None, None, "y"]
+
+
+def test_an_open_game_is_never_called():
+    config, progress = WatchConfig(patience=2), Progress()
+    even = {"discriminator_y": 0.25, "adversarial_y": 0.25, "discriminator_x": 0.25, "adversarial_x": 0.25}
+    assert not any(watch(even, progress, config) for _ in range(50))
+    assert not any(watch({"pixels": 0.0}, Progress(), config) for _ in range(5))
+
+
+def test_a_gpu_that_is_asked_for_and_absent_is_one_clear_sentence(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(ConfigurationError, match="GPU was asked for"):
+        choose_device("cuda")
+    assert choose_device("auto") == choose_device("cpu") == torch.device("cpu")
+
+
+def test_more_ranks_than_gpus_is_one_clear_sentence(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    assert choose_device("auto") == torch.device("cuda", 0)
+    with pytest.raises(ConfigurationError, match="Rank 1 of this machine has no GPU"):
+        choose_device("cuda", local_rank=1)
+
+
+class Same(torch.nn.Module):
+    """A generator that returns its input and asks for sizes of its own."""
+
+    def __init__(self, multiple: int) -> None:
+        super().__init__()
+        self.multiple = multiple
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        assert image.shape[-1] % self.multiple == image.shape[-2] % self.multiple == 0
+        self.seen = image
+        return image
+
+
+@pytest.mark.parametrize("multiple", [1, 4, 16, 256])
+@pytest.mark.parametrize("size", [(64, 64), (65, 127), (97, 300)])
+def test_pixels_come_back_unchanged_from_a_generator_that_changes_nothing(multiple, size):
+    image = torch.randint(0, 256, (2, *size, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    assert torch.equal(PixelContract(Same(multiple))(image), image)
+
+
+def test_the_padding_reflects_the_border_without_repeating_it():
+    image = torch.randint(0, 256, (1, 65, 70, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    for multiple in (4, 256):
+        inner = Same(multiple)
+        PixelContract(inner)(image)
+        assert torch.equal(inner.seen[..., 65, :70], inner.seen[..., 63, :70])
+        assert torch.equal(inner.seen[..., :65, 71], inner.seen[..., :65, 67])
+
+
+def test_values_outside_the_range_are_clipped_and_then_rounded():
+    class Louder(Same):
+        def forward(self, image):
+            return image * 3
+
+    image = torch.tensor([0, 127, 128, 255], dtype=torch.uint8).view(1, 1, 4, 1).expand(1, 64, 4, 3)
+    wide = image.repeat(1, 1, 16, 1)
+    assert PixelContract(Louder(1))(wide)[0, 0, :4, 0].tolist() == [0, 126, 129, 255]
+
+
+def test_the_exported_contract_of_the_fast_generator_takes_any_size():
+    contract = PixelContract(build_generator("fast", widths=[8, 8, 8], blocks=[1, 1, 1])).eval()
+    with torch.no_grad():
+        assert contract(torch.zeros(1, 67, 131, 3, dtype=torch.uint8)).shape == (1, 67, 131, 3)
