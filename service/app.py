@@ -53,6 +53,7 @@ class Service:
         self.roster = Roster(self.store, settings.model, engine_loader(settings, self.metrics), warm_sizes(settings))
         workers = settings.workers or usable_cores()
         self.pool = WorkPool(WorkLimits(workers, settings.queue_capacity, settings.deadline_s))
+        self.keys = KeyRing(settings.keys_file) if settings.keys_file else None
         self.readiness = Readiness()
         self._caretaker = Caretaker(self)
         api = build_api(self._parts(settings), self._lifespan)
@@ -121,7 +122,7 @@ class Service:
             pool=self.pool,
             reader=BodyReader(BodyLimits(settings.max_body_bytes, settings.body_timeout_s, settings.body_memory_bytes)),
             metrics=self.metrics,
-            keys=KeyRing(settings.keys_file) if settings.keys_file else None,
+            keys=self.keys,
             rate=RateLimit(settings.rate_per_key_per_s),
             rules=GateRules(settings.protect_metrics, settings.protect_page, settings.max_in_flight),
             readiness=self.readiness,

@@ -168,9 +168,9 @@ class Roster:
     def _find(self, reference: str | None) -> ServedModel:
         if not self._models:
             raise NotReady("No model is in service.")
-        name, _, version = (reference or self._default_name).partition("/")
+        name, _, version = (self._default_name if reference is None else reference).partition("/")
         model = self._models.get(name)
-        if model is None or (version and model.card.version != version):
+        if model is None or ("/" in (reference or "") and model.card.version != version):
             raise UnknownModel("No such model is in service; GET /models lists those that are.")
         return model
 

@@ -40,7 +40,7 @@ def serve(settings: Settings) -> None:
 
     service = Service(settings, give_up)
     server = Server(service, settings)
-    with listening(settings) as listener, _metrics_port(service, settings):
+    with listening(settings) as listener, metrics_port(service, settings):
         server.run(sockets=[listener])
     if failures:
         raise failures[0]
@@ -116,7 +116,7 @@ def listening(settings: Settings) -> Iterator[socket.socket]:
 
 
 @contextmanager
-def _metrics_port(service: Service, settings: Settings) -> Iterator[None]:
+def metrics_port(service: Service, settings: Settings) -> Iterator[None]:
     stop: Callable[[], None] = lambda: None  # noqa: E731
     if settings.metrics_port is not None:
         try:

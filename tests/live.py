@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from service.app import Service
 from service.errors import LameganError
-from service.server import Server, listening
+from service.server import Server, listening, metrics_port
 from service.settings import Settings, read_settings
 
 PATIENCE_S = 30.0
@@ -40,6 +40,7 @@ class LiveService:
         self.url = f"http://127.0.0.1:{self.port}"
         self.service = Service(self.settings, self.fatal.append)
         self.server = Server(self.service, self.settings)
+        self._stack.enter_context(metrics_port(self.service, self.settings))
         self._thread = threading.Thread(target=self.server.run, kwargs={"sockets": [listener]}, name="server")
         self._thread.start()
         self._stack.callback(self._stop)
@@ -69,7 +70,7 @@ def wait_until(holds: Callable[[], bool]) -> None:
 
 @contextmanager
 def frozen(live: LiveService) -> Iterator[threading.Event]:
-    """Hold every inference of the service until the event is set or the block ends: a model as slow as the test likes."""
+    """Hold every inference until the event is set or the block ends: a model as slow as the test likes."""
     go = threading.Event()
     sessions = [model._engine._batcher for model in live.service.roster.models()]
     runs = [batcher._run for batcher in sessions]

@@ -15,7 +15,7 @@ from starlette.middleware.cors import CORSMiddleware
 from service.api.about import USE, about_routes
 from service.api.context import App, context_of
 from service.api.enhancing import enhance_routes
-from service.api.front import FrontDoor
+from service.api.front import UNFORESEEN, FrontDoor
 from service.api.gate import Gate
 from service.api.openapi import ENHANCE_HEADERS, describe
 from service.api.pages import page_routes
@@ -90,6 +90,10 @@ def _answer_errors_with_problems(app: FastAPI) -> None:
     @app.exception_handler(LameganError)
     async def ours(request: Request, error: LameganError) -> Response:
         return _problem(request, error)
+
+    @app.exception_handler(Exception)
+    async def unforeseen(request: Request, _error: Exception) -> Response:
+        return _problem(request, UNFORESEEN)  # the framework raises it again, and the front door logs it
 
     @app.exception_handler(RequestValidationError)
     async def invalid(request: Request, error: RequestValidationError) -> Response:

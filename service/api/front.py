@@ -26,6 +26,7 @@ LINGER_S = 2.0
 LINGER_BYTES = 1 << 20
 """After refusing a request whose body is still coming, at most this long and this much of it is read and dropped."""
 
+UNFORESEEN = InternalError("Something went wrong here; quote the request id when asking for help.")
 SHARED_HEADERS = ((b"x-content-type-options", b"nosniff"),)
 
 
