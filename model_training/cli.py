@@ -214,8 +214,12 @@ def evaluate(
     niqe: Annotated[Path | None, typer.Option(help="NIQE's published model: npz with mu_ and cov_pris_param.")] = None,
     brisque: Annotated[Path | None, typer.Option(help="Folder with BRISQUE's allmodel and allrange.")] = None,
     strips: Annotated[int, typer.Option(help="Before/after pictures to write.", min=0)] = 4,
+    calibrate: Annotated[
+        Path | None, typer.Option(help="A model's folder: calibrate its guardrail on these photos, write its card.")
+    ] = None,
+    alpha: Annotated[float, typer.Option(help="Bound on the guardrail's false alarms.")] = 0.05,
 ) -> None:
-    """Compare methods over held-out photos: tables, scores and pictures."""
+    """Compare methods over held-out photos: tables, scores and pictures; calibrate a model's guardrail."""
     from model_training.evaluation.images import parse_size
     from model_training.evaluation.progress import bar
     from model_training.evaluation.report import EvaluationRequest
@@ -237,6 +241,8 @@ def evaluate(
     with bar("Evaluating") as start:
         result = run(request, start)
     Console().print(f"{len(result.scores)} rows written to {out / 'report.md'}.", markup=False, highlight=False)
+    if calibrate is not None:
+        _calibrate(calibrate, images, out, alpha)
 
 
 def main(arguments: list[str] | None = None) -> NoReturn:
@@ -253,6 +259,20 @@ def main(arguments: list[str] | None = None) -> NoReturn:
         errors.print(f"lamegan-train: The disk is full ({error.strerror}); what was saved before is untouched.")
         raise SystemExit(EXIT_REFUSED) from None
     raise SystemExit(0)
+
+
+def _calibrate(model: Path, images: Path, out: Path, alpha: float) -> None:
+    from model_training.evaluation.card_update import calibrate_model
+    from model_training.evaluation.progress import bar
+
+    with bar("Calibrating") as start:
+        found = calibrate_model(model, images, out, alpha=alpha, start=start)
+    Console().print(
+        f"Guard of {model}: {found.false_alarm_rate:.1%} false alarms (bound {alpha:.0%}); floors written to its card, "
+        f"rates to {out / 'guard.md'}.",
+        markup=False,
+        highlight=False,
+    )
 
 
 def _configured(config: str, settings: list[str] | None, objective: str | None, vgg: Path | None) -> TrainingConfig:

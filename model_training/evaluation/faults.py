@@ -4,13 +4,17 @@ Convention: images are (H, W, 3) uint8 RGB and come back so; sizes are pixels of
 choice comes from the generator handed in.
 """
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeAlias
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from service.quality.pyramid import Image
+
+Plant: TypeAlias = Callable[[Image, np.random.Generator], Image]
+"""Plants a fault at a random place."""
 
 BLUR_SIZES_PX = {"L": 9, "M": 13, "H": 17}
 """Box blur widths by intensity. Source: the paper, table I."""
@@ -39,6 +43,11 @@ def warp(image: Image, alpha: float, generator: np.random.Generator) -> Image:
     shift_x, shift_y = (_smooth_noise(height, width, generator) * alpha for _ in range(2))
     columns, rows = np.meshgrid(np.arange(width, dtype=np.float32), np.arange(height, dtype=np.float32))
     return cv2.remap(image, columns + shift_x, rows + shift_y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT)
+
+
+def warp_by(image: Image, generator: np.random.Generator, *, alpha: float) -> Image:
+    """`warp`, with its arguments in the order of the other faults."""
+    return warp(image, alpha, generator)
 
 
 def _smooth_noise(height: int, width: int, generator: np.random.Generator) -> NDArray[np.float32]:
