@@ -39,6 +39,9 @@ _LINEAR_TO_RELATIVE_XYZ = np.array(
 
 _BENT_TO_LAB = np.array([[0, 116, 0, -16], [500, -500, 0, 0], [0, 200, -200, 0]], np.float64)
 
+MOST_PURPLE = 0.5
+"""Where b* lies further below zero than this share of a*, a place is purple or blue, though its a* is high."""
+
 
 @dataclass(frozen=True, slots=True)
 class ColourShift:
@@ -59,8 +62,9 @@ def colour_shift(output: Image, input: Image) -> ColourShift:
     """The colour shift from `input` to `output`, both (H, W, 3) RGB of one size, uint8 or float in [0, 1]."""
     after, before = lab(_places(output)), lab(_places(input))
     difference = ciede2000(after, before)
-    redness, was = after[..., 1], before[..., 1]
-    redder = (redness - was >= REDDER_SHIFT) & (redness >= RED_CHROMA)
+    redness, yellowness = after[..., 1], after[..., 2]
+    is_red = (redness >= RED_CHROMA) & (yellowness >= -MOST_PURPLE * redness)
+    redder = is_red & (redness - before[..., 1] >= REDDER_SHIFT)
     return ColourShift(
         delta_e_mean=float(difference.mean(dtype=np.float64)),
         delta_e_p95=float(np.quantile(difference, 0.95)),
@@ -126,9 +130,7 @@ def _saturation(chroma: Plane) -> Plane:
     return np.asarray(seventh / (seventh + np.float32(25.0**7)))
 
 
-def _hue_difference_and_mean(
-    chroma_1: Plane, hue_1: Plane, chroma_2: Plane, hue_2: Plane
-) -> tuple[Plane, Plane]:
+def _hue_difference_and_mean(chroma_1: Plane, hue_1: Plane, chroma_2: Plane, hue_2: Plane) -> tuple[Plane, Plane]:
     """Delta H' = 2 sqrt(C1 C2) sin(dh / 2), and the mean hue the short way round, in [0, 2 pi)."""
     step = hue_1 - hue_2
     far = np.abs(step) > np.pi

@@ -140,9 +140,7 @@ def missed_floors(measures: Measures, floors: Floors) -> tuple[str, ...]:
     return tuple(name for name, holds in kept.items() if not holds)
 
 
-def judge(
-    output: Image8, input: Image8, floors: Floors, policy: Policy | str = Policy.CONSTRAIN
-) -> Judgement:
+def judge(output: Image8, input: Image8, floors: Floors, policy: Policy | str = Policy.CONSTRAIN) -> Judgement:
     """The image to deliver for `output`, which keeps every floor except under `annotate`.
 
     Args:
@@ -168,9 +166,7 @@ def judge(
     return _judgement(image, measures, Verdict.CONSTRAINED, share, missed)
 
 
-def _judgement(
-    image: Image8, measures: Measures, verdict: Verdict, blend: float, missed: tuple[str, ...]
-) -> Judgement:
+def _judgement(image: Image8, measures: Measures, verdict: Verdict, blend: float, missed: tuple[str, ...]) -> Judgement:
     worst = measures.worst
     return Judgement(image, measures.lassim, worst.value, worst.box, measures.colour, verdict, blend, missed)
 
@@ -235,9 +231,7 @@ def _mended(output: Image8, input: Image8, floors: Floors) -> tuple[Image8, Meas
     small_output, small_input = to_canonical(output), to_canonical(input)
 
     def keeps(blend: _Blend, share: float) -> bool:
-        return not missed_floors(
-            _measure_canonical(blend(small_output, small_input, share), small_input), floors
-        )
+        return not missed_floors(_measure_canonical(blend(small_output, small_input, share), small_input), floors)
 
     for blend, most in ((_band_blend(small_output, small_input), 1.0), (_Blend(None), MOST_BLEND)):
         if not keeps(blend, most):
