@@ -178,6 +178,7 @@ def _decode_bmp(body: bytes) -> Pixels:
 
 
 def _decode_tiff(body: bytes) -> Pixels:
+    # Pillow and OpenCV both turn a TIFF upright themselves, unlike the other formats.
     image = TiffImagePlugin.TiffImageFile(BytesIO(body))
     tags = image.tag_v2
     profile = image.info.get("icc_profile")
@@ -185,8 +186,8 @@ def _decode_tiff(body: bytes) -> Pixels:
         return 255 - _flattened(image, profile)
     chunky = tags.get(TiffImagePlugin.PLANAR_CONFIGURATION, 1) == 1
     if image.mode in ("RGB", "RGBA") and set(tags.get(TiffImagePlugin.BITSPERSAMPLE, ())) == {16} and chunky:
-        return _upright(_by_opencv(body, profile), int(tags.get(0x0112, 1)))
-    return _flattened(image, profile)  # Pillow itself turns a TIFF upright when it loads it
+        return _by_opencv(body, profile)
+    return _flattened(image, profile)
 
 
 _DECODERS: dict[SourceFormat, Callable[[bytes], Pixels]] = {
