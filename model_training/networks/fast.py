@@ -190,7 +190,7 @@ class FastGenerator(nn.Module):
 
     multiple: ClassVar[int] = 16
 
-    def __init__(self, widths: tuple[int, int, int] = (48, 96, 128), blocks: tuple[int, int, int] = (1, 2, 3)) -> None:
+    def __init__(self, widths: tuple[int, int, int] = (32, 64, 96), blocks: tuple[int, int, int] = (1, 2, 2)) -> None:
         super().__init__()
         w4, w8, w16 = widths
         b4, b8, b16 = blocks
