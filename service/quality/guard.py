@@ -33,6 +33,9 @@ BAND_LEVELS = 5
 MOST_BLEND = 0.95
 """A whole-image blend with more of the input than this shows no enhancement; it is withheld instead."""
 
+STRIP_ROWS = 64
+"""Full-size rows blended at a time: floats of a whole 50-megapixel photo would take gigabytes."""
+
 BISECTIONS = 6
 """Halvings of the share: w is found to within 1/64."""
 
@@ -206,10 +209,25 @@ class _Blend:
         if self.kept is None:
             return np.asarray(cv2.addWeighted(output, 1 - share, input, share, 0), np.uint8)
         height, width = output.shape[:2]
-        kept = cv2.resize(self.kept, (width, height), interpolation=cv2.INTER_LINEAR)
-        difference = cv2.subtract(input, output, dtype=cv2.CV_32F)
-        mixed = cv2.scaleAdd(cv2.subtract(difference, kept), share, output.astype(np.float32))
-        return np.clip(np.rint(mixed), 0, 255).astype(np.uint8)
+        wide = cv2.resize(self.kept, (width, len(self.kept)), interpolation=cv2.INTER_LINEAR)
+        result = np.empty_like(output)
+        for top in range(0, height, STRIP_ROWS):
+            rows = slice(top, min(height, top + STRIP_ROWS))
+            structure = cv2.subtract(input[rows], output[rows], dtype=cv2.CV_32F)
+            cv2.subtract(structure, _rows_between(wide, rows, height), structure)
+            mixed = cv2.scaleAdd(structure, share, output[rows].astype(np.float32))
+            result[rows] = np.clip(np.rint(mixed), 0, 255)
+        return result
+
+
+def _rows_between(wide: npt.NDArray[Any], rows: slice, height: int) -> Float32:
+    """Rows of `wide` stretched to `height`, interpolated between their neighbours as `cv2.resize` does."""
+    last = len(wide) - 1
+    centres = ((np.arange(rows.start, rows.stop) + 0.5) * (len(wide) / height) - 0.5).clip(0, last)
+    above = centres.astype(np.intp)
+    share = (centres - above).astype(np.float32)[:, None, None]
+    between: Float32 = wide[above] + share * (wide[np.minimum(above + 1, last)] - wide[above])
+    return between
 
 
 def _band_blend(output: Image8, input: Image8) -> _Blend:
