@@ -74,7 +74,9 @@ def enhance_routes(parts: ApiParts) -> APIRouter:
                 wants_json=prefers_json(request.headers.get("accept")),
                 request_id=context.request_id,
             )
-            answer = await parts.pool.run(partial(enhance_upload, parts.enhancer, upload), hung_up(request.receive))
+            answer = await parts.pool.run(
+                partial(enhance_upload, parts.enhancer, upload), partial(hung_up, request.receive)
+            )
         record(parts.metrics, context, answer)
         return Response(answer.body, headers=answer.headers)
 

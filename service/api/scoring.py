@@ -54,7 +54,7 @@ def score_routes(parts: ApiParts) -> APIRouter:
                 max_pixels=parts.offer.max_pixels,
                 request_id=context.request_id,
             )
-            body = await parts.pool.run(partial(score_upload, upload), hung_up(request.receive))
+            body = await parts.pool.run(partial(score_upload, upload), partial(hung_up, request.receive))
         return Response(body, media_type="application/json", headers={"cache-control": "no-store"})
 
     return router

@@ -11,7 +11,7 @@ import math
 import threading
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
@@ -88,7 +88,7 @@ class WorkPool:
         if self._closed:
             raise ShuttingDown("The service is shutting down.")
         wait_s = self.drain_s()
-        if len(self._waiting) >= self.limits.capacity:
+        if self.busy >= self.limits.capacity + self.limits.threads:
             raise Overloaded("The queue is full.", limit=self.limits.capacity, retry_after_s=max(1, math.ceil(wait_s)))
         if wait_s + (self._job_s or 0.0) > self.limits.deadline_s and self._waiting:
             raise Overloaded(
@@ -97,18 +97,20 @@ class WorkPool:
                 retry_after_s=max(1, math.ceil(wait_s)),
             )
 
-    async def run(self, work: Callable[[Patience, float], Answer], hung_up: Awaitable[None]) -> Answer:
+    async def run(
+        self, work: Callable[[Patience, float], Answer], hung_up: Callable[[], Coroutine[Any, Any, None]]
+    ) -> Answer:
         """`work(patience, queue_s)` on one of the threads, while somebody waits for it.
 
         Raises:
             Overloaded, ShuttingDown: see `check_room`.
             DeadlineExceeded: it was not finished in time.
-            ClientGone: `hung_up` came first.
+            ClientGone: `hung_up()` returned first.
             Exception: whatever `work` raises.
         """
         job = self._accept(work)
         answer = asyncio.wrap_future(job.future)
-        gone = asyncio.ensure_future(hung_up)
+        gone = asyncio.create_task(hung_up())
         try:
             waited: set[asyncio.Future[Any]] = {answer, gone}
             await asyncio.wait(waited, timeout=self.limits.deadline_s, return_when=asyncio.FIRST_COMPLETED)

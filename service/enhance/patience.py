@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import CancelledError, Future
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from threading import Condition, Lock
+from threading import Condition, Event, Lock
 
 from service.engine.batcher import Inference
 from service.errors import ClientGone, DeadlineExceeded
@@ -83,12 +83,16 @@ def await_inference(future: Future[Inference], patience: Patience) -> Inference:
     Raises:
         DeadlineExceeded, ClientGone, InferenceFailed, ShuttingDown: as `Enhancer.enhance`.
     """
-    patience.cancellation.on_cancel(future.cancel)
-    try:
-        return future.result(patience.left_s())
-    except TimeoutError as error:
+    over = Event()
+    future.add_done_callback(lambda _future: over.set())
+    patience.cancellation.on_cancel(over.set)
+    in_time = over.wait(patience.left_s())
+    if not in_time or not future.done():  # a run that has begun goes on, but nobody waits for it
         future.cancel()
-        raise DeadlineExceeded("The generator did not finish before the deadline.") from error
+        patience.cancellation.check()
+        raise DeadlineExceeded("The generator did not finish before the deadline.")
+    try:
+        return future.result()
     except CancelledError as error:
         raise ClientGone("The client hung up.") from error
 

@@ -1,0 +1,310 @@
+// The page: takes a photo, asks the service, shows before and after. Styles change by classes and CSS variables alone,
+// so that the page needs no inline style.
+
+import { Problem, blobOf, capabilities, enhance, key } from "./service.js";
+import { measureRows, megabytes, remedy, verdictWords } from "./words.js";
+
+const at = (id) => document.getElementById(id);
+const SHOWN_AS_SENT = new Set(["image/jpeg", "image/png", "image/webp"]);
+
+let about = null; // the service's capabilities, once known
+let photo = null; // the file at hand
+let running = null; // AbortController of the request under way
+let countdown = 0; // timer of the wait before a retry
+let urls = []; // object URLs on show
+
+const show = (...ids) => ["start", "problem", "key-form", "result"].forEach((id) => { at(id).hidden = !ids.includes(id); });
+const say = (words) => { at("status").textContent = words; };
+
+function urlOf(blob) {
+  const url = URL.createObjectURL(blob);
+  urls.push(url);
+  return url;
+}
+
+function reset() {
+  running?.abort();
+  clearInterval(countdown);
+  urls.forEach((url) => URL.revokeObjectURL(url));
+  urls = [];
+  for (const id of ["before", "after", "map"]) at(id).removeAttribute("src");
+  for (const id of ["map", "place", "legend"]) at(id).hidden = true;
+  for (const id of ["show-map", "show-place"]) at(id).checked = false;
+  at("map-problem").textContent = "";
+  at("after-tag").textContent = "After";
+}
+
+function startOver() {
+  reset();
+  photo = null;
+  say("");
+  show("start");
+  at("choose").focus();
+}
+
+async function learn() {
+  about = await capabilities();
+  const types = about.formats.input.map((type) => type.replace("image/", "").toUpperCase()).join(", ");
+  at("limits").textContent = `${types}, up to ${megabytes(about.limits.max_body_bytes)}`;
+  const model = about.models.find((one) => one.default);
+  at("model").textContent = model ? `Model ${model.name} ${model.version}` : "";
+}
+
+/** Throws what the service would answer, without the upload. */
+function checkSize(file) {
+  const limit = about?.limits.max_body_bytes;
+  if (limit && file.size > limit) {
+    const detail = `The file has ${megabytes(file.size)}; the limit is ${megabytes(limit)}.`;
+    throw new Problem({ code: "body-too-large", title: "The photo is too large", detail });
+  }
+}
+
+/** Whether this browser can show `file`; if so it is on show as the photo before. */
+async function showBefore(file) {
+  const image = at("before");
+  image.src = urlOf(file);
+  try {
+    await image.decode();
+    shape(image.naturalWidth, image.naturalHeight);
+    return true;
+  } catch {
+    image.removeAttribute("src");
+    return false;
+  }
+}
+
+const shape = (width, height) => at("stage").style.setProperty("--ratio", String(width / height));
+const query = (file) => ({ format: SHOWN_AS_SENT.has(file.type) ? "same" : "png" });
+
+async function take(file) {
+  if (!file) return;
+  reset();
+  photo = file;
+  show("result");
+  at("stage").classList.add("busy-now");
+  at("findings").hidden = true;
+  say("Enhancing the photo.");
+  const own = new AbortController();
+  running = own;
+  try {
+    checkSize(file);
+    const visible = await showBefore(file);
+    if (!about) await learn();
+    const facts = await enhance(file, query(file), own.signal);
+    await present(facts, visible, own);
+  } catch (error) {
+    if (running === own) fail(error);
+  }
+}
+
+async function present(facts, visible, own) {
+  const blob = blobOf(facts.image);
+  at("after").src = urlOf(blob);
+  await at("after").decode();
+  if (running !== own) return;
+  running = null;
+  shape(facts.image.width, facts.image.height);
+  at("stage").classList.toggle("alone", !visible);
+  divide(50);
+  mark(facts.worst.box, facts.image);
+  findings(facts, visible);
+  at("download").href = at("after").src;
+  at("download").download = nameFor(facts.image.media_type);
+  at("findings").hidden = false;
+  at("stage").classList.remove("busy-now");
+  at("split").focus({ preventScroll: true });
+}
+
+const nameFor = (type) => `${photo.name.replace(/\.[^.]*$/, "") || "photo"}.enhanced.${type.replace("image/", "").replace("jpeg", "jpg")}`;
+
+function findings(facts, visible) {
+  const model = about.models.find((one) => one.digest === facts.model.digest);
+  const floors = model?.floors;
+  const judged = Object.values(floors ?? {}).some((limit) => limit != null);
+  const told = verdictWords(facts, judged, about.policy.default !== "annotate");
+  at("verdict").className = `card verdict ${told.tone}`;
+  at("verdict-title").textContent = told.title;
+  at("verdict-words").textContent = told.words + (visible ? "" : " This browser cannot show the file as sent, so only the result is on show.");
+  at("measures").replaceChildren(...measureRows(facts, floors).map(measureRow));
+  details(facts);
+  say(`Done. ${told.title}. Structure score ${facts.lassim.toFixed(3)}.`);
+}
+
+function measureRow({ label, value, share, limit, note }) {
+  const row = document.createElement("li");
+  const head = element("div", "measure-head", element("span", "", label), element("b", "", value));
+  row.append(head);
+  if (share !== undefined) {
+    const fill = element("div", "meter-fill");
+    fill.style.setProperty("--share", `${100 * Math.max(0, share)}%`);
+    const meter = element("div", "meter", fill);
+    if (limit != null) {
+      const tick = element("div", "meter-limit");
+      tick.style.setProperty("--limit", `${100 * Math.max(0, limit)}%`);
+      meter.append(tick);
+    }
+    row.append(meter);
+  }
+  row.append(element("div", "fine", note));
+  return row;
+}
+
+function element(tag, name, ...children) {
+  const made = document.createElement(tag);
+  made.className = name;
+  made.append(...children);
+  return made;
+}
+
+function details(facts) {
+  const total = Object.values(facts.timing_ms).reduce((sum, part) => sum + part, 0);
+  const rows = {
+    Model: `${facts.model.name} ${facts.model.version}`,
+    Digest: facts.model.digest,
+    Size: `${facts.image.width} × ${facts.image.height} px`,
+    "Time in the service": `${Math.round(total)} ms`,
+    Request: facts.request_id,
+  };
+  at("details").replaceChildren(...Object.entries(rows).flatMap(([name, value]) => [element("dt", "", name), element("dd", "", value)]));
+}
+
+function mark(box, { width, height }) {
+  const place = at("place").style;
+  place.setProperty("--left", `${(100 * box.left) / width}%`);
+  place.setProperty("--top", `${(100 * box.top) / height}%`);
+  place.setProperty("--width", `${(100 * (box.right - box.left)) / width}%`);
+  place.setProperty("--height", `${(100 * (box.bottom - box.top)) / height}%`);
+}
+
+function divide(share) {
+  at("split").value = share;
+  at("stage").style.setProperty("--split", `${share}%`);
+  at("split").setAttribute("aria-valuetext", `${share} % of the width shows the photo as sent`);
+}
+
+async function showMap(wanted) {
+  at("map-problem").textContent = "";
+  if (wanted && !at("map").hasAttribute("src")) {
+    const own = new AbortController();
+    running = own;
+    say("Drawing the heat map.");
+    at("show-map").disabled = true;
+    try {
+      const facts = await enhance(photo, { ...query(photo), map: "true" }, own.signal);
+      if (running !== own) return;
+      at("map").src = urlOf(blobOf(facts.map));
+      await at("map").decode();
+      say("The heat map is on show.");
+    } catch (error) {
+      if (running !== own) return;
+      at("show-map").checked = false;
+      at("map-problem").textContent = `No heat map this time: ${error.message}. ${error.detail ?? ""}`;
+    } finally {
+      at("show-map").disabled = false;
+    }
+  }
+  const on = at("show-map").checked;
+  at("map").hidden = !on;
+  at("legend").hidden = !on;
+  at("after-tag").textContent = on ? "Heat map" : "After";
+}
+
+function fail(error) {
+  running = null;
+  if (error.name === "AbortError") return;
+  if (error.code === "unauthorized") { askKey(); return; }
+  const problem = error instanceof Problem ? error
+    : new Problem({ title: "This page could not show the answer", detail: "Your browser may be too old, or short of memory." });
+  const { hint, again, wait } = remedy(problem);
+  at("problem-title").textContent = problem.title;
+  at("problem-detail").textContent = problem.detail;
+  at("problem-hint").textContent = hint;
+  at("problem-id").textContent = problem.request_id ? `Request ${problem.request_id}` : "";
+  at("again").hidden = !again;
+  show("problem");
+  say("");
+  if (again) countDown(wait);
+}
+
+function countDown(seconds) {
+  clearInterval(countdown);
+  const button = at("again");
+  const tell = () => {
+    button.disabled = seconds > 0;
+    button.textContent = seconds > 0 ? `Try again in ${seconds} s` : "Try again";
+    if (seconds-- <= 0) clearInterval(countdown);
+  };
+  tell();
+  countdown = setInterval(tell, 1000);
+}
+
+function askKey() {
+  at("key-words").textContent = key.get()
+    ? "That key is not valid here, or no longer. Enter another one."
+    : "Enter the key that its operator gave you. It stays in this browser tab.";
+  key.forget();
+  at("forget").hidden = true;
+  show("key-form");
+  at("key").focus();
+}
+
+async function useKey(event) {
+  event.preventDefault();
+  key.set(at("key").value.trim());
+  at("key").value = "";
+  at("forget").hidden = false;
+  if (photo) { take(photo); return; }
+  show("start");
+  begin();
+}
+
+function forgetKey() {
+  key.forget();
+  at("forget").hidden = true;
+  startOver();
+  begin();
+}
+
+async function sample() {
+  try {
+    const response = await fetch("/page/sample.jpg");
+    if (!response.ok) throw new Problem({ title: "The sample is not there", detail: `The service answered ${response.status}.` });
+    take(new File([await response.blob()], "sample.jpg", { type: "image/jpeg" }));
+  } catch (error) {
+    fail(error instanceof Problem ? error : new Problem({ code: "unreachable", title: "The service cannot be reached", detail: "No answer came." }));
+  }
+}
+
+async function begin() {
+  try {
+    await learn();
+  } catch (error) {
+    if (error.code === "unauthorized") askKey();
+    else at("limits").textContent = "";
+  }
+}
+
+const imageIn = (list) => [...(list ?? [])].find((file) => file.type.startsWith("image/")) ?? list?.[0];
+
+for (const id of ["choose", "camera"]) {
+  at(id).addEventListener("change", (event) => { take(event.target.files[0]); event.target.value = ""; });
+}
+document.addEventListener("paste", (event) => take(imageIn(event.clipboardData?.files)));
+document.addEventListener("dragover", (event) => { event.preventDefault(); document.body.classList.add("dragging"); });
+document.addEventListener("dragleave", (event) => { if (!event.relatedTarget) document.body.classList.remove("dragging"); });
+document.addEventListener("drop", (event) => {
+  event.preventDefault();
+  document.body.classList.remove("dragging");
+  take(imageIn(event.dataTransfer?.files));
+});
+document.querySelectorAll(".new-photo").forEach((button) => button.addEventListener("click", startOver));
+at("cancel").addEventListener("click", startOver);
+at("sample").addEventListener("click", sample);
+at("again").addEventListener("click", () => { if (photo) take(photo); else sample(); });
+at("split").addEventListener("input", (event) => divide(Number(event.target.value)));
+at("show-place").addEventListener("change", (event) => { at("place").hidden = !event.target.checked; });
+at("show-map").addEventListener("change", (event) => showMap(event.target.checked));
+at("key-form").addEventListener("submit", useKey);
+at("forget").addEventListener("click", forgetKey);
+at("forget").hidden = !key.get();
+begin();

@@ -1,0 +1,79 @@
+// Numbers and codes in plain words. Nothing here touches the page.
+
+const MISSED = {
+  lassim: "its structure as a whole",
+  worst: "the structure of one place",
+  delta_e_mean: "its colours as a whole",
+  delta_e_p95: "the colours of some places",
+  redder_share: "its redness",
+};
+
+const HINTS = {
+  "body-too-large": "Send a smaller file, for example a JPEG instead of a PNG.",
+  "unsupported-type": "Send a JPEG, PNG, WebP, TIFF or BMP.",
+  "undecodable-image": "Take the photo again, or export it again from where it came.",
+  "image-dimensions": "Send the photo in another size.",
+  "missing-image": "The file is empty. Choose another one.",
+  "deadline-exceeded": "It took too long this time. It often works when tried again.",
+  "inference-failed": "The service goes on working; try again, or try another photo.",
+  unreachable: "Look at your connection, then try again.",
+};
+
+const AGAIN = new Set(
+  ["overloaded", "rate-limited", "not-ready", "shutting-down", "busy", "deadline-exceeded", "inference-failed"].concat(
+    ["internal-error", "body-timeout", "unreachable", "unknown", "client-gone"]),
+);
+
+export const megabytes = (bytes) => `${(bytes / 2 ** 20).toFixed(bytes < 10 * 2 ** 20 ? 1 : 0)} MB`;
+export const percent = (share) => `${(100 * share).toFixed(share > 0 && share < 0.1 ? 1 : 0)} %`;
+
+/** What may be done about a problem: a hint, whether trying again can help, and after how many seconds. */
+export function remedy(problem) {
+  const wait = Math.ceil(problem.retry_after_s ?? problem.retry ?? 0);
+  return { hint: HINTS[problem.code] ?? "", again: AGAIN.has(problem.code), wait };
+}
+
+/** Title, words and tone of a verdict; `judged` is whether the model has limits, `changes` whether the policy mends. */
+export function verdictWords({ verdict, blend, missed }, judged, changes) {
+  const why = missed.map((name) => MISSED[name] ?? name).join(" and ");
+  if (!judged) {
+    return { tone: "", title: "Measured, not judged", words: "This model has no limits set. Compare both photos yourself." };
+  }
+  if (verdict === "pass") {
+    return { tone: "good", title: "Structure kept", words: "Light and sharpness changed; every measure below stays within this model's limits." };
+  }
+  if (!changes) {
+    return { tone: "bad", title: "Changed too much", words: `The change in ${why} is beyond this model's limits. This service shows it all the same: do not rely on it.` };
+  }
+  if (verdict === "constrained") {
+    return { tone: "warn", title: "Structure kept, enhanced less", words: `Enhanced in full, the photo would have changed too much in ${why}. So ${percent(blend)} of the original was mixed back in, until every limit held.` };
+  }
+  return { tone: "bad", title: "Not enhanced", words: `Enhancing would have changed too much in ${why}. This is the original, untouched.` };
+}
+
+/** Where the middle of a box lies in a photo, as one would say it. */
+export function placeWords(box, width, height) {
+  const third = (from, to, whole) => Math.min(2, Math.floor((3 * (from + to)) / (2 * whole)));
+  const down = ["upper", "", "lower"][third(box.top, box.bottom, height)];
+  const across = ["left", "", "right"][third(box.left, box.right, width)];
+  return down || across ? [down, across].filter(Boolean).join(" ") : "middle";
+}
+
+/** The rows of what was measured: label, value, share of the bar, limit on the bar, and a note. */
+export function measureRows(facts, floors) {
+  const { worst, colour, image } = facts;
+  const where = placeWords(worst.box, image.width, image.height);
+  const least = (limit) => (limit == null ? "" : `Limit: at least ${limit.toFixed(2)}.`);
+  const most = (limit, say) => (limit == null ? "" : `Limit: at most ${say(limit)}.`);
+  return [
+    { label: "Structure score (LaSSIM)", value: facts.lassim.toFixed(3), share: facts.lassim, limit: floors?.lassim,
+      note: `1 is nothing moved, added or removed. ${least(floors?.lassim)}` },
+    { label: "Most changed place", value: worst.value.toFixed(2), share: worst.value, limit: floors?.worst,
+      note: worst.value > 0.995 ? `No place changed in structure. ${least(floors?.worst)}`
+        : `In the ${where} of the photo; 1 is unchanged. ${least(floors?.worst)}` },
+    { label: "Turned clearly redder", value: percent(colour.redder_share),
+      note: `Of the area. ${most(floors?.redder_share, percent)}` },
+    { label: "Colour change", value: `ΔE ${colour.delta_e_mean.toFixed(1)}`,
+      note: `On average; about 2 can just be seen. ${most(floors?.delta_e_mean, (limit) => limit.toFixed(1))}` },
+  ];
+}

@@ -1,0 +1,239 @@
+"""Starting, reloading and stopping: the real command in a process of its own, and activations under load."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+import pytest
+from typer.testing import CliRunner
+
+from service.cli import app, main
+from tests import models
+from tests.live import PATIENCE_S, LiveService, decoded, encoded, scene, wait_until
+
+PNG = encoded(scene(96, 80))
+
+
+class Command:
+    """`lamegan serve` in a process of its own."""
+
+    def __init__(self, models_dir: Path, log: Path, **environment: str) -> None:
+        self._log = log
+        settings = {"LAMEGAN_MODELS_DIR": str(models_dir), "LAMEGAN_PORT": "0", "LAMEGAN_MODEL": "tiny"}
+        with log.open("wb") as errors:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "service.cli", "serve"],
+                env={**os.environ, **settings, "LAMEGAN_DEVICE": "cpu", "LAMEGAN_WARM_SHAPES": "64x64", **environment},
+                stderr=errors,
+                stdout=subprocess.DEVNULL,
+            )
+
+    def events(self) -> list[dict[str, object]]:
+        return [json.loads(line) for line in self._log.read_text().splitlines() if line.startswith("{")]
+
+    def url(self) -> str:
+        wait_until(lambda: self.process.poll() is not None or "listening" in self._log.read_text())
+        (event,) = [event for event in self.events() if event["event"] == "listening"]
+        return str(event["url"])
+
+    def ready_url(self) -> str:
+        url = self.url()
+        wait_until(lambda: httpx.get(f"{url}/health/ready", trust_env=False).status_code == 200)
+        return url
+
+
+@contextmanager
+def command(models_dir: Path, log: Path, **environment: str) -> Iterator[Command]:
+    running = Command(models_dir, log, **environment)
+    try:
+        yield running
+    finally:
+        running.process.kill()
+        running.process.wait(PATIENCE_S)
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    folder = tmp_path / "models"
+    models.install(folder, models.brighten(8), "tiny", "1.0.0")
+    models.install(folder, models.brighten(24), "tiny", "2.0.0")
+    return folder
+
+
+def test_at_sigterm_accepted_work_is_finished_and_new_work_is_503(tmp_path: Path) -> None:
+    models.install(tmp_path / "models", models.busy(rounds=1000))  # seconds of native work
+    with command(tmp_path / "models", tmp_path / "log", LAMEGAN_INFER_THREADS="1") as running:
+        url = running.ready_url()
+        answers: list[httpx.Response] = []
+        accepted = threading.Thread(
+            target=lambda: answers.append(httpx.post(f"{url}/enhance", content=PNG, timeout=60, trust_env=False))
+        )
+        accepted.start()
+        with httpx.Client(base_url=url, trust_env=False) as client:
+            wait_until(lambda: "lamegan_requests_in_flight 2.0" in client.get("/metrics").text)
+            running.process.send_signal(signal.SIGTERM)
+            wait_until(lambda: client.get("/health/ready").status_code == 503)
+            refused = client.post("/enhance", content=PNG)
+            assert (refused.status_code, refused.json()["code"]) == (503, "shutting-down")
+            assert int(refused.headers["retry-after"]) >= 1
+            assert client.get("/health/live").status_code == 200
+        accepted.join(60)
+        assert answers[0].status_code == 200
+        assert running.process.wait(PATIENCE_S) == 0
+
+
+def test_sighup_puts_the_active_choice_into_service(root: Path, tmp_path: Path) -> None:
+    with command(root, tmp_path / "log") as running:
+        url = running.ready_url()
+        assert httpx.post(f"{url}/enhance", content=PNG, trust_env=False).headers["model"] == "tiny/2.0.0"
+        models.install(root, models.brighten(4), "tiny", "3.0.0")
+        running.process.send_signal(signal.SIGHUP)
+        wait_until(lambda: httpx.post(f"{url}/enhance", content=PNG, trust_env=False).headers["model"] == "tiny/3.0.0")
+        providers = [event["provider"] for event in running.events() if event["event"] == "model loaded"]
+        assert set(providers) == {"cpu"}
+
+
+def test_the_activate_command_moves_a_running_service_and_roll_back_moves_it_again(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LAMEGAN_MODELS_DIR", str(root))
+    monkeypatch.setenv("LAMEGAN_MODEL", "tiny")
+    with LiveService(root) as live:
+        for reference in ("tiny/1.0.0", "tiny/2.0.0"):
+            assert CliRunner().invoke(app, ["models", "activate", reference]).exit_code == 0
+            wait_until(lambda wanted=reference: live.http.post("/enhance", content=PNG).headers["model"] == wanted)  # type: ignore[misc]
+        assert CliRunner().invoke(app, ["models", "rollback"]).exit_code == 0
+        wait_until(lambda: live.http.post("/enhance", content=PNG).headers["model"] == "tiny/1.0.0")
+
+
+def test_a_bad_model_is_refused_by_the_command_and_by_the_service(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LAMEGAN_MODELS_DIR", str(root))
+    with LiveService(root) as live:
+        (root / "tiny/1.0.0/model.onnx").write_bytes(b"no model")
+        refused = CliRunner().invoke(app, ["models", "activate", "tiny/1.0.0"])
+        assert refused.exit_code != 0
+        assert not live.service.store.state_file.exists()
+        live.service.store.activate("tiny/1.0.0")  # past the command's own check
+        wait_until(lambda: 'lamegan_model_reloads_total{outcome="failed"} 1.0' in live.http.get("/metrics").text)
+        assert live.http.post("/enhance", content=PNG).headers["model"] == "tiny/2.0.0"
+        assert live.http.get("/health/ready").status_code == 200
+
+
+def test_ten_thousand_requests_across_twenty_activations_all_answer_and_name_their_model(root: Path) -> None:
+    """The change in brightness tells which model really made each answer."""
+    image = scene(64, 64)
+    body = encoded(image)
+    levels = {"tiny/1.0.0": 8, "tiny/2.0.0": 24}
+    outcomes: Counter[tuple[int, bool]] = Counter()
+    models_seen: Counter[str] = Counter()
+    lock, total, workers = threading.Lock(), 10_000, 4
+
+    with LiveService(root, queue_capacity=100) as live:
+
+        def ask() -> None:
+            with httpx.Client(base_url=live.url, timeout=PATIENCE_S, trust_env=False) as client:
+                for _ in range(total // workers):
+                    answer = client.post("/enhance?format=png", content=body)
+                    named = answer.headers.get("model", "")
+                    change = decoded(answer.content).astype(int).mean() - image.mean() if named else 0
+                    with lock:
+                        outcomes[answer.status_code, abs(change - levels.get(named, 99)) < 4] += 1
+                        models_seen[named] += 1
+
+        askers = [threading.Thread(target=ask) for _ in range(workers)]
+        for asker in askers:
+            asker.start()
+        for turn in range(20):
+            wait_until(lambda turn=turn: outcomes.total() >= turn * total // 20)  # type: ignore[misc]
+            live.service.store.activate(("tiny/1.0.0", "tiny/2.0.0")[turn % 2])
+            live.service.load_models()
+        for asker in askers:
+            asker.join(120)
+    assert outcomes == Counter({(200, True): total})
+    assert min(models_seen.values()) > total // 5
+
+
+def test_asking_for_an_absent_gpu_stops_the_command_with_one_sentence(root: Path, tmp_path: Path) -> None:
+    with command(root, tmp_path / "log", LAMEGAN_DEVICE="cuda", CUDA_VISIBLE_DEVICES="") as running:
+        assert running.process.wait(PATIENCE_S) == 2
+        assert "lamegan: A GPU was asked for, but" in (tmp_path / "log").read_text()
+
+
+@pytest.mark.parametrize(
+    ("environment", "words"),
+    [
+        ({"LAMEGAN_HOST": "0.0.0.0"}, "without keys is refused"),
+        ({"LAMEGAN_MODEL": "absent"}, "No model absent is installed"),
+        ({"LAMEGAN_KEYS_FILE": "/nowhere"}, "keys file cannot be read"),
+        ({"LAMEGAN_WARM_SHAPES": "480"}, "LAMEGAN_WARM_SHAPES"),
+        ({"LAMEGAN_QUEUE_CAPACITY": "many"}, "LAMEGAN_QUEUE_CAPACITY"),
+    ],
+)
+def test_a_service_that_cannot_start_says_why_in_one_sentence(
+    root: Path, tmp_path: Path, environment: dict[str, str], words: str
+) -> None:
+    with command(root, tmp_path / "log", **environment) as running:
+        assert running.process.wait(PATIENCE_S) == 2
+        said = (tmp_path / "log").read_text()
+        assert words in said
+        assert "Traceback" not in said
+
+
+def test_a_taken_port_is_told_in_one_sentence(root: Path, tmp_path: Path) -> None:
+    with LiveService(root) as live, command(root, tmp_path / "log", LAMEGAN_PORT=str(live.port)) as second:
+        assert second.process.wait(PATIENCE_S) == 2
+        assert "cannot be bound" in (tmp_path / "log").read_text()
+
+
+def test_models_are_listed_shown_and_verified(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LAMEGAN_MODELS_DIR", str(root))
+    monkeypatch.setenv("LAMEGAN_MODEL", "tiny/1.0.0")
+    run = CliRunner().invoke
+    listed = run(app, ["models", "list"]).stdout
+    assert re.search(r"^\* tiny/1\.0\.0 ", listed, re.MULTILINE)
+    assert re.search(r"^  tiny/2\.0\.0 ", listed, re.MULTILINE)
+    facts = json.loads(run(app, ["models", "list", "--json"]).stdout)
+    assert [fact["active"] for fact in facts] == [False, True]
+    assert json.loads(run(app, ["models", "show", "tiny"]).stdout)["version"] == "2.0.0"
+    assert "tiny/2.0.0 is sound" in run(app, ["models", "verify", "tiny/2.0.0"]).stdout
+    (root / "tiny/2.0.0/card.json").write_text("{}")
+    assert "card is not valid" in run(app, ["models", "list"]).stdout
+
+
+def test_refusals_of_the_models_command_are_one_sentence_and_exit_2(
+    root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("LAMEGAN_MODELS_DIR", str(root))
+    for arguments in (["activate", "absent"], ["rollback"], ["verify", "tiny/9.9.9"], ["show", ".."]):
+        monkeypatch.setattr(sys, "argv", ["lamegan", "models", *arguments])
+        with pytest.raises(SystemExit) as stopped:
+            main()
+        assert stopped.value.code == 2
+        said = capsys.readouterr().err
+        assert said.startswith("lamegan: ")
+        assert said.count("\n") == 1
+
+
+def test_health_tells_ready_from_not_ready_from_absent(root: Path) -> None:
+    run = CliRunner().invoke
+    with LiveService(root) as live:
+        ready = run(app, ["health", "--url", live.url])
+        assert (ready.exit_code, ready.stdout.splitlines()[-1]) == (0, "ready")
+        live.service.drain()
+        unready = run(app, ["health", "--url", live.url])
+        assert (unready.exit_code, unready.stdout.splitlines()[-1]) == (1, "not ready: The service is shutting down.")
+        url = live.url
+    absent = run(app, ["health", "--url", url])
+    assert absent.exit_code == 1
+    assert absent.stdout.splitlines()[-1].startswith("no answer: ")
