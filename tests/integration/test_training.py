@@ -175,7 +175,7 @@ def test_two_ranks_hold_the_same_weights_and_learn_like_one_with_twice_the_batch
     for override in overrides:
         arguments += ["--set", override]
     done = subprocess.run(
-        [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", str(script), *arguments],
+        [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", str(script), *arguments],
         env=environment(), capture_output=True, timeout=180, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr.decode()
