@@ -22,6 +22,9 @@ BLOCK_PX = 96
 SHARP_SHARE = 0.75
 """Only blocks with at least this share of the image's highest block sharpness describe what is pristine."""
 
+LEAST_BLOCKS = 4 * 2 * FEATURES
+"""Sharp blocks that a covariance of 36 statistics needs to be more than an accident."""
+
 
 @dataclass(frozen=True, slots=True)
 class PristineModel:
@@ -90,20 +93,31 @@ def _blocks(plane: Floats, side: int) -> list[Floats]:
 def fit_pristine(images: Iterable[Image], source: str) -> PristineModel:
     """A pristine model from good `images`: the mean and covariance of their sharp blocks.
 
+    Blocks overlap by half (the authors' do not): a few dozen photos must give enough of them.
+
     Raises:
-        DataError: fewer sharp blocks than the statistics have dimensions.
+        DataError: fewer sharp blocks than `LEAST_BLOCKS`.
         ImageDimensions: an image is too small.
     """
-    found = []
-    for image in images:
-        blocks, sharpness = _features_and_sharpness(image)
-        found.append(blocks[(sharpness > SHARP_SHARE * sharpness.max()) & ~np.isnan(blocks).any(axis=1)])
+    found = [_sharp_blocks(image[top:, left:]) for image in images for top, left in _offsets(image)]
     sharp = np.concatenate(found) if found else np.empty((0, 2 * FEATURES))
-    if len(sharp) <= sharp.shape[1]:
-        raise DataError(
-            f"A pristine model needs more than {sharp.shape[1]} sharp blocks; these images have {len(sharp)}.",
-        )
+    if len(sharp) < LEAST_BLOCKS:
+        raise DataError(f"A pristine model needs {LEAST_BLOCKS} sharp blocks; these images have {len(sharp)}.")
     return PristineModel(sharp.mean(axis=0), np.cov(sharp, rowvar=False), source)
+
+
+def _offsets(image: Image) -> list[tuple[int, int]]:
+    """(top, left) of the block grids, shifted by half a block where two blocks still fit."""
+    step = BLOCK_PX // 2
+    shifts = [(top, left) for top in (0, step) for left in (0, step)]
+    height, width = image.shape[:2]
+    fits = [((height - top) // BLOCK_PX) * ((width - left) // BLOCK_PX) >= 2 for top, left in shifts]
+    return [shift for shift, fit in zip(shifts, fits, strict=True) if fit or shift == (0, 0)]
+
+
+def _sharp_blocks(image: Image) -> Floats:
+    blocks, sharpness = _features_and_sharpness(image)
+    return np.asarray(blocks[(sharpness > SHARP_SHARE * sharpness.max()) & ~np.isnan(blocks).any(axis=1)])
 
 
 def read_pristine(path: Path) -> PristineModel:
@@ -113,11 +127,11 @@ def read_pristine(path: Path) -> PristineModel:
         DataError: the file is absent or is no such model.
     """
     try:
-        with np.load(path, allow_pickle=False) as stored:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
             mean = np.asarray(stored["mu_pris_param"], np.float64).reshape(-1)
             covariance = np.asarray(stored["cov_pris_param"], np.float64)
             source = str(stored["source"]) if "source" in stored else "published"
-    except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
+    except (OSError, EOFError, KeyError, ValueError, zipfile.BadZipFile) as error:
         raise DataError(f"{path} is no NIQE model: it must be an npz with mu_pris_param and cov_pris_param.") from error
     if mean.shape != (2 * FEATURES,) or covariance.shape != (2 * FEATURES, 2 * FEATURES):
         raise DataError(f"{path} is no NIQE model: its statistics have the wrong size.")
