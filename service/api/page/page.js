@@ -304,6 +304,9 @@ at("again").addEventListener("click", () => { if (photo) take(photo); else sampl
 at("split").addEventListener("input", (event) => divide(Number(event.target.value)));
 at("show-place").addEventListener("change", (event) => { at("place").hidden = !event.target.checked; });
 at("show-map").addEventListener("change", (event) => showMap(event.target.checked));
+at("large").hidden = !document.fullscreenEnabled;
+at("large").addEventListener("click", () => { if (document.fullscreenElement) document.exitFullscreen(); else at("view").requestFullscreen(); });
+document.addEventListener("fullscreenchange", () => { at("large").textContent = document.fullscreenElement ? "Leave full screen" : "Full screen"; });
 at("key-form").addEventListener("submit", useKey);
 at("forget").addEventListener("click", forgetKey);
 at("forget").hidden = !key.get();

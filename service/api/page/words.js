@@ -63,14 +63,14 @@ export function placeWords(box, width, height) {
 export function measureRows(facts, floors) {
   const { worst, colour, image } = facts;
   const where = placeWords(worst.box, image.width, image.height);
-  const least = (limit) => (limit == null ? "" : `Limit: at least ${limit.toFixed(2)}.`);
+  const least = (limit, digits) => (limit == null ? "" : `Limit: at least ${limit.toFixed(digits)}.`);
   const most = (limit, say) => (limit == null ? "" : `Limit: at most ${say(limit)}.`);
   return [
     { label: "Structure score (LaSSIM)", value: facts.lassim.toFixed(3), share: facts.lassim, limit: floors?.lassim,
-      note: `1 is nothing moved, added or removed. ${least(floors?.lassim)}` },
+      note: `1 is nothing moved, added or removed. ${least(floors?.lassim, 3)}` },
     { label: "Most changed place", value: worst.value.toFixed(2), share: worst.value, limit: floors?.worst,
-      note: worst.value > 0.995 ? `No place changed in structure. ${least(floors?.worst)}`
-        : `In the ${where} of the photo; 1 is unchanged. ${least(floors?.worst)}` },
+      note: worst.value > 0.995 ? `No place changed in structure. ${least(floors?.worst, 2)}`
+        : `In the ${where} of the photo; 1 is unchanged. ${least(floors?.worst, 2)}` },
     { label: "Turned clearly redder", value: percent(colour.redder_share),
       note: `Of the area. ${most(floors?.redder_share, percent)}` },
     { label: "Colour change", value: `ΔE ${colour.delta_e_mean.toFixed(1)}`,
