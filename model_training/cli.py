@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn
@@ -76,7 +77,7 @@ def fit(
         device=device.value,
         minutes=minutes,
     )
-    _end(run(request, Console()), out)
+    _end(run(request, _console()), out)
 
 
 @app.command()
@@ -106,7 +107,7 @@ def distil(
         device=device.value,
         minutes=minutes,
     )
-    _end(run(request, Console()), out)
+    _end(run(request, _console()), out)
 
 
 @app.command()
@@ -154,7 +155,23 @@ def warm_start(
         validate=validate,
         sources=sources,
     )
-    _end(run(request, Console()), out)
+    _end(run(request, _console()), out)
+
+
+@app.command()
+def degrade(
+    photos: Annotated[Path, typer.Argument(help="Good photos: a folder, or a text file that lists them.")],
+    out: Annotated[Path, typer.Option(help="The folder for the bad ones.")],
+    seed: Annotated[int, typer.Option(help="Seed of the first; the next ones count up.", min=0)] = 0,
+    recipe: Annotated[str, typer.Option(help="training or held-out.")] = "training",
+) -> None:
+    """Take good photos badly: haze, blur, light, colour, noise, files."""
+    from model_training.degrade import recipe_named, write_degraded
+    from model_training.evaluation.progress import bar
+
+    with bar("Degrading") as start:
+        written = write_degraded(photos, out, seed, recipe=recipe_named(recipe), start=start)
+    Console().print(f"{written} pictures written to {out}.", markup=False, highlight=False)
 
 
 @app.command()
@@ -286,13 +303,18 @@ def _configured(config: str, settings: list[str] | None, objective: str | None, 
     return load_config(config, overrides)
 
 
+def _console() -> Console:
+    """The terminal, for the first of torchrun's ranks; the others keep silent."""
+    return Console(quiet=os.environ.get("RANK", "0") != "0")
+
+
 def _end(outcome: Outcome, out: Path) -> None:
     from model_training.loop import Outcome
 
     if outcome is Outcome.INTERRUPTED:
-        Console().print(f"Interrupted; everything is saved in {out}. Add --resume to go on.")
+        _console().print(f"Interrupted; everything is saved in {out}. Add --resume to go on.")
         raise typer.Exit(EXIT_INTERRUPTED)
-    Console().print(f"Training is {outcome.value}; its checkpoints are in {out / 'checkpoints'}.")
+    _console().print(f"Training is {outcome.value}; its checkpoints are in {out / 'checkpoints'}.")
 
 
 if __name__ == "__main__":

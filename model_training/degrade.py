@@ -10,13 +10,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
-from service.errors import ImageDimensions
+from model_training.photos import find_photos, read_photo
+from service.errors import ConfigurationError, ImageDimensions
 
 FloatImage = NDArray[np.float32]
 REFERENCE_SIDE_PX = 480
@@ -249,6 +252,17 @@ HELD_OUT = Recipe(
 RECIPES = {"training": TRAINING, "held-out": HELD_OUT}
 
 
+def recipe_named(name: str) -> Recipe:
+    """The recipe of that name.
+
+    Raises:
+        ConfigurationError: there is none.
+    """
+    if name not in RECIPES:
+        raise ConfigurationError(f"There is no recipe {name!r}; the recipes are {', '.join(RECIPES)}.")
+    return RECIPES[name]
+
+
 def _compose(recipe: Recipe, rng: np.random.Generator) -> list[Fault]:
     chosen = [fault for fault, probability in recipe.faults if rng.random() < probability]
     if not chosen:
@@ -292,3 +306,29 @@ def degrade(
         power = strength * float(rng.beta(*recipe.strength))
         result = fault(result, Scene(rng, unit, power))
     return np.clip(np.rint(result * 255), 0, 255).astype(np.uint8)
+
+
+def write_degraded(
+    source: Path,
+    out: Path,
+    seed: int,
+    *,
+    recipe: Recipe = TRAINING,
+    start: Callable[[int], Callable[[], None]] = lambda steps: lambda: None,
+) -> int:
+    """Writes a bad photo of each good one in `source` (a folder or a list) as `out/NNNNN.png`; answers how many.
+
+    Photo number n of `source` is degraded with `seed` + n.
+
+    Raises:
+        DataError: there is no image, or one cannot be read.
+        ImageDimensions: an image is too small.
+    """
+    photos = find_photos(source)
+    advance = start(len(photos))
+    out.mkdir(parents=True, exist_ok=True)
+    for index, path in enumerate(photos):
+        bad = degrade(read_photo(path, least=LEAST_SIDE_PX), seed + index, recipe=recipe)
+        Image.fromarray(bad).save(out / f"{index:05d}.png")
+        advance()
+    return len(photos)

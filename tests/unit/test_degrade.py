@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from model_training import degrade as faults
-from model_training.degrade import HELD_OUT, RECIPES, Recipe, Scene, degrade
-from model_training.phantom import phantom
-from service.errors import ImageDimensions
+from model_training.degrade import HELD_OUT, RECIPES, Recipe, Scene, degrade, recipe_named, write_degraded
+from model_training.phantom import phantom, write_phantoms
+from service.errors import ConfigurationError, ImageDimensions
 
 
 @pytest.fixture(scope="module")
@@ -93,3 +93,15 @@ def test_lengths_grow_with_the_photo():
 def test_a_tiny_image_is_refused_in_one_sentence():
     with pytest.raises(ImageDimensions, match="too small to degrade"):
         degrade(np.zeros((15, 64, 3), np.uint8), 0)
+
+
+def test_a_folder_of_good_photos_becomes_a_folder_of_bad_ones(tmp_path):
+    assert write_phantoms(tmp_path / "good", 2, (96, 64), 0) == 2
+    assert write_degraded(tmp_path / "good", tmp_path / "bad", 11) == 2
+    names = sorted(path.name for path in (tmp_path / "bad").iterdir())
+    assert names == ["00000.png", "00001.png"]
+
+
+def test_a_recipe_that_does_not_exist_is_refused_by_name():
+    with pytest.raises(ConfigurationError, match="training, held-out"):
+        recipe_named("heavy")

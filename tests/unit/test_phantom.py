@@ -2,9 +2,10 @@
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from model_training.everyday import everyday
-from model_training.phantom import phantom
+from model_training.phantom import phantom, write_phantoms
 from service.errors import ImageDimensions
 
 
@@ -49,3 +50,11 @@ def test_everyday_pictures_include_grey_and_dark_ones():
 def test_a_phantom_too_small_to_draw_is_refused():
     with pytest.raises(ImageDimensions, match="at least 64"):
         phantom(63, 100, 0)
+
+
+def test_pairs_are_written_side_by_side_under_one_number(tmp_path):
+    assert write_phantoms(tmp_path, 2, (96, 64), 5, pairs=True) == 4
+    for number in ("0005", "0006"):
+        good, bad = (np.asarray(Image.open(tmp_path / side / f"{number}.png")) for side in ("good", "bad"))
+        assert good.shape == bad.shape == (64, 96, 3)
+        assert not np.array_equal(good, bad)

@@ -18,8 +18,8 @@ SMALL = Mixture(count_phantoms=3, count_everyday=2)
 SETTINGS = [
     "generator={name: fast, options: {widths: [8, 8, 8], blocks: [1, 1, 1]}}",
     "data={height: 64, width: 96, crop: 64}",
-    "warmstart={steps: 6, batch: 2, warm_up: 1, degrader_every: 2, photo_size: [96, 96], "
-    "mixture: {count_phantoms: 2, count_everyday: 2}}",
+    "warmstart={steps: 6, batch: 2, warm_up: 1, degrader_every: 2, photo_size: [96, 96]}",
+    "warmstart.mixture={count_phantoms: 2, count_everyday: 2}",
     "journal={log: 1, grid: 3, checkpoint: 2, keep: 3, validate: 3, validate_images: 1}",
 ]
 
