@@ -124,7 +124,7 @@ def enhance(
     """Enhance photos as the service does. One path: the answer lies beside it as NAME.enhanced.
 
     Exit codes: 0 everything was enhanced, 1 some files were not (they are listed), 2 nothing was, 3 everything was
-    answered but for some the guard withheld the enhancement and gave the original.
+    answered, but the guard's verdict on some is withheld: they are the original (under annotate, should be).
     """
     from service.enhance.files import enhance_files, plan, to_csv
 

@@ -40,6 +40,11 @@ class OneModel:
         """The model's card."""
         return self._card
 
+    @property
+    def depth(self) -> int:
+        """Images waiting for a run."""
+        return self._engine.depth
+
     def submit(self, image: NDArray[np.uint8], deadline: float) -> Future[Inference]:
         """See `Engine.submit`."""
         return self._engine.submit(image, deadline)
