@@ -217,7 +217,8 @@ TRAINING = Recipe(
     faults=(
         (haze, 0.62),
         (exposure, 0.42),
-        (uneven_light, 0.33),
+        (uneven_light, 0.3),
+        (vignette, 0.15),
         (cast, 0.35),
         (defocus, 0.4),
         (motion, 0.13),

@@ -38,16 +38,18 @@ class Mixture:
         everyday: share of everyday pictures; the rest are real photos.
         clean_photos: share of clean-to-clean pairs among real photos; `clean_phantoms`, `clean_everyday` alike.
         jitter: share of real photos whose colours are changed before anything else.
+        extremes: share of all pictures made night-dark, blown out or grey, which then count as clean.
         count_phantoms: how many phantoms are drawn; `count_everyday` alike.
     """
 
-    phantoms: float = 0.22
-    everyday: float = 0.12
+    phantoms: float = 0.2
+    everyday: float = 0.14
     clean_photos: float = 0.2
-    clean_phantoms: float = 0.45
-    clean_everyday: float = 0.6
+    clean_phantoms: float = 0.4
+    clean_everyday: float = 0.5
     jitter: float = 0.3
-    count_phantoms: int = 260
+    extremes: float = 0.12
+    count_phantoms: int = 220
     count_everyday: int = 160
 
 
@@ -75,6 +77,18 @@ def jitter_colour(image: Pixels, rng: np.random.Generator) -> Pixels:
     ycc[..., 0] = 255 * np.power(np.clip(ycc[..., 0] / 255, 0, 1), gamma) * (1 + rng.uniform(-0.1, 0.2))
     stored = np.clip(np.rint(ycc), 0, 255).astype(np.uint8)
     return cv2.cvtColor(stored, cv2.COLOR_YCrCb2RGB).astype(np.uint8)
+
+
+def extreme(image: Pixels, rng: np.random.Generator) -> Pixels:
+    """`image` as a night-dark, a blown-out or a grey photo shows it: beyond what the faults do, so not to be mended."""
+    kind = rng.integers(3)
+    if kind == 0:
+        made = image * rng.uniform(0.06, 0.3)
+    elif kind == 1:
+        made = np.minimum(image * rng.uniform(1.4, 2.2), 255.0)
+    else:
+        made = np.repeat(image.mean(2, keepdims=True), 3, 2)
+    return np.rint(made).astype(np.uint8)
 
 
 def random_view(image: Pixels, height: int, width: int, rng: np.random.Generator) -> Pixels:
@@ -137,6 +151,8 @@ class MixedPairs:
         clean = random_view(picture, height, width, rng)
         if rng.random() < jitter_share:
             clean = jitter_colour(clean, rng)
+        if rng.random() < self.mixture.extremes:
+            clean = extreme(clean, rng)
         if rng.random() < clean_share:
             return clean, clean
         return degrade(clean, int(rng.integers(2**31)), recipe=TRAINING, unit_px=1.0), clean

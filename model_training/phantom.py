@@ -223,10 +223,10 @@ def _palate_and_uvula(c: Canvas, palette: Palette, opening: tuple[float, float, 
     top, lean = mid - rv, rng.normal(0, 0.05)
     along = np.clip((c.v - top) / length, 0, 1)
     axis = lean * along
-    width = half * (1.7 - 0.9 * along + 0.25 * np.sin(np.pi * along))
+    width = half * (1.7 - 0.7 * along + 0.2 * np.sin(np.pi * along))
     stem = np.minimum(width - np.abs(c.u - axis), (top + length - c.v))
-    tip = half * 1.05 - np.hypot(c.u - lean, c.v - (top + length - half * 0.4))
-    uvula = np.maximum(np.where(c.v < top + length - 0.4 * half, stem, -1), tip)
+    tip = half - np.hypot(c.u - lean, c.v - (top + length - half * 0.5))
+    uvula = np.maximum(np.where(c.v < top + length - 0.5 * half, stem, -1), tip)
     root = 0.35 * half
     joined = root * np.logaddexp(outside / root, uvula / root)
     mask = _paint(c, joined.astype(np.float32), palette.palate, 0.16, rng.uniform(0.1, 0.2), 1.0)

@@ -30,7 +30,7 @@ class RestorationWeights:
     bands: float = 2.0
     lassim: float = 0.3
     lab: float = 1.0
-    redness: float = 1.0
+    redness: float = 2.0
 
 
 REDNESS_MARGIN = 3.0
