@@ -223,7 +223,7 @@ def _palate_and_uvula(c: Canvas, palette: Palette, opening: tuple[float, float, 
     top, lean = mid - rv, rng.normal(0, 0.05)
     along = np.clip((c.v - top) / length, 0, 1)
     axis = lean * along
-    width = half * (1.7 - 0.7 * along + 0.2 * np.sin(np.pi * along))
+    width = half * (1.7 - 0.87 * along + 0.2 * np.sin(np.pi * along))
     stem = np.minimum(width - np.abs(c.u - axis), (top + length - c.v))
     tip = half - np.hypot(c.u - lean, c.v - (top + length - half * 0.5))
     uvula = np.maximum(np.where(c.v < top + length - 0.5 * half, stem, -1), tip)
