@@ -1,0 +1,122 @@
+"""The shipping lines: each passes for what it should pass, and fails for the fault it is there to find."""
+
+import cv2
+import numpy as np
+import pytest
+
+from model_training.degrade import HELD_OUT, degrade
+from model_training.evaluation.no_reference import fit_pristine
+from model_training.evaluation.shipping import (
+    Trial,
+    cleanness_lines,
+    faithfulness_lines,
+    grid_excess,
+    harmlessness_lines,
+    kindness_lines,
+    niqe_line,
+    restoration_lines,
+    smoothness_line,
+    trials,
+)
+from model_training.phantom import phantom
+from service.errors import DataError
+
+
+def _trials(make):
+    found = []
+    for seed in range(3):
+        clean = phantom(256, 208, seed)
+        bad = degrade(clean, seed, recipe=HELD_OUT)
+        label = np.zeros(clean.shape[:2], np.uint8)
+        label[64:144, 64:160] = 4
+        found.append(Trial(clean, bad, make(clean, bad), label))
+    return found
+
+
+@pytest.fixture(scope="module")
+def perfect():
+    return _trials(lambda clean, bad: clean)
+
+
+@pytest.fixture(scope="module")
+def idle():
+    return _trials(lambda clean, bad: bad)
+
+
+def _held(lines):
+    return [line.holds for line in lines]
+
+
+def test_the_truth_holds_every_line_and_doing_nothing_does_not(perfect, idle):
+    assert all(_held(restoration_lines(perfect) + faithfulness_lines(perfect)))
+    rises, falls, redder = restoration_lines(idle)
+    assert not rises.holds
+    assert not falls.holds
+    assert redder.name.startswith("area turned clearly redder")
+
+
+def test_niqe_closes_the_whole_gap_for_the_truth_and_none_for_nothing(perfect, idle):
+    pristine = fit_pristine([phantom(480, 400, seed) for seed in range(10, 20)], "phantoms")
+    assert niqe_line(perfect, pristine).value == pytest.approx(1)
+    assert niqe_line(idle, pristine).value == pytest.approx(0)
+
+
+def test_harm_inside_the_pathology_alone_is_found():
+    def smear(clean, bad):
+        made = clean.copy()
+        made[64:144, 64:160] = cv2.GaussianBlur(clean, (0, 0), 9)[64:144, 64:160]
+        return made
+
+    inside = faithfulness_lines(_trials(smear))[-1]
+    assert not inside.holds
+
+
+def test_an_image_is_harmless_to_itself_and_a_darker_one_is_not():
+    photo = phantom(128, 96, 1)
+    assert all(_held(harmlessness_lines("same", [photo], [photo])))
+    darker = (photo * 0.8).astype(np.uint8)
+    assert not all(_held(harmlessness_lines("darker", [photo], [darker])))
+
+
+@pytest.mark.parametrize("period", [2, 4, 8, 16])
+def test_a_planted_grid_stands_out_at_its_period_and_noise_does_not(period):
+    rng = np.random.default_rng(0)
+    noise = [rng.standard_normal((192, 240)) for _ in range(4)]
+    assert grid_excess(noise, period) < 1.2
+    grid = np.where(np.arange(240) % period == 0, 2.0, 0.0)[None, :]
+    assert grid_excess([image + grid for image in noise], period) > 3
+
+
+def test_a_planted_frame_is_found(perfect):
+    def framed(clean, bad):
+        made = clean.astype(int)
+        made[:16] -= 12
+        made[-16:] -= 12
+        return made.clip(0, 255).astype(np.uint8)
+
+    calm = [(trial.clean, trial.clean) for trial in perfect]
+    assert cleanness_lines(perfect, calm)[1].holds
+    assert not cleanness_lines(_trials(framed), calm)[1].holds
+
+
+def test_a_step_in_a_flat_image_is_found():
+    def stepped(image):
+        made = image.astype(int)
+        made[:, 240:] += 6
+        return made.clip(0, 255).astype(np.uint8)
+
+    assert smoothness_line(lambda image: image).holds
+    assert not smoothness_line(stepped).holds
+
+
+def test_wild_colours_and_losses_on_other_photos_are_found():
+    kinds = {"phantoms": [phantom(128, 96, 1)]}
+    assert kindness_lines(kinds, lambda image: image)[0].holds
+    wild, gain = kindness_lines(kinds, lambda image: np.ascontiguousarray(image[..., ::-1]))
+    assert not wild.holds
+    assert not gain.holds
+
+
+def test_no_held_out_photo_is_an_error(tmp_path):
+    with pytest.raises(DataError, match="no held-out photo"):
+        trials(tmp_path, None, ["patient1"], lambda image: image)
