@@ -111,7 +111,7 @@ def plan(paths: Sequence[str], maps: Path | None = None) -> list[Job]:
     files = [entry for path in inputs for entry in _files_of(path, out)]
     if not files:
         raise CommandError("There is nothing to enhance: no files are there.")
-    several = len(files) > 1 or len(inputs) > 1 or Path(inputs[0]).is_dir()
+    several = len(files) > 1 or len(inputs) > 1 or not Path(inputs[0]).is_file()
     if several and out is not None and out.is_file():
         raise CommandError(f"{out} is a file; for several inputs the last path must be a folder.")
     if out is not None and not several and not out.is_dir() and not paths[-1].endswith(("/", "\\")):

@@ -1,0 +1,238 @@
+"""`lamegan enhance`: which files, where to, what is said, and which exit code."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from typer.testing import CliRunner, Result
+
+from model_training.phantom import phantom
+from service.cli import EXIT_DONE, EXIT_PARTLY, EXIT_REFUSED, EXIT_WITHHELD, app, main
+from service.enhance.files import CSV_COLUMNS, plan
+from service.errors import CommandError
+from service.imaging.codecs import decode, encode
+from service.imaging.headers import SourceFormat
+from tests import models
+
+
+@pytest.fixture(scope="module")
+def models_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("models")
+    models.install(root, models.brighten(10), name="lamegan-fast")
+    models.install(root, models.noise(), name="noise", floors=models.STRICT)
+    return root
+
+
+@pytest.fixture(scope="module")
+def photo() -> np.ndarray:
+    return cv2.resize(phantom(480, 272, 5), (240, 136), interpolation=cv2.INTER_AREA).astype(np.uint8)
+
+
+@pytest.fixture
+def folder(tmp_path: Path, photo: np.ndarray, models_dir: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("LAMEGAN_MODELS_DIR", str(models_dir))
+    monkeypatch.chdir(tmp_path)
+    put(tmp_path / "in" / "one.png", photo)
+    put(tmp_path / "in" / "two.jpg", photo, "jpeg")
+    put(tmp_path / "in" / "deeper" / "three.webp", photo, "webp")
+    (tmp_path / "in" / ".hidden.png").write_bytes(b"no image")
+    return tmp_path
+
+
+def put(path: Path, pixels: np.ndarray, form: SourceFormat = "png") -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(encode(pixels, form))
+
+
+def lamegan(*arguments: str | Path) -> Result:
+    """The command as the shell runs it, errors included."""
+    return CliRunner().invoke(app, ["enhance", *map(str, arguments)])
+
+
+def refused(*arguments: str | Path) -> str:
+    result = lamegan(*arguments)
+    assert isinstance(result.exception, CommandError)
+    return result.exception.detail
+
+
+def test_one_file_is_answered_beside_it(folder: Path, photo: np.ndarray) -> None:
+    result = lamegan("in/one.png")
+    assert result.exit_code == EXIT_DONE
+    made = decode((folder / "in" / "one.enhanced.png").read_bytes()).pixels
+    assert np.array_equal(made, np.minimum(photo.astype(int) + 10, 255))
+    assert "in/one.png -> in/one.enhanced.png  LaSSIM 0.9" in result.stdout
+    assert result.stdout.rstrip().endswith("pass")
+
+
+@pytest.mark.parametrize(
+    ("name", "form"), [("o.jpg", "jpeg"), ("o.jpeg", "jpeg"), ("o.png", "png"), ("o.webp", "webp")]
+)
+def test_the_output_files_ending_names_its_format(folder: Path, name: str, form: str) -> None:
+    assert lamegan("in/one.png", name).exit_code == EXIT_DONE
+    assert decode((folder / name).read_bytes()).format == form
+
+
+def test_a_folder_is_answered_in_the_same_shape(folder: Path) -> None:
+    assert lamegan("in", "out", "--format", "jpeg", "--map", "maps").exit_code == EXIT_DONE
+    assert found(folder / "out") == ["deeper/three.jpg", "one.jpg", "two.jpg"]
+    assert found(folder / "maps") == ["deeper/three.png", "one.png", "two.png"]
+
+
+def found(folder: Path) -> list[str]:
+    return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+
+
+def test_bad_files_are_listed_and_the_rest_is_done(folder: Path) -> None:
+    (folder / "in" / "notes.txt").write_text("not an image")
+    (folder / "in" / "cut.png").write_bytes((folder / "in" / "one.png").read_bytes()[:500])
+    (folder / "in" / "empty.jpg").write_bytes(b"")
+    result = lamegan("in", "out", "--csv", "scores.csv")
+    assert result.exit_code == EXIT_PARTLY
+    assert found(folder / "out") == ["deeper/three.webp", "one.png", "two.jpg"]
+    for name in ("notes.txt", "cut.png", "empty.jpg"):
+        assert f"Not enhanced: in/{name}: " in result.stderr
+    rows = list(csv.DictReader(io.StringIO((folder / "scores.csv").read_text(encoding="utf-8"))))
+    assert [row["input"] for row in rows] == sorted(
+        f"in/{name}" for name in found(folder / "in") if "hidden" not in name
+    )
+    assert tuple(rows[0]) == CSV_COLUMNS
+    assert {row["verdict"] for row in rows if row["output"]} == {"pass"}
+    assert all(bool(row["error"]) != bool(row["output"]) for row in rows)
+
+
+def test_a_run_in_which_nothing_could_be_done_is_refused(folder: Path) -> None:
+    (folder / "bad.png").write_bytes(b"\xff\xd8\xff")
+    result = lamegan("bad.png")
+    assert isinstance(result.exception, CommandError)
+    assert "Not enhanced: bad.png: The image's header is cut off." in result.stderr
+
+
+def test_nothing_is_overwritten_unless_told_to(folder: Path) -> None:
+    (folder / "out.png").write_bytes(b"mine")
+    assert isinstance(lamegan("in/one.png", "out.png").exception, CommandError)
+    assert (folder / "out.png").read_bytes() == b"mine"
+    assert lamegan("in/one.png", "out.png", "--overwrite").exit_code == EXIT_DONE
+    assert decode((folder / "out.png").read_bytes()).format == "png"
+
+
+def test_an_input_is_never_replaced_even_when_told_to_overwrite(folder: Path) -> None:
+    before = (folder / "in" / "one.png").read_bytes()
+    assert isinstance(lamegan("in/one.png", "in/one.png", "--overwrite").exception, CommandError)
+    assert isinstance(lamegan("in/one.png", "in", "--overwrite").exception, CommandError)
+    assert (folder / "in" / "one.png").read_bytes() == before
+
+
+def test_two_inputs_of_one_name_do_not_overwrite_each_other(folder: Path, photo: np.ndarray) -> None:
+    put(folder / "in" / "one.jpg", photo, "jpeg")
+    result = lamegan("in", "out", "--format", "png", "--overwrite")
+    assert result.exit_code == EXIT_PARTLY
+    assert "would be written twice" in result.stderr
+    assert found(folder / "out") == ["deeper/three.png", "one.png", "two.png"]
+
+
+def test_a_second_run_over_a_folder_leaves_its_own_answers_alone(folder: Path) -> None:
+    assert lamegan("in").exit_code == EXIT_DONE
+    assert lamegan("in", "--overwrite").exit_code == EXIT_DONE
+    assert not [name for name in found(folder / "in") if name.count("enhanced") > 1]
+
+
+def test_answers_below_the_input_folder_are_not_taken_for_inputs(folder: Path) -> None:
+    assert lamegan("in", "in/out").exit_code == EXIT_DONE
+    assert lamegan("in", "in/out", "--overwrite").exit_code == EXIT_DONE
+    assert found(folder / "in" / "out") == ["deeper/three.webp", "one.png", "two.jpg"]
+
+
+def test_a_pattern_is_expanded_where_the_shell_has_not(folder: Path) -> None:
+    assert lamegan("in/*.p*g", "out").exit_code == EXIT_DONE
+    assert found(folder / "out") == ["one.png"]
+
+
+def test_json_holds_every_file_with_its_facts(folder: Path) -> None:
+    (folder / "in" / "bad.png").write_bytes(b"BM")
+    result = lamegan("in", "out", "--json")
+    assert result.exit_code == EXIT_PARTLY
+    images = {image["input"]: image for image in json.loads(result.stdout)["images"]}
+    assert len(images) == 4
+    assert set(images["in/bad.png"]) == {"input", "error"}
+    good = images["in/one.png"]
+    assert good["output"] == "out/one.png"
+    assert good["model"] == "lamegan-fast/1.0.0"
+    assert 0.9 < good["lassim"] <= 1
+    assert (good["width"], good["height"], good["missed"]) == (240, 136, [])
+
+
+def test_csv_may_go_to_standard_output_alone(folder: Path) -> None:
+    result = lamegan("in", "out", "--csv", "-")
+    assert len(list(csv.DictReader(io.StringIO(result.stdout)))) == 3
+
+
+def test_a_withheld_enhancement_shows_in_the_exit_code(folder: Path, photo: np.ndarray) -> None:
+    result = lamegan("in/one.png", "out.png", "--model", "noise", "--policy", "withhold")
+    assert result.exit_code == EXIT_WITHHELD
+    assert np.array_equal(decode((folder / "out.png").read_bytes()).pixels, photo)
+    assert "withheld, missed: " in result.stdout
+
+
+def test_the_operators_own_policy_may_be_the_mildest(folder: Path, photo: np.ndarray) -> None:
+    lamegan("in/one.png", "out.png", "--model", "noise", "--policy", "annotate")
+    assert not np.array_equal(decode((folder / "out.png").read_bytes()).pixels, photo)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["nowhere"], "nowhere does not exist."),
+        (["in/one.png", "out.gif"], "out.gif does not end in a format's name, such as .png or .jpg."),
+        (["in", "in/one.png"], "in/one.png is a file; for several inputs the last path must be a folder."),
+        (["in/*.nothing", "out"], "There is nothing to enhance: no files are there."),
+    ],
+)
+def test_what_cannot_be_meant_is_refused_in_one_sentence(folder: Path, arguments: list[str], said: str) -> None:
+    assert refused(*arguments) == said
+
+
+def test_an_ending_that_contradicts_the_format_is_refused(folder: Path) -> None:
+    result = lamegan("in/one.png", "out.png", "--format", "jpeg")
+    assert "The output is to be jpeg, but its name ends in .png." in result.stderr
+    result = lamegan("in/one.png", "out.tif")
+    assert "TIFF is written only for TIFF inputs" in result.stderr
+
+
+def test_an_unknown_model_is_told_before_any_file_is_read(folder: Path) -> None:
+    result = lamegan("in", "out", "--model", "other")
+    assert result.exception is not None
+    assert "No model other is installed." in str(result.exception)
+    assert not (folder / "out").exists()
+
+
+def test_an_answer_that_cannot_be_written_leaves_no_trace(folder: Path) -> None:
+    (folder / "out").write_bytes(b"a file where a folder should be")
+    result = lamegan("in/one.png", "out/one.png")
+    assert "out/one.png cannot be written" in result.stderr
+    assert not list(folder.rglob("*.partial"))
+
+
+def test_a_trailing_slash_means_a_folder_that_is_made(folder: Path) -> None:
+    assert [job.folder for job in plan(["in/one.png", "new/"])] == [Path("new")]
+    assert lamegan("in/one.png", "new/").exit_code == EXIT_DONE
+    assert found(folder / "new") == ["one.png"]
+
+
+def test_the_installed_command_ends_with_its_code_and_one_sentence(folder: Path) -> None:
+    ran = subprocess.run(
+        [sys.executable, "-m", "service.cli", "enhance", "nowhere"],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=Path(__file__).resolve().parents[2],
+    )
+    assert (ran.returncode, ran.stdout, ran.stderr) == (EXIT_REFUSED, "", "lamegan: nowhere does not exist.\n")
+    assert callable(main)
