@@ -68,10 +68,12 @@ class VggFeatures(nn.Module):
 
     def forward(self, image: Tensor) -> Tensor:
         """Shape: (B, 3, H, W) RGB in [-1, 1] -> (B, 128, H // 4, W // 4)."""
-        unit = (image + 1) / 2
-        pixels = (unit * 255).flip(1) if self.caffe else unit
-        features = cast("Tensor", self.layers((pixels - self.mean) / self.deviation))
-        return features / _CAFFE_SCALE if self.caffe else features
+        # A residual varies by little around the network's grey: in bfloat16 its features would be mostly rounding.
+        with torch.autocast(image.device.type, enabled=False):
+            unit = (image.float() + 1) / 2
+            pixels = (unit * 255).flip(1) if self.caffe else unit
+            features = cast("Tensor", self.layers((pixels - self.mean) / self.deviation))
+            return features / _CAFFE_SCALE if self.caffe else features
 
 
 def read_weights(path: Path) -> tuple[list[tuple[Tensor, Tensor]], bool]:

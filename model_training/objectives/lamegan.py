@@ -57,7 +57,7 @@ class StructureDistance(nn.Module):
 
     def forward(self, mapped: Tensor, image: Tensor) -> Tensor:
         """The distance of a mapped image from the image it was made of."""
-        # The residual is a small difference of large values: bfloat16 would lose it.
+        # The residual is a small difference of large values, which bfloat16 would lose.
         with torch.autocast(mapped.device.type, enabled=False):
             ours, theirs = (
                 residual(side.float(), level=self._level, pyramid=self._pyramid).expand(-1, 3, -1, -1)

@@ -60,7 +60,12 @@ def local_structure(mapped: Tensor, image: Tensor, window: int) -> Tensor:
     Shape: two (B, 3, H, W) in [-1, 1] -> a scalar.
     Source: StillGAN's structure loss, with its noise replaced by the noise's variance.
     """
-    first, second = (mapped.float() + 1) / 2, (image.detach().float() + 1) / 2
+    # Variances are small differences of large moments: bfloat16 would lose them.
+    with torch.autocast(mapped.device.type, enabled=False):
+        return _structure((mapped.float() + 1) / 2, (image.detach().float() + 1) / 2, window)
+
+
+def _structure(first: Tensor, second: Tensor, window: int) -> Tensor:
     kernel = _gaussian(window, first)
 
     def mean(values: Tensor) -> Tensor:

@@ -284,6 +284,15 @@ def test_a_warm_start_hands_over_g_and_f_also_to_a_coded_f(files, tmp_path):
         fit(request(files, tmp_path / "third", warm_start=source.path), QUIET)
 
 
+def test_a_step_in_bfloat16_has_the_losses_of_one_in_float32(files, tmp_path):
+    first = ["optimiser.constant=1", "optimiser.decay=0", *EVERYTHING]
+    for precision in ("float32", "bfloat16"):
+        fit(request(files, tmp_path / precision, f"precision={precision}", *first), QUIET)
+    (exact,), (rounded,) = (losses(tmp_path / precision) for precision in ("float32", "bfloat16"))
+    for name, value in exact.items():
+        assert rounded[name] == pytest.approx(value, rel=0.05), name
+
+
 def test_a_time_budget_ends_the_run_with_everything_saved(files, tmp_path):
     asked = request(files, tmp_path / "run", "objective=cyclegan", "optimiser.constant=100000", minutes=0.01)
     assert fit(asked, QUIET) is Outcome.OUT_OF_TIME

@@ -173,6 +173,16 @@ def test_stillgan_weighs_its_terms_as_multiples_of_the_cycle():
     assert terms["identity_x"].item() == pytest.approx(5 * 0.5, rel=1e-5)
 
 
+def test_terms_that_are_small_differences_keep_float32_under_autocast(features):
+    x, y = photo(0), photo(1)
+    close = x + 0.02 * y
+    exact = local_structure(close, x, 9), StructureDistance(features)(close, x)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        rounded = local_structure(close, x, 9), StructureDistance(features)(close, x)
+    assert rounded[0].item() == exact[0].item()
+    assert rounded[1].item() == exact[1].item()
+
+
 @pytest.mark.parametrize("objective", ["lamegan", "miinet"])
 def test_an_objective_that_needs_vgg_says_so_when_no_file_is_named(objective):
     with pytest.raises(DataError, match="--vgg"):
