@@ -21,6 +21,7 @@ from rich.progress import (
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
+from rich.table import Column
 from rich.text import Text
 from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
@@ -41,14 +42,15 @@ class Journal:
         self._folder, self._config, self._speaks = folder, config, speaks
         self._bar = Progress(
             TextColumn("[bold]{task.description}"),
-            BarColumn(),
+            BarColumn(bar_width=12),
             MofNCompleteColumn(),
             _Rate(),
             TimeElapsedColumn(),
             TimeRemainingColumn(),
-            TextColumn("{task.fields[losses]}"),
+            TextColumn("{task.fields[losses]}", table_column=Column(ratio=1, no_wrap=True, overflow="ellipsis")),
             console=console,
             disable=not speaks,
+            expand=True,
         )
         self._task = self._bar.add_task("training", total=steps, completed=first_step, losses="")
         self._board: SummaryWriter | None = None
