@@ -17,13 +17,14 @@ from service.api.context import App, context_of
 from service.api.enhancing import enhance_routes
 from service.api.front import UNFORESEEN, FrontDoor
 from service.api.gate import Gate
-from service.api.openapi import ENHANCE_HEADERS, describe
+from service.api.openapi import ENHANCE_HEADERS, Terms, describe
 from service.api.pages import page_routes
 from service.api.parts import ApiParts
 from service.api.problems import problem_answer
 from service.api.schemas import EnhanceFacts, EnhanceQuery, ScoreQuery
 from service.api.scoring import score_routes
 from service.errors import BadRequest, InvalidParameter, LameganError, MethodNotAllowed, NotFound
+from service.quality.guard import Policy
 
 Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
 
@@ -61,14 +62,20 @@ def build_api(parts: ApiParts, lifespan: Lifespan) -> Api:
 
     def openapi() -> dict[str, Any]:
         if not described:
-            described.append(describe(inner, (EnhanceFacts,), keyed=parts.keys is not None))
+            described.append(describe(inner, (EnhanceFacts,), _terms(parts, gate)))
         return described[0]
 
+    gate = Gate(cast(App, inner), parts.rules, parts.keys, parts.rate, parts.reader, parts.pool)
     for routes in (enhance_routes(parts), score_routes(parts), about_routes(parts), page_routes(openapi)):
         inner.include_router(routes)
     _answer_errors_with_problems(inner)
-    gate = Gate(cast(App, inner), parts.rules, parts.keys, parts.rate, parts.reader, parts.pool)
     return Api(FrontDoor(_with_cors(gate, parts.cors_origins), parts.metrics, ROUTES), gate)
+
+
+def _terms(parts: ApiParts, gate: Gate) -> Terms:
+    """A request may ask for the server's policy or a stricter one."""
+    order = [policy.value for policy in Policy]
+    return Terms(gate.needs_key, tuple(order[order.index(parts.enhancer.defaults.policy.value) :]))
 
 
 def _with_cors(app: App, origins: tuple[str, ...]) -> App:

@@ -73,7 +73,7 @@ class Gate:
             self.in_flight -= works
 
     def _check_key(self, scope: Scope) -> None:
-        if self._keys is not None and self._needs_key(scope["path"]):
+        if self._keys is not None and self.needs_key(scope["path"]):
             context_of(scope).key = self._keys.check(header(scope, b"authorization"))
 
     def _check_work(self, scope: Scope) -> None:
@@ -85,8 +85,9 @@ class Gate:
         if self.in_flight >= self._rules.max_in_flight:
             raise Overloaded("Too many requests are under way.", limit=self._rules.max_in_flight)
 
-    def _needs_key(self, path: str) -> bool:
-        if path in HEALTH_ROUTES:
+    def needs_key(self, path: str) -> bool:
+        """Whether requests for `path` must bring a key."""
+        if self._keys is None or path in HEALTH_ROUTES:
             return False
         if path == METRICS_ROUTE:
             return self._rules.protect_metrics

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 from fastapi import FastAPI
@@ -119,32 +121,45 @@ SCORE_BODY: dict[str, Any] = {
 }
 
 
-def describe(app: FastAPI, models: tuple[type[BaseModel], ...], keyed: bool) -> dict[str, Any]:
-    """The OpenAPI document of `app`; `models` are schemas it refers to, `keyed` whether routes ask for a key."""
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """What of the document depends on the settings.
+
+    Attributes:
+        needs_key: whether a path asks for a key.
+        policies: the policies that a request may name.
+    """
+
+    needs_key: Callable[[str], bool]
+    policies: tuple[str, ...]
+
+
+def describe(app: FastAPI, models: tuple[type[BaseModel], ...], terms: Terms) -> dict[str, Any]:
+    """The OpenAPI document of `app`; `models` are schemas that it refers to."""
     document = get_openapi(
         title=app.title, version=app.version, summary=app.summary, description=app.description, routes=app.routes
     )
     components = document.setdefault("components", {})
-    schemas = components.setdefault("schemas", {})
+    _add_schemas(components.setdefault("schemas", {}), (Problem, *models))
+    components["securitySchemes"] = {"key": {"type": "http", "scheme": "bearer"}}
+    for path, operations in document["paths"].items():
+        for operation in operations.values():
+            operation["responses"]["200"].setdefault("headers", {}).setdefault("X-Request-ID", _text("Id."))
+            if terms.needs_key(path):
+                operation["security"] = [{"key": []}]
+            else:
+                operation["responses"].pop("401", None)
+            for parameter in operation.get("parameters", ()):
+                if parameter["name"] == "policy":
+                    parameter["schema"] = {"type": "string", "enum": list(terms.policies)}
+    return document
+
+
+def _add_schemas(schemas: dict[str, Any], models: tuple[type[BaseModel], ...]) -> None:
+    """Add the schemas of `models`, and drop those of the framework's own errors, which are never sent."""
     for unused in ("HTTPValidationError", "ValidationError"):
         schemas.pop(unused, None)
-    described: tuple[type[BaseModel], ...] = (Problem, *models)
-    for model in described:
+    for model in models:
         schema = model.model_json_schema(ref_template="#/components/schemas/{model}")
         schemas.update(schema.pop("$defs", {}))
         schemas[model.__name__] = schema
-    operations = [operation for path in document["paths"].values() for operation in path.values()]
-    for operation in operations:
-        stale = operation["responses"].get("422", {}).get("content", {})
-        if "application/json" in stale:
-            operation["responses"].pop("422")
-        operation["responses"].setdefault("200", {}).setdefault("headers", {}).setdefault("X-Request-ID", _text("Id."))
-    if keyed:
-        components["securitySchemes"] = {"key": {"type": "http", "scheme": "bearer"}}
-        for operation in operations:
-            if "401" in operation["responses"]:
-                operation["security"] = [{"key": []}]
-    else:
-        for operation in operations:
-            operation["responses"].pop("401", None)
-    return document

@@ -26,7 +26,7 @@ def _only_true_or_false(value: object) -> object:
 
 
 Flag = Annotated[bool, BeforeValidator(_only_true_or_false)]
-Quality = Annotated[int, BeforeValidator(_only_plain_integers), Field(ge=1, le=100)]
+Quality = Annotated[int, Field(ge=1, le=100), BeforeValidator(_only_plain_integers)]
 
 
 class EnhanceQuery(BaseModel):

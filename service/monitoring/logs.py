@@ -1,6 +1,7 @@
 """Structured logs: one JSON object a line on standard error, with nothing personal in it.
 
 An exception is logged by its type and the places it passed, never by its message, which may quote what a client sent.
+Libraries' own messages are withheld for the same reason (Pillow's debug lines quote EXIF fields).
 """
 
 from __future__ import annotations
@@ -41,14 +42,15 @@ def configure_logs(level: str = "info", style: Literal["json", "console"] = "jso
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
-            foreign_pre_chain=[*shared, structlog.stdlib.add_logger_name],
+            foreign_pre_chain=[withhold_foreign_words, *shared],
             processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, _drop_colour, renderer],
         )
     )
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(least)
-    for name in ("uvicorn", "uvicorn.error", "asyncio"):
+    logging.captureWarnings(True)
+    for name in ("uvicorn", "uvicorn.error", "asyncio", "py.warnings"):
         foreign = logging.getLogger(name)
         foreign.handlers[:] = []
         foreign.propagate = True
@@ -71,6 +73,15 @@ def name_exception(_logger: object, _method: str, event: Event) -> Event:
             f"{Path(frame.filename).name}:{frame.lineno} {frame.name}"
             for frame in traceback.extract_tb(error.__traceback__)
         ]
+    return event
+
+
+def withhold_foreign_words(_logger: object, _method: str, event: Event) -> Event:
+    """Keep the words of the server's own events; of other libraries' only who spoke, for they may quote an image."""
+    record: logging.LogRecord = event["_record"]
+    event["source"] = record.name
+    if not record.name.startswith("uvicorn"):
+        event["event"] = "words of a library withheld"
     return event
 
 

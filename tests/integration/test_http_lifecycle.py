@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import signal
-import subprocess
 import sys
 import threading
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
@@ -20,47 +16,10 @@ from typer.testing import CliRunner
 
 from service.cli import app, main
 from tests import models
+from tests.integration.command import command
 from tests.live import PATIENCE_S, LiveService, decoded, encoded, scene, wait_until
 
 PNG = encoded(scene(96, 80))
-
-
-class Command:
-    """`lamegan serve` in a process of its own."""
-
-    def __init__(self, models_dir: Path, log: Path, **environment: str) -> None:
-        self._log = log
-        settings = {"LAMEGAN_MODELS_DIR": str(models_dir), "LAMEGAN_PORT": "0", "LAMEGAN_MODEL": "tiny"}
-        with log.open("wb") as errors:
-            self.process = subprocess.Popen(
-                [sys.executable, "-m", "service.cli", "serve"],
-                env={**os.environ, **settings, "LAMEGAN_DEVICE": "cpu", "LAMEGAN_WARM_SHAPES": "64x64", **environment},
-                stderr=errors,
-                stdout=subprocess.DEVNULL,
-            )
-
-    def events(self) -> list[dict[str, object]]:
-        return [json.loads(line) for line in self._log.read_text().splitlines() if line.startswith("{")]
-
-    def url(self) -> str:
-        wait_until(lambda: self.process.poll() is not None or "listening" in self._log.read_text())
-        (event,) = [event for event in self.events() if event["event"] == "listening"]
-        return str(event["url"])
-
-    def ready_url(self) -> str:
-        url = self.url()
-        wait_until(lambda: httpx.get(f"{url}/health/ready", trust_env=False).status_code == 200)
-        return url
-
-
-@contextmanager
-def command(models_dir: Path, log: Path, **environment: str) -> Iterator[Command]:
-    running = Command(models_dir, log, **environment)
-    try:
-        yield running
-    finally:
-        running.process.kill()
-        running.process.wait(PATIENCE_S)
 
 
 @pytest.fixture
@@ -72,7 +31,7 @@ def root(tmp_path: Path) -> Path:
 
 
 def test_at_sigterm_accepted_work_is_finished_and_new_work_is_503(tmp_path: Path) -> None:
-    models.install(tmp_path / "models", models.busy(rounds=1000))  # seconds of native work
+    models.install(tmp_path / "models", models.busy(rounds=300))  # seconds of native work
     with command(tmp_path / "models", tmp_path / "log", LAMEGAN_INFER_THREADS="1") as running:
         url = running.ready_url()
         answers: list[httpx.Response] = []
