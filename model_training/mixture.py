@@ -39,6 +39,8 @@ class Mixture:
         clean_photos: share of clean-to-clean pairs among real photos; `clean_phantoms`, `clean_everyday` alike.
         jitter: share of real photos whose colours are changed before anything else.
         extremes: share of all pictures made night-dark, blown out or grey, which then count as clean.
+        clean_after: steps over which the shares of clean pairs rise from 0: while a generator still is near the
+            identity, clean pairs hold it there.
         count_phantoms: how many phantoms are drawn; `count_everyday` alike.
     """
 
@@ -49,6 +51,7 @@ class Mixture:
     clean_everyday: float = 0.5
     jitter: float = 0.3
     extremes: float = 0.12
+    clean_after: int = 800
     count_phantoms: int = 220
     count_everyday: int = 160
 
@@ -145,15 +148,17 @@ class MixedPairs:
             return self.everyday[rng.integers(len(self.everyday))], m.clean_everyday, 0.0
         return self.photos[rng.integers(len(self.photos))], m.clean_photos, m.jitter
 
-    def pair(self, height: int, width: int, rng: np.random.Generator) -> tuple[Pixels, Pixels]:
-        """One (degraded, clean) pair of (height, width, 3) uint8 images."""
+    def pair(
+        self, height: int, width: int, rng: np.random.Generator, clean_scale: float = 1.0
+    ) -> tuple[Pixels, Pixels]:
+        """One (degraded, clean) pair of (height, width, 3) uint8 images; `clean_scale` scales the clean shares."""
         picture, clean_share, jitter_share = self._pick(rng)
         clean = random_view(picture, height, width, rng)
         if rng.random() < jitter_share:
             clean = jitter_colour(clean, rng)
         if rng.random() < self.mixture.extremes:
             clean = extreme(clean, rng)
-        if rng.random() < clean_share:
+        if rng.random() < clean_share * clean_scale:
             return clean, clean
         return degrade(clean, int(rng.integers(2**31)), recipe=TRAINING, unit_px=1.0), clean
 
@@ -161,9 +166,12 @@ class MixedPairs:
         """Batch number `step`: degraded and clean, each (size, 3, H, W) float32 in [-1, 1]."""
         rng = np.random.default_rng([self.seed, step, 0xBA7C4])
         height, width = SHAPES[rng.integers(len(SHAPES))]
-        return self.batch_of(height, width, size, rng)
+        rise = min(1.0, step / max(1, self.mixture.clean_after))
+        return self.batch_of(height, width, size, rng, rise)
 
-    def batch_of(self, height: int, width: int, size: int, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
+    def batch_of(
+        self, height: int, width: int, size: int, rng: np.random.Generator, clean_scale: float = 1.0
+    ) -> tuple[Tensor, Tensor]:
         """`size` pairs of (height, width), drawn from `rng`."""
-        pairs = [self.pair(height, width, rng) for _ in range(size)]
+        pairs = [self.pair(height, width, rng, clean_scale) for _ in range(size)]
         return to_tensor([bad for bad, _ in pairs]), to_tensor([good for _, good in pairs])
