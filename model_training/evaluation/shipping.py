@@ -306,8 +306,17 @@ def session(model: Path) -> Enhance:
     return enhance
 
 
+def as_markdown(lines: Sequence[Line]) -> str:
+    """The lines as a table: what, its value, its bound, and whether it holds."""
+    rows = ["| line | value | bound | holds |", "|---|---|---|---|"]
+    for line in lines:
+        bound = f"{'at least' if line.at_least else 'at most'} {line.bound:g}"
+        rows.append(f"| {line.name} | {line.value:.4g} | {bound} | {'yes' if line.holds else '**no**'} |")
+    return "\n".join(rows) + "\n"
+
+
 def main(arguments: Sequence[str] | None = None) -> list[Line]:
-    """Measures a model and prints every line; writes them as JSON with --out."""
+    """Measures a model and prints every line; writes them with --out."""
     parser = argparse.ArgumentParser(description="Measure what a model must hold before it ships.")
     parser.add_argument("model", type=Path, help="model.onnx")
     parser.add_argument("photos", type=Path, help="folder of sequences of clean photos")
@@ -315,7 +324,7 @@ def main(arguments: Sequence[str] | None = None) -> list[Line]:
     parser.add_argument("--sequences", nargs="+", default=["patient1/seq1", "patient2/seq6"])
     parser.add_argument("--pristine", nargs="+", help="sequences NIQE's pristine model is fitted on")
     parser.add_argument("--throat", nargs="*", type=Path, default=[], help="clean photos from elsewhere")
-    parser.add_argument("--out", type=Path, help="JSON file for the lines")
+    parser.add_argument("--out", type=Path, help="file for the lines: .json or .md")
     given = parser.parse_args(arguments)
     enhance = session(given.model)
     pairs = trials(given.photos, given.labels, given.sequences, enhance)
@@ -325,7 +334,8 @@ def main(arguments: Sequence[str] | None = None) -> list[Line]:
     lines = all_lines(pairs, [read_photo(path) for path in given.throat], enhance, pristine)
     print("\n".join(str(line) for line in lines))  # noqa: T201 (this is the command's answer)
     if given.out:
-        given.out.write_text(json.dumps([{**asdict(line), "holds": line.holds} for line in lines], indent=1))
+        table = json.dumps([{**asdict(line), "holds": line.holds} for line in lines], indent=1)
+        given.out.write_text(table if given.out.suffix == ".json" else as_markdown(lines), encoding="utf-8")
     return lines
 
 
