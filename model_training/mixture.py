@@ -91,7 +91,7 @@ def extreme(image: Pixels, rng: np.random.Generator) -> Pixels:
         made = np.minimum(image * rng.uniform(1.4, 2.2), 255.0)
     else:
         made = np.repeat(image.mean(2, keepdims=True), 3, 2)
-    return np.rint(made).astype(np.uint8)
+    return np.asarray(np.rint(made), np.uint8)
 
 
 def random_view(image: Pixels, height: int, width: int, rng: np.random.Generator) -> Pixels:
