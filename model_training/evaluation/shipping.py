@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model_training.degrade import HELD_OUT, degrade
-from model_training.evaluation.no_reference import PristineModel, fit_pristine, niqe
+from model_training.evaluation.no_reference import PristineModel, fit_pristine, niqe, read_pristine
 from model_training.everyday import everyday
 from model_training.mixture import read_photo
 from model_training.phantom import phantom
@@ -143,7 +143,7 @@ def niqe_line(pairs: Sequence[Trial], pristine: PristineModel) -> Line:
         float(np.mean([niqe(image, pristine) for image in images]))
         for images in ([t.bad for t in pairs], [t.made for t in pairs], [t.clean for t in pairs])
     )
-    name = f"NIQE gap closed, share ({bad:.2f} -> {made:.2f}, clean {clean:.2f})"
+    name = f"NIQE gap closed ({pristine.source}), share ({bad:.2f} -> {made:.2f}, clean {clean:.2f})"
     return floor(name, (bad - made) / max(bad - clean, 1e-6), 0.6)
 
 
@@ -272,13 +272,13 @@ def kindness_lines(kinds: dict[str, list[Pixels]], enhance: Enhance) -> list[Lin
 
 
 def all_lines(
-    pairs: Sequence[Trial], throat: Sequence[Pixels], enhance: Enhance, pristine: PristineModel
+    pairs: Sequence[Trial], throat: Sequence[Pixels], enhance: Enhance, pristine: Sequence[PristineModel]
 ) -> list[Line]:
     """Every line, in the order of the requirement."""
     clean = [t.clean for t in pairs]
     clean_made = [enhance(image) for image in clean]
     calm = list(zip(clean, clean_made, strict=True))
-    lines = [*restoration_lines(pairs), niqe_line(pairs, pristine), *faithfulness_lines(pairs)]
+    lines = [*restoration_lines(pairs), *(niqe_line(pairs, model) for model in pristine), *faithfulness_lines(pairs)]
     lines += harmlessness_lines("clean frames", clean, clean_made)
     for index, photo in enumerate(throat):
         once = enhance(photo)
@@ -323,6 +323,7 @@ def main(arguments: Sequence[str] | None = None) -> list[Line]:
     parser.add_argument("--labels", type=Path, help="label maps, named alike")
     parser.add_argument("--sequences", nargs="+", default=["patient1/seq1", "patient2/seq6"])
     parser.add_argument("--pristine", nargs="+", help="sequences NIQE's pristine model is fitted on")
+    parser.add_argument("--niqe", type=Path, help="NIQE's published pristine model, as npz")
     parser.add_argument("--throat", nargs="*", type=Path, default=[], help="clean photos from elsewhere")
     parser.add_argument("--out", type=Path, help="file for the lines: .json or .md")
     given = parser.parse_args(arguments)
@@ -330,7 +331,9 @@ def main(arguments: Sequence[str] | None = None) -> list[Line]:
     pairs = trials(given.photos, given.labels, given.sequences, enhance)
     names = given.pristine or given.sequences
     paths = [path for name in names for path in sorted((given.photos / name).glob("*.webp"))]
-    pristine = fit_pristine((at_working_size(read_photo(path)) for path in paths[::4]), "held-out clean photos")
+    pristine = [fit_pristine((at_working_size(read_photo(path)) for path in paths[::4]), "own pristine model")]
+    if given.niqe:
+        pristine.append(read_pristine(given.niqe))
     lines = all_lines(pairs, [read_photo(path) for path in given.throat], enhance, pristine)
     print("\n".join(str(line) for line in lines))  # noqa: T201 (this is the command's answer)
     if given.out:
