@@ -26,6 +26,7 @@ from model_training.pairs import PairSource
 from model_training.parallel import Ranks
 from model_training.photos import PhotoSet
 from model_training.pool import ImagePool
+from model_training.restoration import total_loss
 from service.errors import CheckpointError, ConfigurationError
 
 
@@ -128,7 +129,9 @@ class AdversarialTraining:
             return {}
         restoration = self._config.restoration
         bad, good = batch.pairs
-        terms = {"restoration_y": restoration.weight * F.l1_loss(self.networks["G"](bad), good)}
+        restored = self.networks["G"](bad)
+        distance = F.l1_loss(restored, good) if restoration.loss == "l1" else total_loss(restored, good)
+        terms = {"restoration_y": restoration.weight * distance}
         if restoration.degrader:
             terms["restoration_x"] = restoration.weight * F.l1_loss(self._degrade(good, self._code(bad)), bad)
         return terms

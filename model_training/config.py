@@ -135,6 +135,8 @@ class RestorationConfig(Section):
     recipe: Literal["training", "held-out"] = "training"
     strength: Annotated[float, Field(ge=0, le=1)] = 1.0
     """Passed on to ``degrade``."""
+    loss: Literal["l1", "full"] = "l1"
+    """G's: plain L1, or all terms of the warm start."""
 
 
 class CodeConfig(Section):

@@ -72,3 +72,8 @@ def restoration_loss(output: Tensor, clean: Tensor, weights: RestorationWeights)
         "redness": functional.relu(colour[:, 1] - REDNESS_MARGIN).mean() / 100,
     }
     return {name: getattr(weights, name) * term for name, term in terms.items()}
+
+
+def total_loss(output: Tensor, clean: Tensor, weights: RestorationWeights | None = None) -> Tensor:
+    """The sum of all terms, a scalar."""
+    return torch.stack(list(restoration_loss(output, clean, weights or RestorationWeights()).values())).sum()
