@@ -262,6 +262,27 @@ def evaluate(
         _calibrate(calibrate, images, out, alpha)
 
 
+@app.command("fit-guard")
+def fit_guard(
+    photos: Annotated[list[Path], typer.Argument(help="Folders of clean photos, none of them kept for calibration.")],
+    out: Annotated[Path, typer.Option(help="The file to write, as service/quality/structure.npz.")],
+    count: Annotated[int, typer.Option(help="Pairs to learn from.", min=1)] = 12000,
+    epochs: Annotated[int, typer.Option(help="Passes over them.", min=1)] = 11,
+    seed: Annotated[int, typer.Option(help="Seed of the pairs and the weights.", min=0)] = 11,
+) -> None:
+    """Fit the guardrail's structure detector to harmless changes and planted faults; calibrate models again after."""
+    from model_training.evaluation.detector import fit_detector, make_examples, write_detector
+    from model_training.evaluation.images import find_images, read_image
+    from model_training.evaluation.progress import bar
+
+    with bar("Making pairs") as start:
+        images = [read_image(path) for folder in photos for path in find_images(folder)]
+        examples = make_examples(images, count, seed, start)
+    with bar("Fitting") as start:
+        write_detector(fit_detector(examples, epochs, seed, start), out)
+    Console().print(f"The detector is written to {out}.", markup=False, highlight=False)
+
+
 def main(arguments: list[str] | None = None) -> NoReturn:
     """Runs the command line; every refusal is one sentence and exit code 2."""
     errors = Console(stderr=True, soft_wrap=True, highlight=False)

@@ -37,7 +37,7 @@ def find_method(text: str) -> Method:
         return Method(text, CLASSICAL[text])
     name, _, rest = text.rpartition("=")
     path = Path(rest)
-    if not path.exists():
+    if not rest or not path.exists():
         known = ", ".join((INPUT, *CLASSICAL))
         raise DataError(f"{text!r} is no method: give one of {known}, or the path of a model or checkpoint.")
     model = path / "model.onnx" if path.is_dir() else path

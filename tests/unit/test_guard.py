@@ -150,10 +150,11 @@ def test_the_worst_place_is_where_the_lesion_is_and_in_pixels_of_the_full_image(
     assert (box.right - box.left) * (box.bottom - box.top) < 0.1 * 1920 * 1088
 
 
-def test_inserting_and_erasing_a_lesion_are_the_same_fault() -> None:
-    lesion = faults.lesion(INPUT, np.random.default_rng(2), sigma_px=8, depth=0.4)
-    inserted, erased = measure(lesion, INPUT).worst.value, measure(INPUT, lesion).worst.value
-    assert inserted == pytest.approx(erased, abs=1e-4)
+@pytest.mark.parametrize("sigma_px", [6, 8, 12])
+def test_a_lesion_is_seen_inserted_and_erased(sigma_px: float) -> None:
+    lesion = faults.lesion(INPUT, np.random.default_rng(2), sigma_px=sigma_px, depth=0.4)
+    assert measure(lesion, INPUT).worst.value < 0.5
+    assert measure(INPUT, lesion).worst.value < 0.5
 
 
 def test_images_of_different_or_too_small_sizes_are_refused() -> None:

@@ -1,0 +1,144 @@
+"""The guard's calibration: the conformal quantile's law, what reaches the card, and the command that does it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+
+from model_training.cli import main
+from model_training.evaluation.calibration import (
+    FAULTS,
+    SHARES,
+    calibrate,
+    conformal_floors,
+    harmless_pairs,
+    reference_histogram,
+)
+from model_training.evaluation.card_update import calibrate_model, record_figures
+from model_training.evaluation.classical import identity
+from model_training.evaluation.scores import Judges, score
+from model_training.phantom import phantom
+from service.errors import DataError, InvalidParameter
+from service.quality.colour import ColourShift
+from service.quality.guard import Measures
+from service.quality.lassim import Box
+from service.quality.structure import WorstPlace
+from service.registry.card import LASSIM_BUCKETS, read_card
+from tests import models
+
+
+def write_model(root: Path) -> Path:
+    models.install(root, models.identity())
+    return root / "tiny" / "1.0.0"
+
+
+def measures(value: float) -> Measures:
+    colour = ColourShift(delta_e_mean=1 - value, delta_e_p95=1 - value, redder_share=1 - value)
+    return Measures(lassim=value, worst=WorstPlace(value, Box(0, 0, 1, 1)), colour=colour)
+
+
+@pytest.fixture(scope="module")
+def photos() -> list[Any]:
+    return [phantom(64, 64, seed) for seed in range(40)]
+
+
+def test_the_shares_of_alpha_add_up_to_one() -> None:
+    assert sum(SHARES.values()) == pytest.approx(1)
+
+
+def test_a_conformal_floor_is_missed_by_new_changes_no_more_often_than_alpha() -> None:
+    generator = np.random.default_rng(0)
+    allowed = 0.1 * SHARES["worst"]
+    levels = []
+    for _ in range(30):
+        floors = conformal_floors([measures(value) for value in generator.random(199)], alpha=0.1)
+        assert floors.worst is not None
+        levels.append(floors.worst)  # the values are uniform: a fresh one lies below the floor with this probability
+    assert np.mean(levels) == pytest.approx(allowed, abs=0.02)
+    assert np.mean(levels) <= allowed + 3 * np.sqrt(allowed / 199 / 30)
+    assert floors.delta_e_mean == pytest.approx(0.99, abs=0.03)
+
+
+def test_too_few_changes_for_the_quantile_are_refused_with_the_number_needed() -> None:
+    with pytest.raises(DataError, match="at least 199 are needed"):
+        conformal_floors([measures(0.5)] * 150, alpha=0.05)
+
+
+def test_a_photo_gives_every_harmless_change_and_the_generators_own(photos: list[Any]) -> None:
+    pairs = list(harmless_pairs(photos[0], identity, np.random.default_rng(0), 0))
+    names = [name for name, _ in pairs]
+    assert {"blur", "exposure", "contrast", "denoise"} <= set(names)
+    assert sum("generator" in name for name in names) == 3
+    assert all(output.shape == input.shape for _, (output, input) in pairs)
+
+
+def test_a_calibration_states_rates_for_every_fault_and_size(photos: list[Any]) -> None:
+    found = calibrate(photos, identity, alpha=0.2)
+    assert (found.calibration_photos, found.test_photos) == (20, 20)
+    assert {(item.fault, item.size) for item in found.detection} == {(kind, size) for kind, size, _ in FAULTS}
+    assert all(item.trials == 20 for item in found.detection)
+    rates = {(item.fault, item.size): item.rate for item in found.detection}
+    assert rates["elastic warp", "alpha 35 (H)"] >= rates["elastic warp", "alpha 15 (L)"]
+    assert 0 <= found.false_alarm_rate <= 0.35
+
+
+@pytest.mark.parametrize("alpha", [0.0, 1.0, -1.0, float("nan")])
+def test_an_alpha_that_is_no_probability_is_refused(alpha: float, photos: list[Any]) -> None:
+    with pytest.raises(InvalidParameter, match="between 0 and 1"):
+        calibrate(photos, identity, alpha=alpha)
+
+
+def test_the_reference_counts_every_output_once_in_its_bucket(photos: list[Any]) -> None:
+    reference = reference_histogram(photos[:5], identity)
+    assert reference.upper_bounds == LASSIM_BUCKETS
+    assert sum(reference.counts) == 10
+    assert reference.counts[LASSIM_BUCKETS.index(1.0)] == 10
+
+
+def test_the_command_writes_floors_reference_and_rates_where_they_belong(
+    photos: list[Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    for place, photo in enumerate(photos):
+        cv2.imwrite(str(folder / f"{place:02}.png"), photo[..., ::-1])
+    model = write_model(tmp_path / "models")
+    before = read_card(model / "card.json")
+    calibration = calibrate_model(model, folder, tmp_path / "out", alpha=0.2)
+    card = read_card(model / "card.json")
+    assert card.guard is not None
+    assert card.guard.floors == calibration.floors
+    assert card.guard.alpha == 0.2
+    assert len(card.guard.detection) > len(FAULTS)
+    assert card.lassim.reference is not None
+    assert sum(card.lassim.reference.counts) == 2 * len(photos)
+    assert card.file == before.file
+    table = (tmp_path / "out" / "guard.md").read_text(encoding="utf-8")
+    assert "| inserted lesion | sigma 6 px, depth 0.3 |" in table
+
+
+def test_recorded_figures_replace_those_measured_on_the_same_images(tmp_path: Path, photos: list[Any]) -> None:
+    model = write_model(tmp_path)
+    scores = [score(photo, photo, None, Judges(None, None, None)) for photo in photos[:2]]
+    record_figures(model, scores, "two phantoms")
+    record_figures(model, scores, "two phantoms")
+    figures = [figure for figure in read_card(model / "card.json").evaluation if figure.on == "two phantoms"]
+    assert [figure.metric for figure in figures] == ["LaSSIM ↑", "worst place ↑"]
+    assert figures[0].value == 1
+    assert json.loads((model / "card.json").read_text(encoding="utf-8"))["evaluation"]
+
+
+def test_a_folder_without_a_model_is_refused_in_one_sentence(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cv2.imwrite(str(tmp_path / "one.png"), phantom(64, 64, 0))
+    command = ["evaluate", str(tmp_path), "--out", str(tmp_path / "out"), "--calibrate", str(tmp_path)]
+    with pytest.raises(SystemExit) as stopped:
+        main(command)
+    assert stopped.value.code == 2
+    assert "is no model's folder" in capsys.readouterr().err
