@@ -48,7 +48,7 @@ ARG DEVICE=cpu
 LABEL org.opencontainers.image.title="LaMEGAN" \
       org.opencontainers.image.description="Enhances throat photos and says how much of their structure it kept. Research software, not a medical device." \
       org.opencontainers.image.licenses="MIT"
-RUN useradd --system --uid 10001 --user-group --no-create-home --home-dir /nonexistent --shell /usr/sbin/nologin lamegan \
+RUN useradd --uid 10001 --user-group --no-create-home --home-dir /nonexistent --shell /usr/sbin/nologin lamegan \
     && install -d -o lamegan -g lamegan /var/lib/lamegan
 COPY --from=build /opt/lamegan /opt/lamegan
 COPY models /opt/lamegan/models

@@ -1,0 +1,350 @@
+"""The page at / in a real Chromium, against a live service."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from playwright.sync_api import Browser, Locator, Page, Request, expect, sync_playwright
+
+from service.api.keys import key_line
+from service.api.pages import PAGE_FOLDER
+from tests import models
+from tests.live import LiveService, decoded, encoded, frozen, scene, wait_until
+
+pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("browser")]
+
+CHROMIUM = "/usr/bin/chromium"
+ARGUMENTS = (
+    *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"),
+    *("--disable-component-update", "--disable-sync"),
+)
+PHONE: dict[str, Any] = {"viewport": {"width": 360, "height": 740}, "has_touch": True, "is_mobile": True}
+DESKTOP: dict[str, Any] = {"viewport": {"width": 1280, "height": 800}}
+
+Open = Callable[..., Page]
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    expect.set_options(timeout=30_000)
+    assert Path(CHROMIUM).exists(), "Debian's chromium is not installed (make system)"
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
+        yield chromium
+        chromium.close()
+
+
+@pytest.fixture
+def open_page(browser: Browser) -> Iterator[Open]:
+    """Opens the page of a service; at the end, fails if the page broke a rule of its own or called elsewhere."""
+    complaints: list[str] = []
+    contexts = []
+
+    def open_one(service: LiveService, **device: Any) -> Page:
+        context = browser.new_context(**(device or DESKTOP))
+        contexts.append(context)
+        page = context.new_page()
+        page.set_default_timeout(30_000)
+        page.on("pageerror", lambda error: complaints.append(f"script: {error}"))
+        page.on("console", lambda said: complaints.append(said.text) if "Content Security" in said.text else None)
+        page.on("request", lambda request: _stays_here(request, service.url, complaints))
+        page.goto(service.url)
+        return page
+
+    yield open_one
+    for context in contexts:
+        context.close()
+    assert complaints == []
+
+
+def _stays_here(request: Request, url: str, complaints: list[str]) -> None:
+    if not request.url.startswith((url, "blob:", "data:")):
+        complaints.append(f"asked {request.url}")
+
+
+@contextmanager
+def serving(root: Path, model: onnx.ModelProto, floors: Any = models.STRICT, **settings: Any) -> Iterator[LiveService]:
+    models.install(root, model, "tiny", "1.0.0", floors=floors)
+    with LiveService(root, **settings) as service:
+        yield service
+
+
+@pytest.fixture(scope="module")
+def plain(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveService]:
+    """A service that brightens a little, which keeps every floor."""
+    with serving(tmp_path_factory.mktemp("models"), models.brighten(6)) as service:
+        yield service
+
+
+def choose(page: Page, content: bytes, name: str = "throat.png", media_type: str = "image/png") -> None:
+    page.locator("#choose").set_input_files({"name": name, "mimeType": media_type, "buffer": content})
+
+
+def verdict(page: Page) -> Locator:
+    return page.get_by_role("heading", level=2).locator("visible=true").first
+
+
+def test_the_sample_is_enhanced_on_phone_and_desktop(plain: LiveService, open_page: Open) -> None:
+    for device in (PHONE, DESKTOP):
+        page = open_page(plain, **device)
+        page.get_by_role("button", name="Try a drawn sample").click()
+        expect(verdict(page)).to_have_text("Structure kept")
+        expect(page.get_by_role("status")).to_contain_text(
+            re.compile(r"Done\. Structure kept\. Structure score [01]\.\d")
+        )
+        expect(page.get_by_text("Not a medical device")).to_be_visible()
+        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), "the page scrolls sideways"
+        for image in ("#before", "#after"):
+            assert page.eval_on_selector(image, "i => i.complete && i.naturalWidth") == 960
+
+
+def test_the_slider_moves_by_keyboard_and_really_shows_before_and_after(plain: LiveService, open_page: Open) -> None:
+    page = open_page(plain)
+    choose(page, encoded(np.full((272, 480, 3), 100, np.uint8)))
+    slider = page.get_by_role("slider")
+    expect(slider).to_be_visible()
+
+    def grey_of_the_picture() -> tuple[int, int]:
+        shot = decoded(page.locator("#stage").screenshot())
+        row = shot[shot.shape[0] * 3 // 4, :, 0]
+        return int(row[shot.shape[1] // 8]), int(row[-shot.shape[1] // 8])
+
+    assert grey_of_the_picture() == (100, 106)
+    page.keyboard.press("End")  # the slider has the focus once the answer is there
+    assert grey_of_the_picture() == (100, 100)
+    page.keyboard.press("Home")
+    assert grey_of_the_picture() == (106, 106)
+    page.keyboard.press("ArrowRight")
+    expect(slider).to_have_value("1")
+    expect(slider).to_have_attribute("aria-valuetext", "1 % of the width shows the photo as sent")
+
+
+def test_the_slider_follows_the_mouse(plain: LiveService, open_page: Open) -> None:
+    page = open_page(plain)
+    choose(page, encoded(scene()))
+    expect(page.get_by_role("slider")).to_be_visible()
+    stage = page.locator("#stage").bounding_box()
+    assert stage is not None
+    page.mouse.click(stage["x"] + stage["width"] * 0.25, stage["y"] + 30)
+    assert abs(int(page.get_by_role("slider").input_value()) - 25) <= 1
+    divider = page.locator(".divider").bounding_box()
+    assert divider is not None
+    assert divider["x"] - stage["x"] == pytest.approx(stage["width"] * 0.25, abs=0.02 * stage["width"])
+
+
+@pytest.mark.parametrize(
+    ("model", "floors", "policy", "title", "words"),
+    [
+        (models.identity(), models.STRICT, "constrain", "Structure kept", "stays within this model's limits"),
+        (models.brighten(40), models.STRICT, "constrain", "Structure kept, enhanced less", "was mixed back in"),
+        (models.noise(), models.STRICT, "withhold", "Not enhanced", "This is the original, untouched"),
+        (models.noise(), models.STRICT, "annotate", "Changed too much", "do not rely on it"),
+        (models.identity(), models.LOOSE, "constrain", "Measured, not judged", "no limits set"),
+    ],
+    ids=["pass", "constrained", "withheld", "annotated", "unjudged"],
+)
+def test_each_verdict_is_said_in_plain_words(
+    tmp_path: Path, open_page: Open, model: onnx.ModelProto, floors: Any, policy: str, title: str, words: str
+) -> None:
+    with serving(tmp_path, model, floors, policy=policy) as service:
+        page = open_page(service)
+        choose(page, encoded(scene()))
+        expect(verdict(page)).to_have_text(title)
+        expect(page.locator("#verdict-words")).to_contain_text(words)
+
+
+def test_the_worst_place_is_marked_where_the_model_painted_a_lesion(tmp_path: Path, open_page: Open) -> None:
+    with serving(tmp_path, models.lesion(), models.LOOSE) as service:
+        page = open_page(service)
+        choose(page, encoded(scene()))
+        expect(page.get_by_text("In the middle of the photo")).to_be_visible()
+        expect(page.locator("#place")).to_be_hidden()
+        page.get_by_label("Most changed place").check()
+        place, stage = page.locator("#place").bounding_box(), page.locator("#stage").bounding_box()
+        assert place is not None
+        assert stage is not None
+        middle = stage["x"] + stage["width"] / 2, stage["y"] + stage["height"] / 2
+        assert place["x"] < middle[0] < place["x"] + place["width"]
+        assert place["y"] < middle[1] < place["y"] + place["height"]
+
+
+def test_the_heat_map_is_fetched_when_asked_for_and_colours_the_lesion(tmp_path: Path, open_page: Open) -> None:
+    with serving(tmp_path, models.lesion(), models.LOOSE) as service:
+        page = open_page(service)
+        asked: list[str] = []
+        page.on("request", lambda request: asked.append(request.url))
+        choose(page, encoded(scene()))
+        expect(verdict(page)).to_be_visible()
+        assert not any("map=true" in url for url in asked)
+        page.get_by_label("Heat map").check()
+        expect(page.locator("#map")).to_be_visible()
+        assert sum("map=true" in url for url in asked) == 1
+        page.get_by_role("slider").press("Home")
+        shot = decoded(page.locator("#stage").screenshot()).astype(int)
+        spread = np.ptp(shot, axis=2)  # grey where nothing changed, colour at the lesion
+        height, width = spread.shape
+        assert spread[height // 2 - 20 : height // 2 + 20, width // 2 + 40].max() > 60
+        assert spread[height * 7 // 8, width // 8] < 10
+        page.get_by_label("Heat map").uncheck()
+        expect(page.locator("#map")).to_be_hidden()
+
+
+def test_the_download_is_the_service_s_own_answer(plain: LiveService, open_page: Open) -> None:
+    photo = encoded(scene(), ".jpg")
+    page = open_page(plain)
+    choose(page, photo, "visit 7.jpeg", "image/jpeg")
+    with page.expect_download() as download:
+        page.get_by_role("link", name="Download").click()
+    assert download.value.suggested_filename == "visit 7.enhanced.jpg"
+    answer = plain.http.post("/enhance", content=photo, headers={"content-type": "image/jpeg"})
+    assert Path(download.value.path()).read_bytes() == answer.content
+
+
+@pytest.mark.parametrize("way", ["drop", "paste"])
+def test_a_photo_can_be_dropped_or_pasted(plain: LiveService, open_page: Open, way: str) -> None:
+    page = open_page(plain)
+    page.evaluate(
+        """([way, bytes]) => {
+            const data = new DataTransfer();
+            data.items.add(new File([new Uint8Array(bytes)], "a.png", { type: "image/png" }));
+            const event = way === "drop"
+                ? new DragEvent("drop", { dataTransfer: data, bubbles: true, cancelable: true })
+                : new ClipboardEvent("paste", { clipboardData: data, bubbles: true });
+            document.querySelector("#drop").dispatchEvent(event);
+        }""",
+        [way, list(encoded(scene(160, 96)))],
+    )
+    expect(verdict(page)).to_have_text("Structure kept")
+
+
+def test_a_phone_offers_its_camera_and_a_desktop_does_not(plain: LiveService, open_page: Open) -> None:
+    phone, desktop = open_page(plain, **PHONE), open_page(plain, **DESKTOP)
+    expect(phone.get_by_text("Take a photo")).to_be_visible()
+    expect(desktop.get_by_text("Take a photo")).to_be_hidden()
+    expect(phone.locator("#camera")).to_have_attribute("capture", "environment")
+    phone.locator("#camera").set_input_files(
+        {"name": "i.jpg", "mimeType": "image/jpeg", "buffer": encoded(scene(), ".jpg")}
+    )
+    expect(verdict(phone)).to_have_text("Structure kept")
+
+
+def test_a_format_the_browser_cannot_show_is_enhanced_all_the_same(plain: LiveService, open_page: Open) -> None:
+    page = open_page(plain)
+    choose(page, encoded(scene(), ".tiff"), "scan.tiff", "image/tiff")
+    expect(page.locator("#verdict-words")).to_contain_text("only the result is on show")
+    expect(page.get_by_role("slider")).to_be_hidden()
+    expect(page.get_by_role("link", name="Download")).to_have_attribute("download", "scan.enhanced.png")
+
+
+@pytest.mark.parametrize(
+    ("content", "title", "hint"),
+    [
+        (b"not a picture at all, but words", "This type is not supported", "Send a JPEG, PNG"),
+        (encoded(scene())[:9000], "The image cannot be decoded", "Take the photo again"),
+        (encoded(scene(24, 24)), "The image's size is outside the limits", "another size"),
+        (b"", "No image in the request", "Choose another one"),
+        (bytes(2**20 + 1), "The photo is too large", "Send a smaller file"),
+    ],
+    ids=["415", "422-truncated", "422-small", "400", "413"],
+)
+def test_a_refusal_says_what_is_wrong_and_what_to_do(
+    tmp_path: Path, open_page: Open, content: bytes, title: str, hint: str
+) -> None:
+    with serving(tmp_path, models.identity(), max_body_bytes=2**20) as service:
+        page = open_page(service)
+        expect(page.get_by_text("up to 1.0 MB")).to_be_visible()
+        choose(page, content)
+        expect(page.get_by_role("alert").get_by_role("heading")).to_have_text(title)
+        expect(page.get_by_role("alert")).to_contain_text(hint)
+        expect(page.get_by_role("button", name="Try again")).to_be_hidden()
+        page.get_by_role("button", name="Another photo").click()
+        choose(page, encoded(scene()))
+        expect(verdict(page)).to_have_text("Structure kept")
+
+
+def test_an_overloaded_service_is_tried_again_after_the_wait_it_asks_for(tmp_path: Path, open_page: Open) -> None:
+    with serving(tmp_path, models.identity(), rate_per_key_per_s=0.2) as service:
+        page = open_page(service)
+        for _ in range(3):
+            if service.http.post("/enhance", content=encoded(scene())).status_code == 429:
+                break
+        choose(page, encoded(scene()))
+        again = page.get_by_role("button", name=re.compile("Try again"))
+        expect(page.get_by_role("alert").get_by_role("heading")).to_have_text("This key has used its rate")
+        expect(again).to_be_disabled()
+        expect(again).to_have_text(re.compile(r"Try again in \d+ s"))
+        expect(again).to_be_enabled()
+        again.click()
+        expect(verdict(page)).to_have_text("Structure kept")
+
+
+def test_a_service_that_is_gone_is_said_to_be_out_of_reach(tmp_path: Path, open_page: Open) -> None:
+    with serving(tmp_path, models.identity()) as service:
+        page = open_page(service)
+        expect(page.get_by_text("Model tiny 1.0.0")).to_be_visible()
+    choose(page, encoded(scene()))
+    expect(page.get_by_role("alert").get_by_role("heading")).to_have_text("The service cannot be reached")
+    expect(page.get_by_role("button", name="Try again")).to_be_enabled()
+
+
+def test_a_key_is_asked_for_once_and_kept_for_the_tab_alone(tmp_path: Path, open_page: Open) -> None:
+    key, line = key_line("clinic")
+    keys = tmp_path / "keys"
+    keys.write_text(line + "\n")
+    with serving(tmp_path / "models", models.identity(), keys_file=keys) as service:
+        page = open_page(service)
+        expect(page.get_by_text("This service asks for a key")).to_be_visible()
+        page.get_by_label("Key", exact=True).fill("wrong")
+        page.keyboard.press("Enter")
+        expect(page.get_by_text("That key is not valid here")).to_be_visible()
+        page.get_by_label("Key", exact=True).fill(key)
+        page.get_by_role("button", name="Use this key").click()
+        choose(page, encoded(scene()))
+        expect(verdict(page)).to_have_text("Structure kept")
+        page.reload()
+        expect(page.get_by_text("Model tiny 1.0.0")).to_be_visible()
+        assert page.evaluate("localStorage.length") == 0
+        assert page.context.cookies() == []
+        page.get_by_role("button", name="Forget the key").click()
+        expect(page.get_by_text("This service asks for a key")).to_be_visible()
+
+
+def test_it_shows_that_it_is_busy_and_can_be_cancelled(tmp_path: Path, open_page: Open) -> None:
+    with serving(tmp_path, models.identity()) as service, frozen(service):
+        page = open_page(service)
+        choose(page, encoded(scene()))
+        expect(page.get_by_role("status")).to_have_text("Enhancing the photo.")
+        expect(page.get_by_text("Enhancing …")).to_be_visible()
+        wait_until(lambda: service.service.gate.in_flight == 1)
+        page.get_by_role("button", name="Cancel").click()
+        expect(page.get_by_text("Choose a photo")).to_be_visible()
+        wait_until(lambda: service.service.gate.in_flight == 0)
+
+
+def test_it_follows_the_dark_scheme(plain: LiveService, open_page: Open) -> None:
+    def ground(scheme: str) -> int:
+        page = open_page(plain, color_scheme=scheme, **DESKTOP)
+        return int(re.findall(r"\d+", page.evaluate("getComputedStyle(document.body).backgroundColor"))[0])
+
+    assert ground("dark") < 40 < 200 < ground("light")
+
+
+def test_nothing_is_inline_and_the_policy_forbids_it(plain: LiveService) -> None:
+    answer = plain.http.get("/")
+    policy = answer.headers["content-security-policy"]
+    assert "default-src 'none'" in policy
+    assert "unsafe" not in policy
+    markup = answer.text
+    assert not re.search(r"<style|\sstyle=|\son[a-z]+=|<script(?![^>]*\ssrc=)|javascript:", markup)
+    for source in re.findall(r'(?:src|href)="([^"]+)"', markup):
+        assert source.startswith("/")
+        assert plain.http.get(source).status_code == 200
+    for file in PAGE_FOLDER.iterdir():
+        assert not re.search(rb"https?://(?!www\.w3\.org/2000/svg)", file.read_bytes()), file.name
