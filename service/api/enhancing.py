@@ -25,7 +25,7 @@ from service.api.schemas import (
 from service.enhance import MAP_SIDE, STAGES, Enhancement, EnhanceOptions, Enhancer, Patience
 from service.monitoring.metrics import Metrics
 from service.quality.guard import Judgement
-from service.quality.input_quality import InputQuality, input_quality
+from service.quality.input_quality import input_quality
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,17 +37,15 @@ class Upload:
     content_encoding: str | None
     query: EnhanceQuery
     wants_json: bool
-    request_id: str
+    context: RequestContext
 
 
 @dataclass(frozen=True, slots=True)
 class EnhanceAnswer:
-    """One answer ready to send, and what the metrics want of it."""
+    """One answer ready to send; it holds no pixels, so that they are freed on the worker's thread."""
 
     body: bytes
     headers: dict[str, str]
-    enhancement: Enhancement
-    seen: InputQuality
 
 
 def enhance_routes(parts: ApiParts) -> APIRouter:
@@ -72,18 +70,19 @@ def enhance_routes(parts: ApiParts) -> APIRouter:
                 content_encoding=request.headers.get("content-encoding"),
                 query=query,
                 wants_json=prefers_json(request.headers.get("accept")),
-                request_id=context.request_id,
+                context=context,
             )
             answer = await parts.pool.run(
-                partial(enhance_upload, parts.enhancer, upload), partial(hung_up, request.receive)
+                partial(enhance_upload, parts.enhancer, parts.metrics, upload), partial(hung_up, request.receive)
             )
-        record(parts.metrics, context, answer)
         return Response(answer.body, headers=answer.headers)
 
     return router
 
 
-def enhance_upload(enhancer: Enhancer, upload: Upload, patience: Patience, queue_s: float) -> EnhanceAnswer:
+def enhance_upload(
+    enhancer: Enhancer, metrics: Metrics, upload: Upload, patience: Patience, queue_s: float
+) -> EnhanceAnswer:
     """The work of one request, on a worker's thread.
 
     Raises:
@@ -105,8 +104,9 @@ def enhance_upload(enhancer: Enhancer, upload: Upload, patience: Patience, queue
     body = enhancement.body
     if upload.wants_json:
         headers["content-type"] = "application/json"
-        body = _facts(enhancement, upload.request_id).model_dump_json().encode()
-    return EnhanceAnswer(body, headers, enhancement, input_quality(enhancement.photo.pixels))
+        body = _facts(enhancement, upload.context.request_id).model_dump_json().encode()
+    record(metrics, upload.context, enhancement, len(body))
+    return EnhanceAnswer(body, headers)
 
 
 def prefers_json(accept: str | None) -> bool:
@@ -133,10 +133,9 @@ def _q(parameters: list[str]) -> float:
     return 1.0
 
 
-def record(metrics: Metrics, context: RequestContext, answer: EnhanceAnswer) -> None:
+def record(metrics: Metrics, context: RequestContext, made: Enhancement, bytes_out: int) -> None:
     """Count one answer in the metrics and note it for the log line."""
-    made, judgement, seen = answer.enhancement, answer.enhancement.judgement, answer.seen
-    digest = made.model_sha256
+    judgement, digest = made.judgement, made.model_sha256
     for stage in STAGES:
         metrics.stage_seconds.labels(stage).observe(made.seconds[stage])
     metrics.lassim.labels(digest).observe(judgement.lassim)
@@ -144,6 +143,7 @@ def record(metrics: Metrics, context: RequestContext, answer: EnhanceAnswer) -> 
     metrics.delta_e.labels(digest).observe(judgement.colour.delta_e_mean)
     metrics.blend_share.labels(digest).observe(judgement.blend)
     metrics.verdicts.labels(digest, judgement.verdict.value).inc()
+    seen = input_quality(made.photo.pixels)
     metrics.input_sharpness.observe(seen.sharpness)
     metrics.input_exposure.observe(seen.exposure)
     metrics.input_contrast.observe(seen.contrast)
@@ -157,7 +157,7 @@ def record(metrics: Metrics, context: RequestContext, answer: EnhanceAnswer) -> 
         width=made.width,
         height=made.height,
         format=made.photo.format,
-        bytes_out=len(answer.body),
+        bytes_out=bytes_out,
     )
 
 

@@ -156,6 +156,7 @@ class WorkPool:
                 if job.future.set_running_or_notify_cancel():
                     _finish(job, started - job.accepted)
             finally:
+                del job  # or the answer would stay in memory until the next job
                 self._measure(time.monotonic() - started)
 
     def _next(self) -> _Job[object] | None:

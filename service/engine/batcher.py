@@ -125,6 +125,7 @@ class Batcher:
             try:
                 self._answer(batch)
             finally:
+                del batch  # or its images would stay in memory until the next one
                 with self._changed:
                     self._running -= 1
 
