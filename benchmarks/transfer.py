@@ -3,8 +3,8 @@
 A photo is taken badly; the ideal generator's answer is the good photo at working size, so the good photo at full size
 is what a perfect transfer would give. Three sets: larynx frames in bad light only (veil, exposure, cast), where all of
 the fine detail is worth keeping; larynx frames with every fault of `degrade`, noise and blur included; frames and the
-throat photo enlarged to 2 megapixels, whose good versions have no detail finer than the working image. Working sizes are a
-quarter of a side in the first two sets, the service's own in the third.
+throat photo enlarged to 2 megapixels, whose good versions have no detail finer than the working image. Working sizes
+are a quarter of a side in the first two sets, the service's own in the third.
 Run: python -m benchmarks.transfer [--images N]
 """
 

@@ -29,6 +29,7 @@ from service.imaging.headers import (
     SourceFormat,
     exif_orientation,
     jpeg_facts,
+    png_content,
     read_header,
     webp_content,
 )
@@ -160,8 +161,13 @@ def _decode_png(body: bytes) -> Pixels:
     if image.mode == "P" and image.palette is None:
         raise UndecodableImage("The PNG lacks its palette.")
     profile = image.info.get("icc_profile")
-    pixels = _by_opencv(body, profile) if body[24] == 16 else _flattened(image, profile)
-    return _upright(pixels, exif_orientation(image.info.get("exif", b"")))
+    if body[24] == 16:
+        if png_content(body, b"IEND") is None:
+            raise UndecodableImage("The PNG is cut off.")
+        pixels = _by_opencv(body, profile)
+    else:
+        pixels = _flattened(image, profile)
+    return _upright(pixels, exif_orientation(png_content(body, b"eXIf") or b""))
 
 
 def _decode_webp(body: bytes) -> Pixels:

@@ -123,15 +123,27 @@ def _png(body: bytes) -> Header:
     if body[12:16] != b"IHDR":
         raise UndecodableImage("The PNG does not begin with its header.")
     width, height, bits = struct.unpack_from(">IIB", body, 16)
-    frames, position = 1, 33
-    while position + 8 <= len(body):
-        length, kind = struct.unpack_from(">I4s", body, position)
+    frames = 1
+    for kind, start, _ in islice(png_chunks(body), MAX_FRAMES_WALKED):
         if kind == b"acTL":
-            frames = max(1, *struct.unpack_from(">I", body, position + 8))
+            frames = max(1, *struct.unpack_from(">I", body, start))
         if kind in (b"IDAT", b"acTL"):
             break
-        position += 12 + length
     return Header("png", width, height, frames, width * height * frames, bits)
+
+
+def png_chunks(body: bytes) -> Iterator[tuple[bytes, int, int]]:
+    """The chunks of a PNG: kind, offset and length of the content, which a cut-off file may not hold whole."""
+    position = 8
+    while position + 8 <= len(body):
+        length, kind = struct.unpack_from(">I4s", body, position)
+        yield kind, position + 8, length
+        position += 12 + length
+
+
+def png_content(body: bytes, wanted: bytes) -> bytes | None:
+    """The content of the first chunk of kind `wanted`; None if there is none."""
+    return _content(body, png_chunks(body), wanted)
 
 
 def _webp(body: bytes) -> Header:
@@ -168,7 +180,11 @@ def webp_chunks(body: bytes) -> Iterator[tuple[bytes, int, int]]:
 
 def webp_content(body: bytes, wanted: bytes) -> bytes | None:
     """The content of the first chunk of kind `wanted`; None if there is none."""
-    for kind, start, length in islice(webp_chunks(body), MAX_FRAMES_WALKED):
+    return _content(body, webp_chunks(body), wanted)
+
+
+def _content(body: bytes, chunks: Iterator[tuple[bytes, int, int]], wanted: bytes) -> bytes | None:
+    for kind, start, length in islice(chunks, MAX_FRAMES_WALKED):
         if kind == wanted:
             return body[start : start + length]
     return None
