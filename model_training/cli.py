@@ -136,6 +136,7 @@ def warm_start(
     config: Config = "fast",
     settings: Set = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the newest whole checkpoint.")] = False,
+    begin: Annotated[Path | None, typer.Option(help="A checkpoint whose weights to begin with.")] = None,
     validate: Annotated[Path | None, typer.Option(help="Good photos kept out of training, to score G on.")] = None,
     sources: Sources = None,
     device: DeviceOption = Device.AUTO,
@@ -154,6 +155,7 @@ def warm_start(
         minutes=minutes,
         validate=validate,
         sources=sources,
+        begin=begin,
     )
     _end(run(request, _console()), out)
 

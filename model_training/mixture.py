@@ -44,13 +44,13 @@ class Mixture:
         count_phantoms: how many phantoms are drawn; `count_everyday` alike.
     """
 
-    phantoms: float = 0.2
-    everyday: float = 0.14
-    clean_photos: float = 0.2
-    clean_phantoms: float = 0.4
+    phantoms: float = 0.18
+    everyday: float = 0.1
+    clean_photos: float = 0.12
+    clean_phantoms: float = 0.35
     clean_everyday: float = 0.5
-    jitter: float = 0.3
-    extremes: float = 0.12
+    jitter: float = 0.15
+    extremes: float = 0.08
     clean_after: int = 800
     count_phantoms: int = 220
     count_everyday: int = 160

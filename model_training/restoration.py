@@ -18,6 +18,10 @@ CHARBONNIER = 0.01
 """Errors under about one grey level (of 2 / 255) count little: a hard corner at 0 would hold G at the identity."""
 
 
+LEAST_ERROR = 1e-3
+"""Mean squared error in [-1, 1] (about 36 dB) below which another decibel earns nothing."""
+
+
 @dataclass(frozen=True, slots=True)
 class RestorationWeights:
     """Weight of each term; all are averages over the batch.
@@ -27,6 +31,7 @@ class RestorationWeights:
         bands: L1 of the luminance's Laplacian bands, levels 0 to 3, range [0, 1].
         lassim: 1 - LaSSIM at level 3.
         lab: CIE76 colour difference at half the resolution, in units of 100.
+        decibels: log10 of each image's mean squared error, so that mild faults count as heavy ones do.
         redness: what a* exceeds the clean one's by, beyond REDNESS_MARGIN, in units of 100.
     """
 
@@ -34,6 +39,7 @@ class RestorationWeights:
     bands: float = 2.0
     lassim: float = 0.3
     lab: float = 1.0
+    decibels: float = 0.1
     redness: float = 1.5
 
 
@@ -69,6 +75,7 @@ def restoration_loss(output: Tensor, clean: Tensor, weights: RestorationWeights)
         "bands": torch.stack(gaps).sum(),
         "lassim": 1 - residual_ssim(*pairs[-1]).mean(),
         "lab": torch.sqrt((colour**2).sum(1) + 0.25).mean() / 100,
+        "decibels": torch.log10(((output - clean) ** 2).mean((1, 2, 3)) + LEAST_ERROR).mean(),
         "redness": functional.relu(colour[:, 1] - REDNESS_MARGIN).mean() / 100,
     }
     return {name: getattr(weights, name) * term for name, term in terms.items()}

@@ -22,7 +22,7 @@ from rich.console import Console
 from torch import Tensor, nn
 from torch.nn.utils import clip_grad_norm_
 
-from model_training.checkpoint import Vault
+from model_training.checkpoint import Vault, read_checkpoint
 from model_training.config import TrainingConfig
 from model_training.data import to_bytes
 from model_training.fit import SourceNote, describe, find_resumption, read_notes, require_same_run
@@ -85,6 +85,11 @@ class Learner:
         self._adam.step()
         blend(self.average, self.network, self.settings.ema, self.updates)
         self.updates += 1
+
+    def take(self, weights: Mapping[str, Tensor]) -> None:
+        """Begins from `weights`."""
+        self.network.load_state_dict(weights)
+        self.average.load_state_dict(weights)
 
     def state_dict(self) -> dict[str, Any]:
         """The raw weights, Adam's state and the count of updates; the average is kept beside them."""
@@ -179,6 +184,20 @@ class WarmStarting:
             learner.load_state_dict(state["learners"][name], state["networks"][name])
         self.step = state["step"]
 
+    def begin(self, path: Path) -> str:
+        """Takes the averages of another run as first weights; answers where from.
+
+        Raises:
+            CheckpointError: it cannot be read, or is another network's.
+        """
+        checkpoint = read_checkpoint(path)
+        for name in (taken := [name for name in self.learners if name in checkpoint.state["networks"]]):
+            try:
+                self.learners[name].take(checkpoint.state["networks"][name])
+            except RuntimeError as error:
+                raise CheckpointError(f"{path} holds another {name} than the configuration's.") from error
+        return f"{' and '.join(taken)} from {checkpoint.state['step']} steps of checkpoint {checkpoint.digest}"
+
 
 def settings_of(config: TrainingConfig) -> WarmStart:
     """The configuration's `warmstart` section.
@@ -206,6 +225,7 @@ class WarmStartRequest:
     minutes: float | None = None
     validate: Path | None = None
     sources: Path | None = None
+    begin: Path | None = None
 
 
 def warm_start(request: WarmStartRequest, console: Console) -> Outcome:
@@ -228,6 +248,9 @@ def warm_start(request: WarmStartRequest, console: Console) -> Outcome:
         if resumed is not None:
             training.load_state_dict(resumed.state)
             progress = Progress(**resumed.state["progress"])
+            origin["warm_start"] = resumed.state["warm_start"]
+        elif request.begin is not None:
+            origin["warm_start"] = training.begin(request.begin)
         validation = Validation(request.validate, config) if request.validate else None
         journal = Journal(
             request.out, config.journal, steps=settings.steps, first_step=training.step, speaks=True, console=console
