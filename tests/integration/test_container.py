@@ -1,0 +1,128 @@
+"""What the service is shipped in: the image, the compose file and the Prometheus that scrapes it."""
+
+from __future__ import annotations
+
+import os
+import re
+import socket
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+import yaml
+
+from service.settings import Settings
+from tests import models
+from tests.conftest import ROOT
+from tests.live import LiveService, encoded, scene, wait_until
+
+PROMETHEUS = ROOT / "docker" / "prometheus"
+DOCKERFILE = (ROOT / "docker" / "service.Dockerfile").read_text()
+COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
+OURS = ("service", "service-gpu")
+
+
+@pytest.mark.container
+@pytest.mark.skipif(os.geteuid() != 0, reason="chroot isolation needs root")
+def test_the_image_builds_without_an_engine_and_answers_enhance() -> None:
+    done = subprocess.run([ROOT / "docker" / "check"], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert re.search(r"== the image .* answers", done.stdout)
+
+
+def test_every_variable_of_the_containers_is_a_setting() -> None:
+    known = {f"LAMEGAN_{name.upper()}" for name in Settings.model_fields}
+    set_by_image = set(re.findall(r"\b(LAMEGAN_[A-Z_]+)=", DOCKERFILE)) - {"LAMEGAN_ALLOW_ANONYMOUS"}
+    set_by_compose = {name for service in COMPOSE["services"].values() for name in service.get("environment", {})}
+    assert set_by_image >= {"LAMEGAN_HOST", "LAMEGAN_DEVICE", "LAMEGAN_STATE_DIR"}
+    assert set_by_image | set_by_compose <= known
+
+
+def test_the_compose_file_names_only_what_it_declares() -> None:
+    for name, service in COMPOSE["services"].items():
+        assert set(service["networks"]) <= set(COMPOSE["networks"]), name
+        assert set(service.get("secrets", ())) <= set(COMPOSE["secrets"]), name
+        volumes = [volume.split(":")[0] for volume in service["volumes"]]
+        assert all(volume in COMPOSE["volumes"] or (ROOT / volume).exists() for volume in volumes), name
+        if "build" in service:
+            assert (ROOT / service["build"]["context"] / service["build"]["dockerfile"]).is_file()
+
+
+def test_nothing_is_published_beyond_loopback_and_nothing_runs_with_more_rights_than_it_needs() -> None:
+    for name, service in COMPOSE["services"].items():
+        assert all(port.startswith("127.0.0.1:") for port in service["ports"]), name
+        assert service["read_only"] is True, name
+        assert service["cap_drop"] == ["ALL"], name
+        assert service["security_opt"] == ["no-new-privileges:true"], name
+    assert COMPOSE["networks"]["metrics"]["internal"] is True
+    assert re.search(r"^USER 10001:10001$", DOCKERFILE, re.MULTILINE)
+
+
+def test_there_is_no_key_that_works_before_the_operator_makes_one() -> None:
+    for name in OURS:
+        environment = COMPOSE["services"][name]["environment"]
+        assert environment["LAMEGAN_KEYS_FILE"] == "/run/secrets/lamegan_keys"
+        assert "LAMEGAN_ALLOW_ANONYMOUS" not in environment
+    secret = COMPOSE["secrets"]["lamegan_keys"]["file"]
+    ignored = subprocess.run(["git", "check-ignore", "-q", secret], cwd=ROOT, check=False)
+    assert ignored.returncode in (0, 128), "the keys file would be committed"  # 128: not a git checkout
+
+
+def test_only_the_gpu_profile_asks_for_a_gpu() -> None:
+    wants = {name for name, service in COMPOSE["services"].items() if "nvidia" in str(service.get("deploy"))}
+    assert wants == {name for name, service in COMPOSE["services"].items() if service.get("profiles") == ["gpu"]}
+    assert COMPOSE["services"]["service-gpu"]["build"]["args"] == {"DEVICE": "cuda"}
+
+
+def test_prometheus_accepts_its_configuration_and_looks_where_the_metrics_are() -> None:
+    done = subprocess.run(
+        ["promtool", "check", "config", PROMETHEUS / "prometheus.yml"], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    (found,) = _scrape_job("lamegan")["dns_sd_configs"]
+    assert found["names"] == list(OURS)
+    for name in OURS:
+        assert COMPOSE["services"][name]["environment"]["LAMEGAN_METRICS_PORT"] == str(found["port"])
+        assert "metrics" in COMPOSE["services"][name]["networks"]
+
+
+def test_a_real_prometheus_scrapes_a_real_service(tmp_path: Path) -> None:
+    models.install(tmp_path / "models", models.identity())
+    with LiveService(tmp_path / "models") as service:
+        service.http.post("/enhance", content=encoded(scene())).raise_for_status()
+        config = yaml.safe_load((PROMETHEUS / "prometheus.yml").read_text())
+        config["global"] |= {"scrape_interval": "1s", "scrape_timeout": "1s"}
+        job = _scrape_job("lamegan")
+        del job["dns_sd_configs"]
+        config["scrape_configs"] = [job | {"static_configs": [{"targets": [f"127.0.0.1:{service.port}"]}]}]
+        (tmp_path / "prometheus.yml").write_text(yaml.safe_dump(config))
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            address = f"127.0.0.1:{free.getsockname()[1]}"
+        arguments = (f"--config.file={tmp_path}/prometheus.yml", f"--storage.tsdb.path={tmp_path}/data")
+        command = ["prometheus", *arguments, f"--web.listen-address={address}"]
+        with (tmp_path / "log").open("wb") as log, subprocess.Popen(command, stdout=log, stderr=log) as prometheus:
+            try:
+                query = 'sum(lamegan_requests_total{job="lamegan", route="/enhance", status="200"})'
+                wait_until(lambda: _asked(address, query) == "1")
+                assert _asked(address, 'sum(lamegan_lassim_count{job="lamegan"})') == "1"
+                assert _asked(address, 'up{job="lamegan"}') == "1"
+            finally:
+                prometheus.terminate()
+
+
+def _scrape_job(name: str) -> dict[str, Any]:
+    jobs = yaml.safe_load((PROMETHEUS / "prometheus.yml").read_text())["scrape_configs"]
+    return next(job for job in jobs if job["job_name"] == name)
+
+
+def _asked(address: str, query: str) -> str | None:
+    """The one value that a query answers, None while there is none."""
+    try:
+        answer = httpx.get(f"http://{address}/api/v1/query", params={"query": query}, trust_env=False)
+        result = answer.json()["data"]["result"]
+    except (httpx.HTTPError, ValueError, KeyError):
+        return None
+    return result[0]["value"][1] if result else None
