@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from service.errors import CommandError, LameganError
-from service.imaging.codecs import Pixels, decode, encode
+from service.imaging.codecs import decode, encode
+from service.imaging.decoders import Pixels
 from service.imaging.heatmap import render_heatmap
 from service.quality.lassim import LassimMap, Scale, lassim_map, ssim
 from service.quality.pyramid import WINDOW
