@@ -119,6 +119,16 @@ def test_an_interrupted_run_ends_with_the_weights_of_an_uninterrupted_one(photos
     assert set(ends[0].state["networks"]) == {"G", "F"}
 
 
+def test_a_run_begins_with_the_weights_of_another_and_says_so(photos, tmp_path):
+    console, config = Console(quiet=True), load_config("fast", [*SETTINGS, "warmstart.steps=1"])
+    warm_start(WarmStartRequest(config, photos, tmp_path / "first", device="cpu"), console)
+    first = tmp_path / "first" / "checkpoints" / "step-00000001.pt"
+    training = WarmStarting(config, None, torch.device("cpu"))
+    assert training.begin(first).startswith("G and F from 1 steps")
+    weights = read_checkpoint(first).state["networks"]["G"]
+    assert content_digest(training.enhancer.state_dict()) == content_digest(weights)
+
+
 def test_an_unknown_setting_is_named():
     config = load_config("fast", ["warmstart={stepz: 3}"])
     with pytest.raises(ConfigurationError, match=r"warmstart\.stepz"):
