@@ -33,7 +33,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def good(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("good")
-    for seed in range(20, 36):
+    for seed in range(20, 46):
         cv2.imwrite(str(folder / f"{seed}.png"), everyday(288, 208, seed)[..., ::-1])
     return folder
 
