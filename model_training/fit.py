@@ -11,6 +11,8 @@ from typing import Any
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, TimeRemainingColumn
+from rich.progress import Progress as Bar
 
 from model_training.adversarial import AdversarialTraining
 from model_training.checkpoint import Checkpoint, Vault, read_checkpoint
@@ -152,7 +154,17 @@ def load_side(source: Path, config: TrainingConfig, console: Console) -> PhotoSe
         DataError: nothing usable is there.
     """
     data = config.data
-    photos = load_photos(source, (data.height, data.width), least=data.crop, fit=data.fit)
+    with Bar(
+        "reading", BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), console=console, transient=True
+    ) as bar:
+        task = bar.add_task("")
+        photos = load_photos(
+            source,
+            (data.height, data.width),
+            least=data.crop,
+            fit=data.fit,
+            seen=lambda done, all_: bar.update(task, completed=done, total=all_),
+        )
     if photos.skipped:
         console.print(f"[yellow]{len(photos.skipped)} of {len(photos) + len(photos.skipped)} files are skipped:[/]")
         for sentence in photos.skipped[:_SKIPPED_SHOWN]:

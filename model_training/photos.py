@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -58,31 +59,50 @@ def find_photos(source: Path) -> list[Path]:
     return found
 
 
-def load_photos(source: Path, size: tuple[int, int], *, least: int, fit: Fit = "stretch") -> PhotoSet:
-    """Every usable image of ``source`` at ``size`` (height, width).
+def load_photos(
+    source: Path,
+    size: tuple[int, int],
+    *,
+    least: int,
+    fit: Fit = "stretch",
+    seen: Callable[[int, int], None] | None = None,
+) -> PhotoSet:
+    """Every usable image of ``source`` at ``size`` (height, width), decoded on all cores.
 
     An image that cannot be read, or with a side under ``least`` pixels, is skipped and says so in ``skipped``.
+    ``seen`` is told after each file how many of how many have been looked at.
 
     Raises:
         DataError: nothing usable is left.
     """
+    paths = find_photos(source)
     pixels: list[NDArray[np.uint8]] = []
     names: list[str] = []
     digests: list[str] = []
     skipped: list[str] = []
-    for path in find_photos(source):
-        try:
-            image = read_photo(path, least=least)
-        except DataError as error:
-            skipped.append(error.detail)
-            continue
-        pixels.append(resize(image, size, fit=fit))
-        names.append(str(path))
-        digests.append(hashlib.sha256(path.read_bytes()).hexdigest())
+    with ThreadPoolExecutor() as threads:
+        for done, found in enumerate(threads.map(lambda path: _decoded(path, size, least, fit), paths), start=1):
+            if isinstance(found, DataError):
+                skipped.append(found.detail)
+            else:
+                pixels.append(found[0])
+                digests.append(found[1])
+                names.append(str(paths[done - 1]))
+            if seen is not None:
+                seen(done, len(paths))
     if not pixels:
         raise DataError(f"No image of {source} can be used: {skipped[0]}", path=str(source), skipped=len(skipped))
     stack = torch.from_numpy(np.stack(pixels)).permute(0, 3, 1, 2).contiguous()
     return PhotoSet(stack, tuple(names), tuple(skipped), combined_digest(digests))
+
+
+def _decoded(path: Path, size: tuple[int, int], least: int, fit: Fit) -> tuple[NDArray[np.uint8], str] | DataError:
+    """One file at ``size`` with its SHA-256, or why it cannot be used."""
+    try:
+        image = resize(read_photo(path, least=least), size, fit=fit)
+    except DataError as error:
+        return error
+    return image, hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def read_photo(path: Path, *, least: int) -> NDArray[np.uint8]:
