@@ -85,7 +85,10 @@ def joined_ranks(device_name: DeviceName) -> Iterator[tuple[Ranks, torch.device]
     if world == 1:
         yield Ranks(), device
         return
-    dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+    if device.type == "cuda":
+        dist.init_process_group("nccl", device_id=device)
+    else:
+        dist.init_process_group("gloo")
     try:
         yield Ranks(dist.get_rank(), world), device
     finally:

@@ -34,8 +34,8 @@ class ImagePool:
         return old
 
     def state_dict(self) -> dict[str, Any]:
-        """The images and what decides the next exchange."""
-        return {"generator": self._generator.get_state(), "images": list(self._images)}
+        """The images, on the CPU, and what decides the next exchange."""
+        return {"generator": self._generator.get_state(), "images": [image.cpu() for image in self._images]}
 
     def load_state_dict(self, state: dict[str, Any], device: torch.device) -> None:
         """Goes on where ``state`` was saved."""
