@@ -79,6 +79,10 @@ def _decode_tiff(body: bytes) -> Pixels:
     # Pillow and OpenCV both turn a TIFF upright themselves, unlike the other formats.
     image = TiffImagePlugin.TiffImageFile(BytesIO(body))
     tags = image.tag_v2
+    for starts, lengths in ((0x111, 0x117), (0x144, 0x145)):  # of strips, of tiles
+        ends = map(sum, zip(tags.get(starts, ()), tags.get(lengths, ()), strict=False))
+        if max(ends, default=0) > len(body):
+            raise UndecodableImage("The TIFF is cut off.")
     profile = image.info.get("icc_profile")
     if image.mode.startswith("I;16") and tags.get(TiffImagePlugin.PHOTOMETRIC_INTERPRETATION) == 0:
         return 255 - _flattened(image, profile)

@@ -152,7 +152,7 @@ def _webp(body: bytes) -> Header:
         width, height = (int.from_bytes(body[at : at + 3], "little") + 1 for at in (24, 27))
         if len(body) < 30:
             raise UndecodableImage("The image's header is cut off.")
-        frames = _webp_frames(body)
+        frames = _webp_pictures(body)
     elif kind == b"VP8 ":
         width, height = (side & 0x3FFF for side in struct.unpack_from("<HH", body, 26))
         frames = 1
@@ -164,9 +164,11 @@ def _webp(body: bytes) -> Header:
     return Header("webp", width, height, frames, width * height * frames, 8)
 
 
-def _webp_frames(body: bytes) -> int:
-    frames = sum(kind == b"ANMF" for kind, _, _ in islice(webp_chunks(body), MAX_FRAMES_WALKED))
-    return max(1, frames)
+def _webp_pictures(body: bytes) -> int:
+    kinds = [kind for kind, _, _ in islice(webp_chunks(body), MAX_FRAMES_WALKED)]
+    if not {b"ANMF", b"VP8 ", b"VP8L"} & set(kinds):
+        raise UndecodableImage("The WebP holds no picture.")
+    return max(1, kinds.count(b"ANMF"))
 
 
 def webp_chunks(body: bytes) -> Iterator[tuple[bytes, int, int]]:
