@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
+import cv2
 import uvicorn
 
 from service.api.connection import Connection
@@ -30,6 +31,7 @@ def serve(settings: Settings) -> None:
         LameganError: the service cannot start, or no model can be served.
     """
     configure_logs(settings.log_level, settings.log_format)
+    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)  # its lines are no JSON; errors reach us anyway
     failures: list[LameganError] = []
     server: Server | None = None
 
@@ -117,6 +119,7 @@ def listening(settings: Settings) -> Iterator[socket.socket]:
 
 @contextmanager
 def metrics_port(service: Service, settings: Settings) -> Iterator[None]:
+    """Serves /metrics on its own port during the block, where the settings ask for one."""
     stop: Callable[[], None] = lambda: None  # noqa: E731
     if settings.metrics_port is not None:
         try:
