@@ -16,6 +16,7 @@ from playwright.sync_api import Browser, Locator, Page, Request, expect, sync_pl
 from service.api.keys import key_line
 from service.api.pages import PAGE_FOLDER
 from tests import models
+from tests.conftest import ROOT
 from tests.live import LiveService, decoded, encoded, frozen, scene, wait_until
 
 pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("browser")]
@@ -142,7 +143,7 @@ def test_the_slider_follows_the_mouse(plain: LiveService, open_page: Open) -> No
 @pytest.mark.parametrize(
     ("model", "floors", "policy", "title", "words"),
     [
-        (models.identity(), models.STRICT, "constrain", "Structure kept", "stays within this model's limits"),
+        (models.identity(), models.STRICT, "constrain", "Structure kept", "is within this model's limits"),
         (models.brighten(40), models.STRICT, "constrain", "Structure kept, enhanced less", "was mixed back in"),
         (models.noise(), models.STRICT, "withhold", "Not enhanced", "This is the original, untouched"),
         (models.noise(), models.STRICT, "annotate", "Changed too much", "do not rely on it"),
@@ -348,3 +349,7 @@ def test_nothing_is_inline_and_the_policy_forbids_it(plain: LiveService) -> None
         assert plain.http.get(source).status_code == 200
     for file in PAGE_FOLDER.iterdir():
         assert not re.search(rb"https?://(?!www\.w3\.org/2000/svg)", file.read_bytes()), file.name
+
+
+def test_the_sample_on_the_page_is_the_one_in_the_docs() -> None:
+    assert (PAGE_FOLDER / "sample.jpg").read_bytes() == (ROOT / "docs" / "samples" / "sample.jpg").read_bytes()

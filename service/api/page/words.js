@@ -16,6 +16,10 @@ const HINTS = {
   "missing-image": "The file is empty. Choose another one.",
   "deadline-exceeded": "It took too long this time. It often works when tried again.",
   "inference-failed": "The service goes on working; try again, or try another photo.",
+  overloaded: "Many photos are being enhanced right now.",
+  "rate-limited": "Too many photos in a short time.",
+  "not-ready": "It is still starting.",
+  "shutting-down": "It is being restarted.",
   unreachable: "Look at your connection, then try again.",
 };
 
@@ -40,7 +44,7 @@ export function verdictWords({ verdict, blend, missed }, judged, changes) {
     return { tone: "", title: "Measured, not judged", words: "This model has no limits set. Compare both photos yourself." };
   }
   if (verdict === "pass") {
-    return { tone: "good", title: "Structure kept", words: "Light and sharpness changed; every measure below stays within this model's limits." };
+    return { tone: "good", title: "Structure kept", words: "As far as it can be measured, shapes stayed as they were: every figure below is within this model's limits." };
   }
   if (!changes) {
     return { tone: "bad", title: "Changed too much", words: `The change in ${why} is beyond this model's limits. This service shows it all the same: do not rely on it.` };
@@ -66,8 +70,8 @@ export function measureRows(facts, floors) {
   const least = (limit, digits) => (limit == null ? "" : `Limit: at least ${limit.toFixed(digits)}.`);
   const most = (limit, say) => (limit == null ? "" : `Limit: at most ${say(limit)}.`);
   return [
-    { label: "Structure score (LaSSIM)", value: facts.lassim.toFixed(3), share: facts.lassim, limit: floors?.lassim,
-      note: `1 is nothing moved, added or removed. ${least(floors?.lassim, 3)}` },
+    { label: "Structure score", value: facts.lassim.toFixed(3), share: facts.lassim, limit: floors?.lassim,
+      note: `LaSSIM: 1 is nothing moved, added or removed. ${least(floors?.lassim, 3)}` },
     { label: "Most changed place", value: worst.value.toFixed(2), share: worst.value, limit: floors?.worst,
       note: worst.value > 0.995 ? `No place changed in structure. ${least(floors?.worst, 2)}`
         : `In the ${where} of the photo; 1 is unchanged. ${least(floors?.worst, 2)}` },
