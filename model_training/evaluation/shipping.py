@@ -220,19 +220,21 @@ def cleanness_lines(pairs: Sequence[Trial], calm: Sequence[tuple[Pixels, Pixels]
     """No grid, no frame, no seams. `calm`: (image, enhanced) pairs whose faults are smooth."""
     changes = [a.astype(np.float64).mean(2) - b.astype(np.float64).mean(2) for b, a in calm]
     worst = max(grid_excess(changes, period) for period in PERIODS_PX)
-    frames = [_frame_shift(t.made, t.clean) for t in pairs]
+    outer = [_outer_and_inner(t.made, t.clean)[0] for t in pairs]
+    frames = [np.subtract(*_outer_and_inner(made, given)) for given, made in calm]
     return [
         ceiling("spectrum of the change at the network's periods over its surroundings", worst, 1.2),
-        ceiling("outer 16 px lighter or darker than the clean one's, grey levels", abs(float(np.mean(frames))), 2),
-    ]
+        ceiling("outer 16 px lighter or darker than the clean one's, grey levels", abs(float(np.mean(outer))), 2),
+        ceiling("change of the outer 16 px less that inside (smooth faults), grey", abs(float(np.mean(frames))), 2),
+    ]  # fmt: skip
 
 
-def _frame_shift(made: Pixels, clean: Pixels) -> float:
-    """Mean difference in the outer band less that of the middle: a frame, not an error of exposure."""
-    gap = made.astype(np.float64).mean(2) - clean.astype(np.float64).mean(2)
+def _outer_and_inner(made: Pixels, reference: Pixels) -> tuple[float, float]:
+    """Mean grey difference of the outer 16 px, and of what lies inside them."""
+    gap = made.astype(np.float64).mean(2) - reference.astype(np.float64).mean(2)
     middle = gap[BORDER_PX:-BORDER_PX, BORDER_PX:-BORDER_PX]
-    border = float(gap.sum() - middle.sum()) / (gap.size - middle.size)
-    return float(border - middle.mean())
+    outer = float(gap.sum() - middle.sum()) / (gap.size - middle.size)
+    return outer, float(middle.mean())
 
 
 def smoothness_line(enhance: Enhance) -> Line:

@@ -95,8 +95,9 @@ def test_a_planted_frame_is_found(perfect):
         return made.clip(0, 255).astype(np.uint8)
 
     calm = [(trial.clean, trial.clean) for trial in perfect]
-    assert cleanness_lines(perfect, calm)[1].holds
+    assert all(_held(cleanness_lines(perfect, calm)))
     assert not cleanness_lines(_trials(framed), calm)[1].holds
+    assert not cleanness_lines(perfect, [(trial.clean, framed(trial.clean, None)) for trial in perfect])[2].holds
 
 
 def test_a_step_in_a_flat_image_is_found():
