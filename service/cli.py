@@ -263,6 +263,7 @@ def _one_model_enhancer(model: str | None, policy: PolicyOption | None, options:
     from service.registry.store import ModelStore
     from service.settings import read_settings
 
+    _quiet_decoders()
     chosen = read_settings(model=model, policy=policy and policy.value, allow_anonymous=True)
     engine = EngineOptions(chosen.device, chosen.allow_cpu_fallback, chosen.infer_threads)
     defaults = EnhanceDefaults(Policy(chosen.policy), chosen.jpeg_quality, chosen.max_pixels)
@@ -270,6 +271,18 @@ def _one_model_enhancer(model: str | None, policy: PolicyOption | None, options:
         enhancer = Enhancer(generators, defaults)
         enhancer.check(options)
         yield enhancer
+
+
+def _quiet_decoders() -> None:
+    """Image libraries talk to the error output of damaged files, which we list ourselves, in one sentence each."""
+    import logging
+    import warnings
+
+    import cv2
+
+    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+    logging.getLogger("PIL").addHandler(logging.NullHandler())
+    warnings.filterwarnings("ignore", module="PIL")
 
 
 def _enhance_options(format: FormatOption, quality: int | None) -> EnhanceOptions:

@@ -13,7 +13,7 @@ from pathlib import Path
 from threading import Lock
 
 from service.enhance.enhancer import Enhancement, EnhanceOptions, Enhancer
-from service.errors import CommandError, LameganError
+from service.errors import CommandError, LameganError, MissingImage
 from service.imaging.codecs import SUFFIXES, OutputFormat
 from service.imaging.headers import SourceFormat, sniff
 
@@ -198,6 +198,8 @@ class _Targets:
 def _enhance_file(enhancer: Enhancer, job: Job, options: EnhanceOptions, taken: _Targets) -> Outcome:
     try:
         body = _read(job.source)
+        if not body:
+            raise MissingImage("The image is empty.")
         options = replace(options, format=_format_of(job, options), map=job.heatmap is not None)
         target = job.target(options.format if options.format != "same" else sniff(body))
         if target.resolve() == job.source.resolve():

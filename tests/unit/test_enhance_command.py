@@ -99,6 +99,7 @@ def test_bad_files_are_listed_and_the_rest_is_done(folder: Path) -> None:
     assert found(folder / "out") == ["deeper/three.webp", "one.png", "two.jpg"]
     for name in ("notes.txt", "cut.png", "empty.jpg"):
         assert f"Not enhanced: in/{name}: " in result.stderr
+    assert "Not enhanced: in/empty.jpg: The image is empty." in result.stderr
     rows = list(csv.DictReader(io.StringIO((folder / "scores.csv").read_text(encoding="utf-8"))))
     assert [row["input"] for row in rows] == sorted(
         f"in/{name}" for name in found(folder / "in") if "hidden" not in name
