@@ -196,7 +196,7 @@ def phantom(
 
 @app.command("validate-lassim")
 def validate_lassim(
-    images: Annotated[Path, typer.Argument(help="An image, or a folder of them.")],
+    images: Annotated[Path, typer.Argument(help="An image, a folder of them, or a text file that lists them.")],
     out: Annotated[Path, typer.Option(help="The folder for table.md, table.csv and distributions.png.")],
     size: Annotated[str, typer.Option(help="WIDTHxHEIGHT that each image is resized to.")] = "480x272",
     seed: Annotated[int, typer.Option(help="Seed of the first random field.", min=0)] = 0,
@@ -215,7 +215,7 @@ def validate_lassim(
 
 @app.command()
 def evaluate(
-    images: Annotated[Path, typer.Argument(help="Held-out photos: a folder, or one file.")],
+    images: Annotated[Path, typer.Argument(help="Held-out photos: a folder, a text file that lists them, or one.")],
     out: Annotated[Path, typer.Option(help="The folder for report.md, scores.csv and figures.")],
     method: Annotated[
         list[str] | None,

@@ -11,24 +11,38 @@ from service.errors import InvalidParameter, UndecodableImage
 from service.quality.pyramid import Image
 
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff"})
+LIST_SUFFIX = ".txt"
 
 WORKING_AREA_PX = 480 * 272
 """Area that the generator sees, as the model card's default has it."""
 
 
 def find_images(source: Path) -> list[Path]:
-    """Image files at `source` in name order: the file itself, or everything below a folder.
+    """Image files at `source` in name order: an image itself, what a text file lists, or all below a folder.
+
+    Lines of a list are paths, relative to the list's folder.
 
     Raises:
-        UndecodableImage: nothing is there, or the folder holds no image.
+        UndecodableImage: nothing is there, or it holds or lists no image.
     """
     if source.is_file():
-        return [source]
+        return _listed(source) if source.suffix == LIST_SUFFIX else [source]
     if not source.is_dir():
         raise UndecodableImage(f"There is no file or folder named {source}.")
     found = sorted(path for path in source.rglob("*") if path.suffix.lower() in SUFFIXES)
     if not found:
         raise UndecodableImage(f"The folder {source} holds no image ({', '.join(sorted(SUFFIXES))}).")
+    return found
+
+
+def _listed(source: Path) -> list[Path]:
+    try:
+        lines = source.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise UndecodableImage(f"{source} cannot be read as a list of images.") from error
+    found = [source.parent / line.strip() for line in lines if line.strip()]
+    if not found:
+        raise UndecodableImage(f"{source} lists no image.")
     return found
 
 

@@ -11,12 +11,13 @@ import pytest
 from typer.testing import CliRunner
 
 from model_training.cli import app, main
+from model_training.evaluation.images import find_images
 from model_training.evaluation.methods import find_method
 from model_training.evaluation.report import EvaluationRequest, evaluate
 from model_training.evaluation.scores import CEILING_DB, Judges, psnr, score
 from model_training.everyday import everyday
 from model_training.phantom import phantom
-from service.errors import DataError, InvalidParameter
+from service.errors import DataError, InvalidParameter, UndecodableImage
 from tests import models
 
 NOBODY = Judges(None, None, None)
@@ -99,7 +100,12 @@ def test_the_command_writes_tables_scores_and_figures(folder: Path, good: Path, 
     assert float(of_input["psnr_db"]) < 40
     assert all(row["niqe_own"] and row["brisque"] for row in rows)
     report = (tmp_path / "report.md").read_text(encoding="utf-8")
-    for expected in ("| input | 1.000 ± 0.000 |", "BRISQUE (own regressor)", "NIMA: the package pyiqa", "published model"):
+    for expected in (
+        "| input | 1.000 ± 0.000 |",
+        "BRISQUE (own regressor)",
+        "NIMA: the package pyiqa",
+        "published model",
+    ):
         assert expected in report
     assert all(cv2.imread(str(tmp_path / name)) is not None for name in ("strips.png", "distributions.png"))
 
@@ -132,6 +138,15 @@ def test_two_methods_of_one_name_or_an_unknown_recipe_are_refused(folder: Path, 
         evaluate(EvaluationRequest(folder, (f"clean={model}",), tmp_path))
     with pytest.raises(InvalidParameter, match="held-out"):
         evaluate(EvaluationRequest(folder, (), tmp_path, recipe="worse"))
+
+
+def test_a_text_file_lists_images_relative_to_itself(folder: Path) -> None:
+    listed = folder / "some.txt"
+    listed.write_text("2.png\n\n0.png\n", encoding="utf-8")
+    assert find_images(listed) == [folder / "2.png", folder / "0.png"]
+    (folder / "none.txt").write_text("\n", encoding="utf-8")
+    with pytest.raises(UndecodableImage, match="lists no image"):
+        find_images(folder / "none.txt")
 
 
 def test_an_empty_folder_is_one_sentence_and_exit_2(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
