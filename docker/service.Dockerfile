@@ -27,13 +27,14 @@ RUN --mount=type=secret,id=apt.conf \
     && DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends python3-venv \
     && python3 -m venv /build/tools \
     && python3 -m venv --without-pip /opt/lamegan
-COPY pyproject.toml constraints.txt README.md LICENSE /build/source/
+COPY pyproject.toml constraints.txt docker/constraints-cuda.txt README.md LICENSE /build/source/
 COPY service /build/source/service
 RUN --mount=type=secret,id=pip.conf --mount=type=secret,id=ca.pem \
     export PIP_CONFIG_FILE=/run/secrets/pip.conf PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1; \
     case "$DEVICE" in cpu) extra="" ;; cuda) extra="[cuda]" ;; *) echo "DEVICE is cpu or cuda" >&2; exit 2 ;; esac; \
     cd /build/source \
-    && /build/tools/bin/pip --python /opt/lamegan/bin/python install --quiet --constraint constraints.txt ".$extra" \
+    && /build/tools/bin/pip --python /opt/lamegan/bin/python install --quiet \
+       --constraint constraints.txt --constraint constraints-cuda.txt ".$extra" \
     && /build/tools/bin/pip install --quiet "$CYCLONEDX" \
     && mkdir -p /opt/lamegan/share \
     && /build/tools/bin/cyclonedx-py environment --output-reproducible --of JSON -o /opt/lamegan/share/sbom.cdx.json \

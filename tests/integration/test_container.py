@@ -6,12 +6,14 @@ import os
 import re
 import socket
 import subprocess
+from importlib.metadata import requires
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 import yaml
+from packaging.requirements import Requirement
 
 from service.settings import Settings
 from tests import models
@@ -68,6 +70,19 @@ def test_there_is_no_key_that_works_before_the_operator_makes_one() -> None:
     secret = COMPOSE["secrets"]["lamegan_keys"]["file"]
     ignored = subprocess.run(["git", "check-ignore", "-q", secret], cwd=ROOT, check=False)
     assert ignored.returncode in (0, 128), "the keys file would be committed"  # 128: not a git checkout
+
+
+def test_what_the_gpu_image_adds_is_pinned_for_the_runtime_that_is_pinned() -> None:
+    pins = (ROOT / "docker" / "constraints-cuda.txt").read_text()
+    runtime = re.search(r"^onnxruntime-gpu==(\S+)$", (ROOT / "constraints.txt").read_text(), re.MULTILINE)
+    assert runtime
+    assert f"onnxruntime-gpu {runtime[1]}." in pins, "resolve the extra `cuda` again"
+    requirements = [Requirement(line) for line in requires("onnxruntime-gpu") or ()]
+    for requirement in requirements:
+        if requirement.marker and any(requirement.marker.evaluate({"extra": extra}) for extra in ("cuda", "cudnn")):
+            pin = re.search(rf"^{requirement.name}==(\S+)$", pins, re.MULTILINE)
+            assert pin, requirement.name
+            assert requirement.specifier.contains(pin[1]), requirement.name
 
 
 def test_only_the_gpu_profile_asks_for_a_gpu() -> None:
