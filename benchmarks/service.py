@@ -155,10 +155,16 @@ def saturation(settings: Settings, turns: int, seconds: float = 4.0) -> dict[str
     with serving(settings) as service, bare(settings) as enhancer, tempfile.NamedTemporaryFile(suffix=".jpg") as file:
         Path(file.name).write_bytes(body)
         for _ in range(max(3, turns // 5)):
+            bare_cpu, http_cpu = time.process_time(), service.cpu_s()
             alone = _bare_rate(enhancer, body, seconds)
-            http = _generate(service.url, file.name, seconds, clients=usable_cores() + 2)
-            rates.append({"bare_per_s": round(alone, 2), "http_per_s": http["done_per_s"]})
-            shares.append(float(str(http["done_per_s"])) / alone)
+            bare_cpu = (time.process_time() - bare_cpu) / (alone * seconds)
+            found = _generate(service.url, file.name, seconds, clients=usable_cores() + 2)
+            http = float(str(found["done_per_s"]))
+            http_cpu = (service.cpu_s() - http_cpu) / (http * seconds)
+            rates.append(
+                {"bare_per_s": round(alone, 2), "http_per_s": http, "cpu_share": round(bare_cpu / http_cpu, 3)}
+            )
+            shares.append(http / alone)
     shares.sort()
     return {"turns": rates, "http_share_median": round(shares[len(shares) // 2], 3)}
 
@@ -196,10 +202,14 @@ def sizes(settings: Settings, turns: int) -> dict[str, object]:
         figures["idle_mb"] = round(service.memory_mb())
         clients = {name: Client(*post(service.url, photo(*size))) for name, size in SIZES.items()}
         seconds = take_turns({name: client.ask for name, client in clients.items()}, turns=turns, calls=2, warm_up=2)
-        for name, client in clients.items():
-            client.close()
+        for name in clients:
             figures[name] = asdict(timing(seconds[name]))
             figures[f"{name} over 480x272"] = asdict(ratio(seconds[name], seconds["480x272"]))
+        cpu_ms = {name: _cpu_ms(service.cpu_s, client.ask, calls=10) for name, client in clients.items()}
+        figures["cpu_ms_a_request"] = cpu_ms
+        figures["cpu_over_480x272"] = {name: round(spent / cpu_ms["480x272"], 2) for name, spent in cpu_ms.items()}
+        for client in clients.values():
+            client.close()
         figures["peak_mb"] = round(service.memory_mb("VmHWM"))
         figures["after_mb"] = round(service.memory_mb())
     return figures

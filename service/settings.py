@@ -56,7 +56,7 @@ class Settings(BaseSettings):
     deadline_s: float = Field(
         10.0, gt=0, description="From the last byte of the body to the answer; later is 504, foreseeably later 429."
     )
-    body_timeout_s: float = Field(20.0, gt=0, description="From the first to the last byte of a body.")
+    body_timeout_s: float = Field(60.0, gt=0, description="From the first to the last byte of a body.")
     shutdown_grace_s: float = Field(20.0, gt=0, description="How long accepted work may take to finish at the end.")
     warm_shapes: Annotated[tuple[str, ...], NoDecode] = Field(
         ("480x272", "272x480", "361x361"), description="Sizes warmed before ready, WxH separated by commas."

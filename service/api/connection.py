@@ -6,7 +6,7 @@ import asyncio
 import uuid
 from typing import Any
 
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from service.api.problems import problem_answer
 from service.errors import BadRequest, Overloaded
@@ -16,6 +16,7 @@ HEAD_TIMEOUT_S = 10.0
 
 MAX_CONNECTIONS = 4096
 MAX_HEAD_BYTES = 65_536
+HEADER_PUNCTUATION = len(": \r\n")
 
 
 class Connection(HttpToolsProtocol):
@@ -43,11 +44,19 @@ class Connection(HttpToolsProtocol):
         super().data_received(data)
         if self._head_timer is not None and self._head_bytes > MAX_HEAD_BYTES and not self.transport.is_closing():
             self._answer_and_close(BadRequest("The head of the request is too long.", limit=MAX_HEAD_BYTES))
+        cycle: RequestResponseCycle | None = self.cycle
+        if self._head_timer is None and (cycle is None or cycle.response_complete):
+            self._start_head()  # bytes that begin no request, or belong to one already answered: not for long
 
     def on_message_begin(self) -> None:
         """Start the deadline of a request's head."""
         super().on_message_begin()
         self._start_head()
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Count what the head takes, for many headers can come in one piece."""
+        self._head_bytes += len(name) + len(value) + HEADER_PUNCTUATION
+        super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
         """End the deadline."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import socket
 import threading
 from collections import Counter
@@ -12,7 +13,10 @@ from pathlib import Path
 import httpx
 import pytest
 
+from benchmarks.load import load, post
+from service.api import connection
 from tests import models
+from tests.integration.command import Command, command
 from tests.live import PATIENCE_S, LiveService, encoded, frozen, scene, wait_until
 
 PNG = encoded(scene(96, 80))
@@ -20,8 +24,8 @@ PNG = encoded(scene(96, 80))
 
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
-    models.install(tmp_path, models.identity())
-    return tmp_path
+    models.install(tmp_path / "models", models.identity())
+    return tmp_path / "models"
 
 
 @pytest.fixture
@@ -164,3 +168,55 @@ def test_after_jobs_are_measured_a_wait_past_the_deadline_is_refused_on_arrival(
             for other in busy:
                 assert other.recv(12) == b"HTTP/1.1 200"
                 other.close()
+
+
+@pytest.mark.parametrize(
+    "sent", [b"", b"POST /enhance HTTP/1.1\r\nHost:", b"\r\n\r\n"], ids=["nothing", "half a head", "blanks"]
+)
+def test_a_connection_that_never_sends_a_request_is_closed(
+    small: LiveService, monkeypatch: pytest.MonkeyPatch, sent: bytes
+) -> None:
+    monkeypatch.setattr(connection, "HEAD_TIMEOUT_S", 0.1)
+    with connect(small) as client:
+        client.sendall(sent)
+        assert client.recv(100) == b""
+
+
+def test_a_head_that_never_ends_is_cut_off(small: LiveService) -> None:
+    with connect(small) as client:
+        client.sendall(b"GET / HTTP/1.1\r\n" + b"X: y\r\n" * 20_000)
+        assert client.recv(12) == b"HTTP/1.1 400"
+
+
+def test_more_connections_than_allowed_are_told_so(small: LiveService, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert small.http.get("/health/live").status_code == 200
+    monkeypatch.setattr(connection, "MAX_CONNECTIONS", 1)  # the line above holds one
+    with connect(small) as client:
+        assert client.recv(12) == b"HTTP/1.1 429"
+
+
+@pytest.mark.load
+def test_ten_times_more_load_than_it_can_do_leaves_a_service_that_is_well(root: Path) -> None:
+    """The figures (waits of refusals, throughput kept) are benchmarks/service.py's; here nothing may go wrong."""
+    with (
+        command(root, root.parent / "log", LAMEGAN_QUEUE_CAPACITY="8") as running,
+        httpx.Client(base_url=running.ready_url(), timeout=PATIENCE_S, trust_env=False) as client,
+    ):
+        address, request = post(str(client.base_url), PNG, "image/png")
+        saturated = load(address, request, seconds=5, clients=4, rate=None)
+        before = resident_bytes(running)
+        rate = 10 * len(saturated.seconds[200]) / 5
+        tally = load(address, request, seconds=20, clients=48, rate=rate)
+        assert set(tally.seconds) == {200, 429}
+        assert tally.broken == 0
+        assert len(tally.seconds[429]) > len(tally.seconds[200])
+        assert resident_bytes(running) < before + 100_000_000
+        wait_until(lambda: "lamegan_queue_depth 0.0" in client.get("/metrics").text)
+        assert client.post("/enhance", content=PNG).status_code == 200
+
+
+def resident_bytes(running: Command) -> int:
+    """Memory that the process holds now (Linux: VmRSS)."""
+    match = re.search(r"VmRSS:\s+(\d+) kB", Path(f"/proc/{running.process.pid}/status").read_text())
+    assert match
+    return int(match[1]) * 1024
