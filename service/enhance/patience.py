@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import CancelledError, Future
 from contextlib import contextmanager
@@ -100,12 +101,14 @@ def await_inference(future: Future[Inference], patience: Patience) -> Inference:
 class PixelRoom:
     """Bounds the pixels worked on at the same time, and so the memory that a crowd of large images can take.
 
-    A photo of the largest size has the room to itself; smaller ones share it.
+    A photo of the largest size has the room to itself; smaller ones share it. First come, first served: a large photo
+    is not passed over for ever by small ones.
     """
 
     def __init__(self, pixels: int) -> None:
         self._size = pixels
         self._free = pixels
+        self._line: deque[object] = deque()
         self._changed = Condition()
 
     @contextmanager
@@ -116,15 +119,24 @@ class PixelRoom:
             DeadlineExceeded, ClientGone: the caller's patience ended first.
         """
         wanted = min(pixels, self._size)
-        with self._changed:
-            while self._free < wanted:
-                patience.check()
-                left_s = patience.left_s()
-                self._changed.wait(_LOOK_UP_S if left_s is None else min(left_s, _LOOK_UP_S))
-            self._free -= wanted
+        self._enter(wanted, patience)
         try:
             yield
         finally:
             with self._changed:
                 self._free += wanted
+                self._changed.notify_all()
+
+    def _enter(self, wanted: int, patience: Patience) -> None:
+        place = object()
+        with self._changed:
+            self._line.append(place)
+            try:
+                while self._line[0] is not place or self._free < wanted:
+                    patience.check()
+                    left_s = patience.left_s()
+                    self._changed.wait(_LOOK_UP_S if left_s is None else min(left_s, _LOOK_UP_S))
+                self._free -= wanted
+            finally:
+                self._line.remove(place)
                 self._changed.notify_all()

@@ -297,6 +297,22 @@ def test_large_images_take_turns_and_small_ones_share() -> None:
     assert most[0] == 100
 
 
+def test_a_large_image_is_not_passed_over_by_small_ones() -> None:
+    room, order = PixelRoom(100), []
+
+    def work(name: str, pixels: int) -> None:
+        with room.hold(pixels, Patience()):
+            order.append(name)
+
+    with ThreadPoolExecutor(3) as pool, room.hold(60, Patience()):
+        for length, (name, pixels) in enumerate([("large", 100), ("small", 10), ("tiny", 1)]):
+            pool.submit(work, name, pixels)
+            while len(room._line) <= length:
+                time.sleep(0.001)
+        assert order == []
+    assert order[0] == "large"
+
+
 def test_one_who_waits_for_room_may_leave() -> None:
     room, cancellation = PixelRoom(100), Cancellation()
     with room.hold(100, Patience()), ThreadPoolExecutor(1) as pool:
