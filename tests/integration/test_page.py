@@ -5,12 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnx
 import pytest
+from PIL import Image
 from playwright.sync_api import Browser, Locator, Page, Request, expect, sync_playwright
 
 from service.api.keys import key_line
@@ -234,6 +236,23 @@ def test_a_phone_offers_its_camera_and_a_desktop_does_not(plain: LiveService, op
         {"name": "i.jpg", "mimeType": "image/jpeg", "buffer": encoded(scene(), ".jpg")}
     )
     expect(verdict(phone)).to_have_text("Structure kept")
+
+
+def test_a_photo_taken_sideways_is_upright_on_both_sides(plain: LiveService, open_page: Open) -> None:
+    sideways = Image.fromarray(scene(480, 272))
+    exif = sideways.getexif()
+    exif[0x0112] = 6  # orientation: turn right to see it upright
+    file = BytesIO()
+    sideways.save(file, "JPEG", exif=exif)
+    page = open_page(plain)
+    choose(page, file.getvalue(), "phone.jpg", "image/jpeg")
+    expect(verdict(page)).to_have_text("Structure kept")
+    for image in ("#before", "#after"):
+        assert page.eval_on_selector(image, "i => [i.naturalWidth, i.naturalHeight]") == [272, 480]
+    stage = page.locator("#stage").bounding_box()
+    assert stage is not None
+    assert stage["width"] / stage["height"] == pytest.approx(272 / 480, rel=0.01)
+    assert stage["height"] < DESKTOP["viewport"]["height"]
 
 
 def test_a_format_the_browser_cannot_show_is_enhanced_all_the_same(plain: LiveService, open_page: Open) -> None:
