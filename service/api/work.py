@@ -24,6 +24,10 @@ Answer = TypeVar("Answer")
 SMOOTHING = 0.1
 """Weight of the newest job in the running mean of job seconds."""
 
+FORESIGHT = 0.5
+"""Share of the deadline that a foreseen wait may take: under overload jobs take longer than those measured before, and
+an accepted request that misses its deadline has cost work for nothing."""
+
 
 @dataclass(frozen=True, slots=True)
 class WorkLimits:
@@ -90,7 +94,7 @@ class WorkPool:
         wait_s = self.drain_s()
         if self.busy >= self.limits.capacity + self.limits.threads:
             raise Overloaded("The queue is full.", limit=self.limits.capacity, retry_after_s=max(1, math.ceil(wait_s)))
-        if wait_s + (self._job_s or 0.0) > self.limits.deadline_s and self._waiting:
+        if self._waiting and wait_s + (self._job_s or 0.0) > FORESIGHT * self.limits.deadline_s:
             raise Overloaded(
                 "The wait would pass the deadline.",
                 limit=self.limits.deadline_s,

@@ -154,14 +154,14 @@ def test_a_refused_client_reads_its_refusal_and_may_go_on_with_the_same_connecti
 
 
 def test_after_jobs_are_measured_a_wait_past_the_deadline_is_refused_on_arrival(root: Path) -> None:
-    with LiveService(root, workers=1, queue_capacity=50, deadline_s=5) as live:
+    with LiveService(root, workers=1, queue_capacity=50, deadline_s=10) as live:
         pool = live.service.pool
         with frozen(live) as go:
             pool._job_s = 2.0  # as if jobs had been measured to take this long
             busy = [connect(live) for _ in range(3)]
             for other in busy:
                 other.sendall(request_bytes(PNG))
-            wait_until(lambda: pool.depth == 2)  # 4 s of waiting and 2 s of work: past 5 s
+            wait_until(lambda: pool.depth == 2)  # 4 s of waiting and 2 s of work: past half of 10 s
             answer = live.http.post("/enhance", content=PNG)
             assert (answer.status_code, answer.headers["retry-after"]) == (429, "4")
             go.set()
