@@ -16,7 +16,7 @@ _SPACES = {"RGB ": "RGB", "CMYK": "CMYK", "GRAY": "L"}
 _UNFIT = (ImageCms.PyCMSError, OSError, ValueError, TypeError)
 
 
-@lru_cache(maxsize=32)
+@lru_cache(maxsize=8)  # hostile profiles of 4 MB each must not add up
 def to_srgb(profile: bytes | None, mode: str) -> ImageCms.ImageCmsTransform | None:
     """The transform from `profile` to sRGB for pixels of `mode` ("RGB", "L", "CMYK"); None where none is needed.
 
