@@ -183,14 +183,17 @@ def phantom(
     size: Annotated[str, typer.Option(help="WIDTHxHEIGHT, at least 64 a side.")] = "480x272",
     seed: Annotated[int, typer.Option(help="Seed of the first; the next ones count up.", min=0)] = 0,
     pairs: Annotated[bool, typer.Option("--pairs", help="A badly taken photo of each beside it.")] = False,
+    everyday: Annotated[bool, typer.Option("--everyday", help="Everyday-like pictures instead of throats.")] = False,
 ) -> None:
     """Draw throats that belong to nobody."""
+    from model_training import everyday as pictures
+    from model_training import phantom as throats
     from model_training.evaluation.images import parse_size
     from model_training.evaluation.progress import bar
-    from model_training.phantom import write_phantoms
 
     with bar("Drawing") as start:
-        written = write_phantoms(out, count, parse_size(size), seed, pairs=pairs, start=start)
+        draw = pictures.everyday if everyday else throats.phantom
+        written = throats.write_phantoms(out, count, parse_size(size), seed, draw=draw, pairs=pairs, start=start)
     Console().print(f"{written} pictures written to {out}.", markup=False, highlight=False)
 
 

@@ -218,7 +218,7 @@ TRAINING = Recipe(
         (haze, 0.62),
         (exposure, 0.42),
         (uneven_light, 0.3),
-        (vignette, 0.15),
+        (vignette, 0.22),
         (cast, 0.35),
         (defocus, 0.4),
         (motion, 0.13),

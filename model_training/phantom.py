@@ -320,10 +320,11 @@ def write_phantoms(
     size: tuple[int, int],
     seed: int,
     *,
+    draw: Callable[[int, int, int], NDArray[np.uint8]] = phantom,
     pairs: bool = False,
     start: Callable[[int], Callable[[], None]] = lambda steps: lambda: None,
 ) -> int:
-    """Writes `count` phantoms of `size` (width, height) as PNG, and with `pairs` a badly taken photo of each.
+    """Writes `count` phantoms (or what `draw` draws) of `size` (width, height) as PNG; with `pairs` bad ones beside.
 
     Pictures are named `phantom-SEED.png`, or `good/SEED.png` and `bad/SEED.png`; answers how many were written.
 
@@ -333,7 +334,7 @@ def write_phantoms(
     advance = start(count)
     written = 0
     for index in range(seed, seed + count):
-        good = phantom(*size, index)
+        good = draw(*size, index)
         names = {f"phantom-{index:04d}.png": good}
         if pairs:
             names = {f"good/{index:04d}.png": good, f"bad/{index:04d}.png": degrade(good, index, recipe=HELD_OUT)}
