@@ -3,7 +3,7 @@
 Half of the photos set each floor at the conformal quantile of harmless changes: blur, light, contrast, noise, file,
 and what the generator itself does to clean and to degraded photos. The other half measures what came of it: the
 false-alarm rate, and how often planted faults are caught, by kind and size. Each floor gets a share of alpha, so
-that the union bound holds for all of them together.
+that the union bound holds for all of them together, with a reserve because photos of one video are alike.
 
 The guarantee covers the changes drawn here, on photos like these, and nothing else.
 Source: Vovk, Gammerman, Shafer, "Algorithmic Learning in a Random World" (2005); Lei et al., JASA 113 (2018).
@@ -32,8 +32,13 @@ from service.registry.card import LASSIM_BUCKETS, Detection, Guard, GuardFloors,
 ALPHA = 0.05
 """Stated bound on the false-alarm rate."""
 
-SHARES = {"worst": 0.6, "lassim": 0.1, "delta_e_mean": 0.1, "delta_e_p95": 0.1, "redder_share": 0.1}
-"""How alpha is divided among the floors: most to the worst place, which has the small faults to catch."""
+SHARES = {"worst": 0.3, "lassim": 0.05, "delta_e_mean": 0.05, "delta_e_p95": 0.05, "redder_share": 0.05}
+"""How alpha is divided among the floors: most to the worst place, which has the small faults to catch.
+
+Half of alpha is kept back. The changes of one photo, and neighbours in a video, are alike, so that 38 photos with 15
+changes each are worth far fewer than 570 independent ones: with all of alpha spent, a fresh half of the photos gave
+6.3 % false alarms where 5 % were promised.
+"""
 
 OWN_RUNS = 2
 """Degraded versions of each photo that the generator restores."""

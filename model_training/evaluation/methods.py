@@ -54,8 +54,10 @@ def exported(model: Path) -> Enhance:
     """
     import onnxruntime  # noqa: PLC0415 (classical methods need no runtime)
 
+    options = onnxruntime.SessionOptions()
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # one photo at a time, mostly waiting
     try:
-        session = onnxruntime.InferenceSession(str(model), providers=["CPUExecutionProvider"])
+        session = onnxruntime.InferenceSession(str(model), options, providers=["CPUExecutionProvider"])
     except Exception as error:  # ONNX Runtime's errors have no base class of their own
         raise DataError(f"{model} is no model that ONNX Runtime can load.") from error
 
