@@ -348,6 +348,18 @@ def test_it_shows_that_it_is_busy_and_can_be_cancelled(tmp_path: Path, open_page
         wait_until(lambda: service.service.gate.in_flight == 0)
 
 
+def test_a_page_left_open_judges_by_the_model_that_serves_now(tmp_path: Path, open_page: Open) -> None:
+    with serving(tmp_path, models.identity(), models.LOOSE) as service:
+        page = open_page(service)
+        expect(page.get_by_text("Model tiny 1.0.0")).to_be_visible()
+        models.install(tmp_path, models.brighten(6), "tiny", "2.0.0", floors=models.STRICT)
+        service.service.store.activate("tiny/2.0.0")
+        wait_until(lambda: service.service.roster.default == "tiny/2.0.0")
+        choose(page, encoded(scene()))
+        expect(verdict(page)).to_have_text("Structure kept")
+        expect(page.get_by_text("Model tiny 2.0.0")).to_be_visible()
+
+
 def test_it_follows_the_dark_scheme(plain: LiveService, open_page: Open) -> None:
     def ground(scheme: str) -> int:
         page = open_page(plain, color_scheme=scheme, **DESKTOP)

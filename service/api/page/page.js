@@ -2,7 +2,8 @@
 // so that the page needs no inline style.
 
 import { Problem, blobOf, capabilities, enhance, key } from "./service.js";
-import { measureRows, megabytes, remedy, verdictWords } from "./words.js";
+import { showFindings } from "./findings.js";
+import { megabytes, remedy } from "./words.js";
 
 const at = (id) => document.getElementById(id);
 const SHOWN_AS_SENT = new Set(["image/jpeg", "image/png", "image/webp"]);
@@ -101,13 +102,13 @@ async function present(facts, visible, own) {
   const blob = blobOf(facts.image);
   at("after").src = urlOf(blob);
   await at("after").decode();
+  if (!about.models.some((one) => one.digest === facts.model.digest)) await learn(); // another model serves since
   if (running !== own) return;
   running = null;
   shape(facts.image.width, facts.image.height);
   at("stage").classList.toggle("alone", !visible);
   divide(50);
-  mark(facts.worst.box, facts.image);
-  findings(facts, visible);
+  say(showFindings(facts, about, visible));
   at("download").href = at("after").src;
   at("download").download = nameFor(facts.image.media_type);
   at("findings").hidden = false;
@@ -116,65 +117,6 @@ async function present(facts, visible, own) {
 }
 
 const nameFor = (type) => `${photo.name.replace(/\.[^.]*$/, "") || "photo"}.enhanced.${type.replace("image/", "").replace("jpeg", "jpg")}`;
-
-function findings(facts, visible) {
-  const model = about.models.find((one) => one.digest === facts.model.digest);
-  const floors = model?.floors;
-  const judged = Object.values(floors ?? {}).some((limit) => limit != null);
-  const told = verdictWords(facts, judged, about.policy.default !== "annotate");
-  at("verdict").className = `card verdict ${told.tone}`;
-  at("verdict-title").textContent = told.title;
-  at("verdict-words").textContent = told.words + (visible ? "" : " This browser cannot show the file as sent, so only the result is on show.");
-  at("measures").replaceChildren(...measureRows(facts, floors).map(measureRow));
-  details(facts);
-  say(`Done. ${told.title}. Structure score ${facts.lassim.toFixed(3)}.`);
-}
-
-function measureRow({ label, value, share, limit, note }) {
-  const row = document.createElement("li");
-  const head = element("div", "measure-head", element("span", "", label), element("b", "", value));
-  row.append(head);
-  if (share !== undefined) {
-    const fill = element("div", "meter-fill");
-    fill.style.setProperty("--share", `${100 * Math.max(0, share)}%`);
-    const meter = element("div", "meter", fill);
-    if (limit != null) {
-      const tick = element("div", "meter-limit");
-      tick.style.setProperty("--limit", `${100 * Math.max(0, limit)}%`);
-      meter.append(tick);
-    }
-    row.append(meter);
-  }
-  row.append(element("div", "fine", note));
-  return row;
-}
-
-function element(tag, name, ...children) {
-  const made = document.createElement(tag);
-  made.className = name;
-  made.append(...children);
-  return made;
-}
-
-function details(facts) {
-  const total = Object.values(facts.timing_ms).reduce((sum, part) => sum + part, 0);
-  const rows = {
-    Model: `${facts.model.name} ${facts.model.version}`,
-    Digest: facts.model.digest,
-    Size: `${facts.image.width} × ${facts.image.height} px`,
-    "Time in the service": `${Math.round(total)} ms`,
-    Request: facts.request_id,
-  };
-  at("details").replaceChildren(...Object.entries(rows).flatMap(([name, value]) => [element("dt", "", name), element("dd", "", value)]));
-}
-
-function mark(box, { width, height }) {
-  const place = at("place").style;
-  place.setProperty("--left", `${(100 * box.left) / width}%`);
-  place.setProperty("--top", `${(100 * box.top) / height}%`);
-  place.setProperty("--width", `${(100 * (box.right - box.left)) / width}%`);
-  place.setProperty("--height", `${(100 * (box.bottom - box.top)) / height}%`);
-}
 
 function divide(share) {
   at("split").value = share;
@@ -248,7 +190,7 @@ function askKey() {
   at("key").focus();
 }
 
-async function useKey(event) {
+function useKey(event) {
   event.preventDefault();
   key.set(at("key").value.trim());
   at("key").value = "";
