@@ -71,10 +71,10 @@ export function measureRows(facts, floors) {
   const most = (limit, say) => (limit == null ? "" : `Limit: at most ${say(limit)}.`);
   return [
     { label: "Structure score", value: facts.lassim.toFixed(3), share: facts.lassim, limit: floors?.lassim,
-      note: `LaSSIM: 1 is nothing moved, added or removed. ${least(floors?.lassim, 3)}` },
+      note: `LaSSIM: 1 is the same structure; more contrast lowers it too. ${least(floors?.lassim, 3)}` },
     { label: "Most changed place", value: worst.value.toFixed(2), share: worst.value, limit: floors?.worst,
       note: worst.value > 0.995 ? `No place changed in structure. ${least(floors?.worst, 2)}`
-        : `In the ${where} of the photo; 1 is unchanged. ${least(floors?.worst, 2)}` },
+        : `In the ${where} of the photo; 1 is unchanged, light and contrast left out. ${least(floors?.worst, 2)}` },
     { label: "Turned clearly redder", value: percent(colour.redder_share),
       note: `Of the area. ${most(floors?.redder_share, percent)}` },
     { label: "Colour change", value: `ΔE ${colour.delta_e_mean.toFixed(1)}`,
