@@ -7,7 +7,7 @@ import numpy as np
 
 from model_training.evaluation.brisque import Regressor, brisque
 from model_training.evaluation.no_reference import PristineModel, niqe
-from service.quality.colour import colour_shift
+from service.quality.colour import colour_shift, redder_than
 from service.quality.guard import measure
 from service.quality.lassim import lassim, ssim
 from service.quality.pyramid import Image
@@ -78,7 +78,7 @@ def score(output: Image, input: Image, clean: Image | None, judges: Judges) -> S
         ssim=None if clean is None else ssim(output, clean),
         delta_e=None if colour is None else colour.delta_e_mean,
         lassim_clean=None if clean is None else lassim(output, clean),
-        redder_share=None if colour is None else colour.redder_share,
+        redder_share=None if clean is None else redder_than(output, clean),
     )
 
 

@@ -24,7 +24,7 @@ from model_training.everyday import everyday
 from model_training.mixture import read_photo
 from model_training.phantom import phantom
 from service.errors import DataError
-from service.quality.colour import colour_shift
+from service.quality.colour import colour_shift, redder_than
 from service.quality.lassim import lassim, lassim_map
 
 Pixels = NDArray[np.uint8]
@@ -132,7 +132,7 @@ def restoration_lines(pairs: Sequence[Trial]) -> list[Line]:
     after = np.mean([psnr(t.made, t.clean) for t in pairs])
     colour_before = np.mean([delta_e(t.bad, t.clean) for t in pairs])
     colour_after = np.mean([delta_e(t.made, t.clean) for t in pairs])
-    redder = np.mean([colour_shift(t.made, t.clean).redder_share for t in pairs])
+    redder = np.mean([redder_than(t.made, t.clean) for t in pairs])
     return [
         floor(f"PSNR to clean rises, dB ({before:.2f} -> {after:.2f})", float(after - before), 6.0),
         floor(f"dE2000 to clean falls, share ({colour_before:.2f} -> {colour_after:.2f})",

@@ -31,6 +31,8 @@ REDDER_SHIFT = 12.0
 RED_CHROMA = 20.0
 """A place is red only if its own a* is at least this; a grey that warms up is not a red area."""
 
+ORDINARY_RESIDUAL = 6.0
+"""Rise of a* beyond the whole picture's change up to which a place takes part in finding that change."""
 
 _LINEAR_TO_RELATIVE_XYZ = np.array(
     [[0.412453, 0.357580, 0.180423], [0.212671, 0.715160, 0.072169], [0.019334, 0.119193, 0.950227]]
@@ -50,7 +52,8 @@ class ColourShift:
     Attributes:
         delta_e_mean: mean CIEDE2000.
         delta_e_p95: 95th percentile of CIEDE2000.
-        redder_share: share of the area, in [0, 1], whose a* rose by `REDDER_SHIFT` or more and is red now.
+        redder_share: share of the area, in [0, 1], that turned clearly redder than the change of the whole picture
+            explains: bold red places, not a picture whose colours all came back from behind a haze.
     """
 
     delta_e_mean: float
@@ -62,14 +65,48 @@ def colour_shift(output: Image, input: Image) -> ColourShift:
     """The colour shift from `input` to `output`, both (H, W, 3) RGB of one size, uint8 or float in [0, 1]."""
     after, before = lab(_places(output)), lab(_places(input))
     difference = ciede2000(after, before)
-    redness, yellowness = after[..., 1], after[..., 2]
-    is_red = (redness >= RED_CHROMA) & (yellowness >= -MOST_PURPLE * redness)
-    redder = is_red & (redness - before[..., 1] >= REDDER_SHIFT)
+    bold = _clearly_redder(after, before) & (after[..., 1] - _expected_redness(after, before) >= REDDER_SHIFT)
     return ColourShift(
         delta_e_mean=float(difference.mean(dtype=np.float64)),
         delta_e_p95=float(np.quantile(difference, 0.95)),
-        redder_share=float(redder.mean()),
+        redder_share=float(bold.mean()),
     )
+
+
+def redder_than(output: Image, truth: Image) -> float:
+    """Share of the area, in [0, 1], where `output` is clearly redder than `truth`, whatever the rest does.
+
+    For outputs whose right colours are known; both (H, W, 3) RGB of one size, uint8 or float in [0, 1].
+    """
+    return float(_clearly_redder(lab(_places(output)), lab(_places(truth))).mean())
+
+
+def _clearly_redder(after: Float32, before: Float32) -> npt.NDArray[np.bool_]:
+    """Where a* rose by `REDDER_SHIFT` or more and the place is red now."""
+    redness, yellowness = after[..., 1], after[..., 2]
+    is_red = (redness >= RED_CHROMA) & (yellowness >= -MOST_PURPLE * redness)
+    return np.asarray(is_red & (redness - before[..., 1] >= REDDER_SHIFT))
+
+
+def _expected_redness(after: Float32, before: Float32) -> Plane:
+    """a* of each place if the whole picture changed alike: linear in the colour before and in where the place is.
+
+    Fitted twice, the second time without the places that the first fit leaves far off.
+    """
+    height, width = before.shape[:2]
+    down, across = np.meshgrid(np.linspace(-1, 1, height), np.linspace(-1, 1, width), indexing="ij")
+    facts = np.stack([np.ones_like(down), down, across, *np.moveaxis(before / 50.0, -1, 0)], axis=-1).reshape(-1, 6)
+    redness = after[..., 1].ravel().astype(np.float64)
+    expected = facts @ _least_squares(facts, redness)
+    ordinary = np.abs(redness - expected) <= ORDINARY_RESIDUAL
+    if ordinary.mean() > 0.5:
+        expected = facts @ _least_squares(facts[ordinary], redness[ordinary])
+    return np.asarray(expected.reshape(height, width))
+
+
+def _least_squares(facts: Plane, values: Plane) -> Plane:
+    """Coefficients (6,), pulled a hair towards zero so that a flat picture has some too."""
+    return np.asarray(np.linalg.solve(facts.T @ facts + 1e-6 * np.eye(facts.shape[1]), facts.T @ values))
 
 
 def _places(image: Image) -> Float32:

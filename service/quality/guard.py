@@ -61,7 +61,7 @@ class Floors(Protocol):
 
     @property
     def redder_share(self) -> float | None:
-        """Largest share of the area that turned clearly redder."""
+        """Largest share of the area that turned redder than the picture as a whole."""
 
 
 class Policy(StrEnum):

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from skimage.color import deltaE_ciede2000, rgb2lab
 
 from model_training.phantom import phantom
-from service.quality.colour import ciede2000, colour_shift, lab
+from service.quality.colour import ciede2000, colour_shift, lab, redder_than
 
 SHARMA = [
     ((50, 2.6772, -79.7751), (50, 0, -82.7485), 2.0425),
@@ -61,20 +61,31 @@ def test_a_reddened_quarter_of_the_area_is_counted_as_such() -> None:
     image = np.full((80, 160, 3), 120, np.uint8)
     red = image.copy()
     red[:40, :80] = (190, 90, 90)
-    assert colour_shift(red, image).redder_share == pytest.approx(0.25)
-    assert colour_shift(image, red).redder_share == 0
+    assert redder_than(red, image) == pytest.approx(0.25)
+    assert redder_than(image, red) == 0
+
+
+def test_a_bold_red_patch_is_told_from_a_picture_that_turned_redder_as_a_whole() -> None:
+    photo = phantom(480, 272, 2)
+    warmer = np.clip(photo * [1.15, 0.9, 0.9], 0, 255).astype(np.uint8)
+    patched = photo.copy()
+    patched[100:150, 200:280] = np.clip(patched[100:150, 200:280] * [1.1, 0.5, 0.5], 0, 255).astype(np.uint8)
+    size = 50 * 80 / (480 * 272)
+    assert redder_than(warmer, photo) > 0.1
+    assert colour_shift(warmer, photo).redder_share < 0.1 * size
+    assert colour_shift(patched, photo).redder_share == pytest.approx(size, rel=0.3)
 
 
 def test_a_brighter_grey_or_a_bluer_area_is_not_redder() -> None:
     image = np.full((80, 160, 3), 100, np.uint8)
-    assert colour_shift(image + np.uint8(60), image).redder_share == 0
-    assert colour_shift(image + np.array([0, 0, 90], np.uint8), image).redder_share == 0
+    assert redder_than(image + np.uint8(60), image) == 0
+    assert redder_than(image + np.array([0, 0, 90], np.uint8), image) == 0
 
 
 def test_pixel_noise_hardly_shifts_the_colour_of_places() -> None:
     image = np.full((272, 480, 3), 120, np.uint8)
     noisy = (image + np.random.default_rng(0).normal(0, 10, image.shape)).clip(0, 255).astype(np.uint8)
-    assert colour_shift(noisy, image).redder_share == 0
+    assert redder_than(noisy, image) == 0
     assert colour_shift(noisy, image).delta_e_mean < 4
 
 
