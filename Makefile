@@ -46,6 +46,7 @@ format: $(VENV)/.dev ## Format the code.
 
 bench: $(VENV)/.dev ## Run the benchmarks that need no data; each prints ratios and records machine and commit.
 	$(BIN)/python -m benchmarks.lassim
+	$(BIN)/python -m benchmarks.service
 
 clean: ## Remove the environment and what the tools left.
 	rm -rf $(VENV) build *.egg-info .coverage* .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -39,6 +39,8 @@ class Client:
         self._request = request
         self._timeout_s = timeout_s
         self._socket: socket.socket | None = None
+        self.head = b""
+        """Status line and headers of the last answer, in lower case."""
 
     def ask(self) -> tuple[int, bytes]:
         """Send the request; status and body of the answer.
@@ -66,7 +68,7 @@ class Client:
         data = bytearray()
         while (end := data.find(b"\r\n\r\n")) < 0:
             data += self._more(connection)
-        head = bytes(data[:end]).lower()
+        self.head = head = bytes(data[:end]).lower()
         length = int(head.partition(b"content-length:")[2].split(b"\r\n", 1)[0])
         while len(data) < end + 4 + length:
             data += self._more(connection)

@@ -20,7 +20,7 @@ from service.errors import LameganError
 from service.server import Server, listening, metrics_port
 from service.settings import Settings, read_settings
 
-PATIENCE_S = 30.0
+PATIENCE_S = 60.0
 Image = NDArray[np.uint8]
 
 
@@ -60,9 +60,9 @@ class LiveService:
         assert not self._thread.is_alive()
 
 
-def wait_until(holds: Callable[[], bool]) -> None:
+def wait_until(holds: Callable[[], bool], patience_s: float = PATIENCE_S) -> None:
     """Wait until `holds`, or fail loudly."""
-    deadline = time.monotonic() + PATIENCE_S
+    deadline = time.monotonic() + patience_s
     while not holds():
         assert time.monotonic() < deadline, "waited in vain"
         time.sleep(0.005)

@@ -14,6 +14,7 @@ import httpx
 import pytest
 from typer.testing import CliRunner
 
+from benchmarks.load import Client, post
 from service.cli import app, main
 from tests import models
 from tests.integration.command import command
@@ -101,24 +102,27 @@ def test_ten_thousand_requests_across_twenty_activations_all_answer_and_name_the
     with LiveService(root, queue_capacity=100) as live:
 
         def ask() -> None:
-            with httpx.Client(base_url=live.url, timeout=PATIENCE_S, trust_env=False) as client:
-                for _ in range(total // workers):
-                    answer = client.post("/enhance?format=png", content=body)
-                    named = answer.headers.get("model", "")
-                    change = decoded(answer.content).astype(int).mean() - image.mean() if named else 0
-                    with lock:
-                        outcomes[answer.status_code, abs(change - levels.get(named, 99)) < 4] += 1
-                        models_seen[named] += 1
+            client = Client(*post(live.url, body, "image/png", "/enhance?format=png"))
+            for _ in range(total // workers):
+                status, answer = client.ask()
+                match = re.search(rb"\r\nmodel: (\S+)", client.head)
+                named = match[1].decode() if match else ""
+                change = decoded(answer).astype(int).mean() - image.mean() if named else 0
+                with lock:
+                    outcomes[status, abs(change - levels.get(named, 99)) < 4] += 1
+                    models_seen[named] += 1
+            client.close()
 
         askers = [threading.Thread(target=ask) for _ in range(workers)]
         for asker in askers:
             asker.start()
         for turn in range(20):
-            wait_until(lambda turn=turn: outcomes.total() >= turn * total // 20)  # type: ignore[misc]
+            due = turn * total // 20
+            wait_until(lambda due=due: outcomes.total() >= due, patience_s=600)  # type: ignore[misc]
             live.service.store.activate(("tiny/1.0.0", "tiny/2.0.0")[turn % 2])
             live.service.load_models()
         for asker in askers:
-            asker.join(120)
+            asker.join(600)
     assert outcomes == Counter({(200, True): total})
     assert min(models_seen.values()) > total // 5
 
