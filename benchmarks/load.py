@@ -48,6 +48,7 @@ class Client:
         Raises:
             OSError: the connection broke.
         """
+        reused = self._socket is not None
         try:
             if self._socket is None:
                 self._socket = socket.create_connection(self._address, self._timeout_s)
@@ -56,6 +57,8 @@ class Client:
             return self._answer(self._socket)
         except OSError:
             self.close()
+            if reused:  # closed while it was idle, as any kept connection may be
+                return self.ask()
             raise
 
     def close(self) -> None:
