@@ -137,7 +137,7 @@ def _plain_step(config: TrainingConfig, lq: Path, hq: Path, device: torch.device
             loss.backward()
             terms[f"D_{side}"] = loss
         discriminators.step()
-        return {name: float(value) for name, value in terms.items()}
+        return {name: value.item() for name, value in terms.items()}
 
     return step
 
