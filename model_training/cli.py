@@ -161,6 +161,19 @@ def warm_start(
 
 
 @app.command()
+def mean(
+    begun: Annotated[Path, typer.Argument(help="The checkpoint that fine-tuning began with.")],
+    tuned: Annotated[Path, typer.Argument(help="The checkpoint that it ended with.")],
+    out: Annotated[Path, typer.Option(help="The checkpoint to write.")],
+    share: Annotated[float, typer.Option(help="How much of the mean is the tuned one's.", min=0, max=1)] = 0.5,
+) -> None:
+    """Average two generators' weights: what fine-tuning gained, with less of what it forgot."""
+    from model_training.mean import write_mean
+
+    Console().print(f"{out}: {write_mean(begun, tuned, out, share=share)}", markup=False, highlight=False)
+
+
+@app.command()
 def degrade(
     photos: Annotated[Path, typer.Argument(help="Good photos: a folder, or a text file that lists them.")],
     out: Annotated[Path, typer.Option(help="The folder for the bad ones.")],
@@ -242,6 +255,7 @@ def evaluate(
     alpha: Annotated[float, typer.Option(help="Bound on the guardrail's false alarms.")] = 0.05,
 ) -> None:
     """Compare methods over held-out photos: tables, scores and pictures; calibrate a model's guardrail."""
+    from model_training.evaluation.card_update import record
     from model_training.evaluation.images import parse_size
     from model_training.evaluation.progress import bar
     from model_training.evaluation.report import EvaluationRequest
@@ -265,6 +279,7 @@ def evaluate(
     Console().print(f"{len(result.scores)} rows written to {out / 'report.md'}.", markup=False, highlight=False)
     if calibrate is not None:
         _calibrate(calibrate, images, out, alpha)
+        record(calibrate, result)
 
 
 @app.command("fit-guard")

@@ -5,8 +5,9 @@ from pathlib import Path
 
 from model_training.evaluation.calibration import Calibration, calibrate, reference_histogram
 from model_training.evaluation.images import find_images, read_image
-from model_training.evaluation.methods import exported
+from model_training.evaluation.methods import exported, model_name
 from model_training.evaluation.progress import Start, silent
+from model_training.evaluation.report import Evaluation
 from model_training.evaluation.report_files import TITLES
 from model_training.evaluation.scores import MEASURES, Scores, values
 from service.errors import DataError
@@ -37,6 +38,17 @@ def calibrate_model(
     out.mkdir(parents=True, exist_ok=True)
     (out / "guard.md").write_text(guard_markdown(calibration), encoding="utf-8")
     return calibration
+
+
+def record(model: Path, result: Evaluation) -> None:
+    """Writes what `result` measured of the model in folder `model` into its card, if it was among the methods.
+
+    Raises:
+        ModelInvalid: the card cannot be read.
+    """
+    scores = result.scores.get(model_name(model / "model.onnx"))
+    if scores:
+        record_figures(model, scores, " ".join(result.notes))
 
 
 def record_figures(model: Path, scores: Sequence[Scores], on: str) -> None:

@@ -42,7 +42,7 @@ def find_method(text: str) -> Method:
         raise DataError(f"{text!r} is no method: give one of {known}, or the path of a model or checkpoint.")
     model = path / "model.onnx" if path.is_dir() else path
     if model.suffix == ".onnx" and model.is_file():
-        return Method(name or _model_name(model), exported(model))
+        return Method(name or model_name(model), exported(model))
     return Method(name or path.stem, _checkpoint(path))
 
 
@@ -67,7 +67,7 @@ def exported(model: Path) -> Enhance:
     return enhance
 
 
-def _model_name(model: Path) -> str:
+def model_name(model: Path) -> str:
     """`name/version` where the file lies in models/name/version/, else the file's own name."""
     folder = model.resolve().parent
     has_card = (folder / "card.json").is_file()

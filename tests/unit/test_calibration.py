@@ -20,8 +20,9 @@ from model_training.evaluation.calibration import (
     harmless_pairs,
     reference_histogram,
 )
-from model_training.evaluation.card_update import calibrate_model, record_figures
+from model_training.evaluation.card_update import calibrate_model, record, record_figures
 from model_training.evaluation.classical import identity
+from model_training.evaluation.report import Evaluation
 from model_training.evaluation.scores import Judges, score
 from model_training.phantom import phantom
 from service.errors import DataError, InvalidParameter
@@ -133,6 +134,17 @@ def test_recorded_figures_replace_those_measured_on_the_same_images(tmp_path: Pa
     assert [figure.metric for figure in figures] == ["LaSSIM ↑", "worst place ↑"]
     assert figures[0].value == 1
     assert json.loads((model / "card.json").read_text(encoding="utf-8"))["evaluation"]
+
+
+def test_an_evaluation_records_the_figures_of_the_model_it_measured_and_of_no_other(
+    tmp_path: Path, photos: list[Any]
+) -> None:
+    model = write_model(tmp_path)
+    scores = [score(photos[0], photos[0], None, Judges(None, None, None))]
+    record(model, Evaluation(scores={"other/1.0.0": scores}, notes=["one phantom."]))
+    assert not read_card(model / "card.json").evaluation
+    record(model, Evaluation(scores={"tiny/1.0.0": scores}, notes=["one phantom."]))
+    assert read_card(model / "card.json").evaluation[0].on == "one phantom."
 
 
 def test_a_folder_without_a_model_is_refused_in_one_sentence(
