@@ -8,11 +8,12 @@ from rich.console import Console
 
 from model_training.checkpoint import content_digest, read_checkpoint
 from model_training.config import load_config
+from model_training.mean import write_mean
 from model_training.mixture import MixedPairs, Mixture, jitter_colour, random_view
 from model_training.phantom import phantom
 from model_training.restoration import RestorationWeights, lab, restoration_loss
 from model_training.warmstart import WarmStarting, WarmStartRequest, warm_start
-from service.errors import ConfigurationError, DataError
+from service.errors import CheckpointError, ConfigurationError, DataError
 
 SMALL = Mixture(count_phantoms=3, count_everyday=2)
 SETTINGS = [
@@ -127,6 +128,22 @@ def test_a_run_begins_with_the_weights_of_another_and_says_so(photos, tmp_path):
     assert training.begin(first).startswith("G and F from 1 steps")
     weights = read_checkpoint(first).state["networks"]["G"]
     assert content_digest(training.enhancer.state_dict()) == content_digest(weights)
+
+
+def test_the_mean_lies_between_its_two_and_says_what_it_is(photos, tmp_path):
+    console, config = Console(quiet=True), load_config("fast", [*SETTINGS, "warmstart.steps=2"])
+    warm_start(WarmStartRequest(config, photos, tmp_path, device="cpu", minutes=0), console)
+    warm_start(WarmStartRequest(config, photos, tmp_path, resume=True, device="cpu"), console)
+    begun, tuned = sorted((tmp_path / "checkpoints").glob("step-*.pt"))
+    write_mean(begun, tuned, tmp_path / "mean.pt", share=0.25)
+    first, second, mean = (
+        read_checkpoint(path).state["networks"]["G"] for path in (begun, tuned, tmp_path / "mean.pt")
+    )
+    for name, value in mean.items():
+        assert torch.allclose(value, 0.75 * first[name] + 0.25 * second[name])
+    assert "0.25 of checkpoint" in read_checkpoint(tmp_path / "mean.pt").state["warm_start"]
+    with pytest.raises(CheckpointError, match="between 0 and 1"):
+        write_mean(begun, tuned, tmp_path / "mean.pt", share=2)
 
 
 def test_an_unknown_setting_is_named():
