@@ -20,6 +20,9 @@ from service.errors import ConfigurationError, LameganError
 from service.monitoring.logs import configure_logs, get_logger
 from service.settings import Settings
 
+BACKLOG = 2048
+"""Connections that may wait to be taken; the kernel's own limit is often lower."""
+
 KEEP_ALIVE_S = 65
 """Longer than the 60 s after which the usual proxies close an idle connection, so that we never close it first."""
 
@@ -62,6 +65,7 @@ class Server(uvicorn.Server):
                 access_log=False,
                 server_header=False,
                 proxy_headers=False,
+                backlog=BACKLOG,
                 timeout_keep_alive=KEEP_ALIVE_S,
                 timeout_graceful_shutdown=max(1, round(settings.shutdown_grace_s)),
             )
@@ -107,6 +111,7 @@ def listening(settings: Settings) -> Iterator[socket.socket]:
         listener = socket.socket(family, kind, protocol)
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind(address)
+        listener.listen(BACKLOG)
     except OSError as error:
         raise ConfigurationError(f"{settings.host}:{settings.port} cannot be bound: {error.strerror}.") from error
     host, port = listener.getsockname()[:2]
