@@ -59,9 +59,7 @@ class Journal:
     def __enter__(self) -> Journal:
         if self._speaks:
             self._folder.mkdir(parents=True, exist_ok=True)
-            self._board = SummaryWriter(
-                str(self._folder / "tensorboard"), purge_step=self._first_step
-            )
+            self._board = SummaryWriter(str(self._folder / "tensorboard"), purge_step=self._first_step)
             self._bar.start()
         return self
 
