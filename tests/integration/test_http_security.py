@@ -52,7 +52,13 @@ def test_several_keys_open_and_everything_else_is_401(keyed: LiveService, keys: 
     _, first, second = keys
     for key in (first, second):
         assert keyed.http.post("/enhance", content=PNG, headers=bearer(key)).status_code == 200
-    for headers in ({}, bearer("wrong"), {"authorization": "Bearer"}, {"authorization": f"Basic {first}"}, {"authorization": first}):
+    for headers in (
+        {},
+        bearer("wrong"),
+        {"authorization": "Bearer"},
+        {"authorization": f"Basic {first}"},
+        {"authorization": first},
+    ):
         answer = keyed.http.post("/enhance", content=PNG, headers=headers)
         assert (answer.status_code, answer.json()["code"]) == (401, "unauthorized")
         assert answer.headers["www-authenticate"].startswith("Bearer")
