@@ -75,8 +75,8 @@ def summary(rows: list[Row]) -> str:
 _NOTES = (
     "Measured mean ± standard deviation, in brackets the paper's (arXiv 2304.01864, table I).",
     f"JS: Jensen-Shannon divergence in bits between the two distributions, from histograms of {BINS} equal bins",
-    "over their joint range. The paper's own JS column is the distance in nats (the square root of the divergence,",
-    "at most 0.833): compare it with the distance column.",
+    "over their joint range. The paper's own JS column reads as the distance in nats (the square root of the",
+    "divergence, at most 0.833; docs/decisions.md says why): compare it with the distance column.",
 )
 
 
