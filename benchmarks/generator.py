@@ -31,6 +31,7 @@ def runner(model: bytes, threads: int, width: int, height: int) -> Callable[[], 
     """One call of `model` on a phantom of `width` x `height`."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # as the service runs it
     options.log_severity_level = 3
     session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
     photo = phantom(width, height, 1)[None]
