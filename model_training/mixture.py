@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import cv2
 import numpy as np
@@ -54,18 +53,6 @@ class Mixture:
     clean_after: int = 800
     count_phantoms: int = 220
     count_everyday: int = 160
-
-
-def read_photo(path: Path) -> Pixels:
-    """The file's pixels, (H, W, 3) uint8 RGB.
-
-    Raises:
-        DataError: it is not an image that can be read.
-    """
-    pixels = cv2.imread(str(path), cv2.IMREAD_COLOR)
-    if pixels is None:
-        raise DataError(f"{path.name} is not an image that can be read")
-    return np.ascontiguousarray(pixels[..., ::-1]).astype(np.uint8)
 
 
 def jitter_colour(image: Pixels, rng: np.random.Generator) -> Pixels:

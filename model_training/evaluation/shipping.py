@@ -19,9 +19,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model_training.degrade import HELD_OUT, Recipe, degrade, exposure, haze, uneven_light
+from model_training.evaluation.images import read_image
 from model_training.evaluation.no_reference import PristineModel, fit_pristine, niqe, read_pristine
 from model_training.everyday import everyday
-from model_training.mixture import read_photo
 from model_training.phantom import phantom
 from service.errors import DataError
 from service.quality.colour import colour_shift, redder_than
@@ -111,7 +111,7 @@ def trials(photos: Path, labels: Path | None, sequences: Iterable[str], enhance:
         raise DataError("there is no held-out photo to measure on")
     found = []
     for index, path in enumerate(paths):
-        clean = at_working_size(read_photo(path))
+        clean = at_working_size(read_image(path))
         bad = degrade(clean, FIRST_SEED + index, recipe=HELD_OUT)
         found.append(Trial(clean, bad, enhance(bad), _label(path, photos, labels)))
     return found
@@ -337,10 +337,10 @@ def main(arguments: Sequence[str] | None = None) -> list[Line]:
     pairs = trials(given.photos, given.labels, given.sequences, enhance)
     names = given.pristine or given.sequences
     paths = [path for name in names for path in sorted((given.photos / name).glob("*.webp"))]
-    pristine = [fit_pristine((at_working_size(read_photo(path)) for path in paths[::4]), "own pristine model")]
+    pristine = [fit_pristine((at_working_size(read_image(path)) for path in paths[::4]), "own pristine model")]
     if given.niqe:
         pristine.append(read_pristine(given.niqe))
-    lines = all_lines(pairs, [read_photo(path) for path in given.throat], enhance, pristine)
+    lines = all_lines(pairs, [read_image(path) for path in given.throat], enhance, pristine)
     print("\n".join(str(line) for line in lines))  # noqa: T201 (this is the command's answer)
     if given.out:
         table = json.dumps([{**asdict(line), "holds": line.holds} for line in lines], indent=1)

@@ -22,8 +22,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-LUMINANCE = (0.2125, 0.7154, 0.0721)
-"""The weights of LaSSIM's luminance, so that what the filter keeps is what the score reads."""
+# The weights of LaSSIM's luminance, so that what the filter keeps is what the score reads.
+from service.quality.pyramid import LUMINANCE
 
 SCALES = 3
 """Bands at 1, 2 and 4 pixels (a trous): what lies above the band that LaSSIM's level 3 reads."""
