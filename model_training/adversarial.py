@@ -130,7 +130,10 @@ class AdversarialTraining:
         restoration = self._config.restoration
         bad, good = batch.pairs
         restored = self.networks["G"](bad)
-        distance = F.l1_loss(restored, good) if restoration.loss == "l1" else total_loss(restored, good)
+        if restoration.loss == "l1":
+            distance = F.l1_loss(restored, good)
+        else:
+            distance = total_loss(restored, good, restoration.weights, bad)
         terms = {"restoration_y": restoration.weight * distance}
         if restoration.degrader:
             terms["restoration_x"] = restoration.weight * F.l1_loss(self._degrade(good, self._code(bad)), bad)

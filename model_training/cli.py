@@ -137,6 +137,9 @@ def warm_start(
     settings: Set = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the newest whole checkpoint.")] = False,
     begin: Annotated[Path | None, typer.Option(help="A checkpoint whose weights to begin with.")] = None,
+    everyday: Annotated[
+        Path | None, typer.Option(help="Photos of anything else, so that G learns what to leave alone.")
+    ] = None,
     validate: Annotated[Path | None, typer.Option(help="Good photos kept out of training, to score G on.")] = None,
     sources: Sources = None,
     device: DeviceOption = Device.AUTO,
@@ -150,6 +153,7 @@ def warm_start(
         config=_configured(config, settings, None, None),
         hq=hq,
         out=out,
+        everyday=everyday,
         resume=resume,
         device=device.value,
         minutes=minutes,

@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from torch import nn
 
 from model_training.networks import GENERATOR_NAMES, build_generator
+from model_training.restoration import RestorationWeights
 from service.errors import ConfigurationError
 
 PRESETS = Path(__file__).parent / "configs"
@@ -137,6 +138,8 @@ class RestorationConfig(Section):
     """Passed on to ``degrade``."""
     loss: Literal["l1", "full"] = "l1"
     """G's: plain L1, or all terms of the warm start."""
+    weights: RestorationWeights = RestorationWeights()
+    """Of the full loss's terms."""
 
 
 class CodeConfig(Section):

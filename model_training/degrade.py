@@ -204,33 +204,43 @@ def specks(image: FloatImage, scene: Scene) -> FloatImage:
     return np.asarray(image * (1 - cover) + np.float32(rng.uniform(0.75, 1.0)) * cover, np.float32)
 
 
+FILE_FAULTS = (noise, jpeg)
+"""What a sensor and a file do, after light and lens."""
+
+
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """How faults are composed: each with its probability; strengths drawn from Beta(`strength`)."""
+    """How faults are composed: each with its probability; strengths drawn from Beta(`strength`).
+
+    `shuffled` faults come in any order; of `file_last` of the photos, grain and the file's faults come last of all.
+    """
 
     faults: tuple[tuple[Fault, float], ...]
     strength: tuple[float, float]
     shuffled: bool
+    file_last: float = 0.0
 
 
 TRAINING = Recipe(
     faults=(
-        (haze, 0.62),
+        (haze, 0.66),
         (exposure, 0.42),
-        (uneven_light, 0.3),
-        (vignette, 0.22),
-        (cast, 0.35),
-        (defocus, 0.4),
+        (uneven_light, 0.35),
+        (vignette, 0.35),
+        (cast, 0.38),
+        (defocus, 0.42),
         (motion, 0.13),
         (resampling, 0.12),
         (specks, 0.1),
-        (noise, 0.45),
-        (jpeg, 0.4),
+        (noise, 0.5),
+        (jpeg, 0.5),
     ),
     strength=(1.1, 1.1),
     shuffled=True,
+    file_last=0.5,
 )
-"""A few faults in any order, from hardly visible to heavy."""
+"""Some faults in any order, from hardly visible to heavy; every second photo is a file, so its grain and blocks
+are on top."""
 
 HELD_OUT = Recipe(
     faults=(
@@ -269,7 +279,9 @@ def _compose(recipe: Recipe, rng: np.random.Generator) -> list[Fault]:
     if not chosen:
         chosen = [recipe.faults[int(rng.integers(len(recipe.faults)))][0]]
     if recipe.shuffled:
-        return [chosen[index] for index in rng.permutation(len(chosen))]
+        chosen = [chosen[index] for index in rng.permutation(len(chosen))]
+        if rng.random() < recipe.file_last:
+            chosen.sort(key=lambda fault: FILE_FAULTS.index(fault) if fault in FILE_FAULTS else -1)
     return chosen
 
 

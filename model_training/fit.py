@@ -187,7 +187,7 @@ def _origin(request: FitRequest, lq: PhotoSet, hq: PhotoSet) -> dict[str, Any]:
 
 
 def read_notes(path: Path | None) -> dict[str, SourceNote]:
-    """What a YAML file says of the sides ``lq`` and ``hq`` (name, licence, credit, patients).
+    """What a YAML file says of the photos ``lq``, ``hq`` and ``everyday`` (name, licence, credit, patients).
 
     Raises:
         DataError: it is missing, is not YAML, or has an unknown key.
@@ -196,10 +196,10 @@ def read_notes(path: Path | None) -> dict[str, SourceNote]:
         return {}
     try:
         notes = yaml.safe_load(path.read_text(encoding="utf-8"))
-        return {side: SourceNote.model_validate(notes[side]) for side in ("lq", "hq") if side in notes}
+        return {side: SourceNote.model_validate(notes[side]) for side in ("lq", "hq", "everyday") if side in notes}
     except (OSError, UnicodeDecodeError, yaml.YAMLError, ValidationError, TypeError) as error:
         raise DataError(
-            f"{path} does not describe the photos: wanted YAML with lq and hq, "
+            f"{path} does not describe the photos: wanted YAML with lq, hq or everyday, "
             "each with name, licence, credit and patients."
         ) from error
 

@@ -25,6 +25,9 @@ Pixels = NDArray[np.uint8]
 SHAPES = ((160, 160), (160, 160), (192, 192), (144, 192), (192, 144), (128, 208), (208, 128), (224, 224))
 """(H, W) of batches, all multiples of the fast generator's 16."""
 
+LARGE_SHAPES = ((272, 480), (480, 272), (352, 352), (288, 384), (384, 288), (320, 320))
+"""(H, W) of the last batches: about the size at which the service works."""
+
 SYNTHETIC_SHAPES = ((272, 480), (320, 320), (288, 384), (384, 288))
 
 
@@ -40,7 +43,10 @@ class Mixture:
         extremes: share of all pictures made night-dark, blown out or grey, which then count as clean.
         clean_after: steps over which the shares of clean pairs rise from 0: while a generator still is near the
             identity, clean pairs hold it there.
-        count_phantoms: how many phantoms are drawn; `count_everyday` alike.
+        large_after: step from which views are large and batches a quarter as long: grain, blur and detail then look as
+            they will in service.
+        count_phantoms: how many phantoms are drawn; `count_everyday` alike; `count_plain`
+            flat colours and gradients join the everyday pictures.
     """
 
     phantoms: float = 0.18
@@ -51,8 +57,10 @@ class Mixture:
     jitter: float = 0.15
     extremes: float = 0.08
     clean_after: int = 800
+    large_after: int = 1_000_000
     count_phantoms: int = 220
     count_everyday: int = 160
+    count_plain: int = 24
 
 
 def jitter_colour(image: Pixels, rng: np.random.Generator) -> Pixels:
@@ -109,14 +117,29 @@ def _drawn(draw: Callable[[int, int, int], Pixels], count: int, first_seed: int)
     return [draw(width, height, first_seed + index) for index, (height, width) in enumerate(shapes)]
 
 
+def plain(width: int, height: int, seed: int) -> Pixels:
+    """One colour, or two that run into each other, (height, width, 3): nothing to mend, and every grid would show."""
+    rng = np.random.default_rng([int(seed), 0xF1A7])
+    first, last = rng.uniform(0, 255, (2, 3))
+    if rng.random() < 0.4:
+        last = first
+    along = np.linspace(0, 1, width)[None, :, None] if rng.random() < 0.5 else np.linspace(0, 1, height)[:, None, None]
+    picture = np.broadcast_to(first + (last - first) * along, (height, width, 3))
+    return np.asarray(np.rint(picture), np.uint8)
+
+
 class MixedPairs:
     """Makes batches from photos held in memory and synthetic pictures drawn once at the start.
+
+    `everyday_photos` are half of the everyday pictures, where there are any.
 
     Raises:
         DataError: there is no photo.
     """
 
-    def __init__(self, photos: Sequence[Pixels], mixture: Mixture, seed: int) -> None:
+    def __init__(
+        self, photos: Sequence[Pixels], mixture: Mixture, seed: int, everyday_photos: Sequence[Pixels] = ()
+    ) -> None:
         if not photos:
             raise DataError("there is no clean photo to train on")
         self.photos = list(photos)
@@ -124,6 +147,8 @@ class MixedPairs:
         self.seed = seed
         self.phantoms = _drawn(phantom, mixture.count_phantoms, 100_000 + 1000 * seed)
         self.everyday = _drawn(everyday, mixture.count_everyday, 100_000 + 1000 * seed)
+        self.everyday += _drawn(plain, mixture.count_plain, 100_000 + 1000 * seed)
+        self.everyday_photos = list(everyday_photos)
 
     def _pick(self, rng: np.random.Generator) -> tuple[Pixels, float, float]:
         """A picture, the probability that its pair is clean on both sides, and that its colours are changed."""
@@ -132,7 +157,8 @@ class MixedPairs:
         if kind < m.phantoms and self.phantoms:
             return self.phantoms[rng.integers(len(self.phantoms))], m.clean_phantoms, 0.0
         if kind < m.phantoms + m.everyday and self.everyday:
-            return self.everyday[rng.integers(len(self.everyday))], m.clean_everyday, 0.0
+            taken_from = self.everyday_photos if self.everyday_photos and rng.random() < 0.5 else self.everyday
+            return taken_from[rng.integers(len(taken_from))], m.clean_everyday, 0.0
         return self.photos[rng.integers(len(self.photos))], m.clean_photos, m.jitter
 
     def pair(
@@ -150,9 +176,13 @@ class MixedPairs:
         return degrade(clean, int(rng.integers(2**31)), recipe=TRAINING, unit_px=1.0), clean
 
     def batch(self, step: int, size: int) -> tuple[Tensor, Tensor]:
-        """Batch number `step`: degraded and clean, each (size, 3, H, W) float32 in [-1, 1]."""
+        """Batch number `step`: degraded and clean, each (size or fewer, 3, H, W) float32 in [-1, 1]."""
         rng = np.random.default_rng([self.seed, step, 0xBA7C4])
-        height, width = SHAPES[rng.integers(len(SHAPES))]
+        large = step >= self.mixture.large_after
+        shapes = LARGE_SHAPES if large else SHAPES
+        height, width = shapes[int(rng.integers(len(shapes)))]
+        if large:
+            size = max(2, size // 4)
         rise = min(1.0, step / max(1, self.mixture.clean_after))
         return self.batch_of(height, width, size, rng, rise)
 

@@ -33,6 +33,8 @@ class RestorationWeights:
         lab: CIE76 colour difference at half the resolution, in units of 100.
         decibels: log10 of each image's mean squared error, so that mild faults count as heavy ones do.
         redness: what a* exceeds the clean one's by, beyond REDNESS_MARGIN, in units of 100.
+        harm: log10 of how much further from the clean photo than the bad one the output is, in mean squared error; 0
+            where it is nearer. Only where the bad photo is given.
     """
 
     pixel: float = 1.0
@@ -41,6 +43,7 @@ class RestorationWeights:
     lab: float = 1.0
     decibels: float = 0.1
     redness: float = 1.5
+    harm: float = 0.0
 
 
 REDNESS_MARGIN = 3.0
@@ -64,23 +67,32 @@ def lab(x: Tensor) -> Tensor:
     return torch.stack([116 * fy - 16, 500 * (fx - fy), 200 * (fy - fz)], 1)
 
 
-def restoration_loss(output: Tensor, clean: Tensor, weights: RestorationWeights) -> dict[str, Tensor]:
-    """The weighted terms, by name, for two (B, 3, H, W) in [-1, 1]; the loss is their sum."""
+def restoration_loss(
+    output: Tensor, clean: Tensor, weights: RestorationWeights, bad: Tensor | None = None
+) -> dict[str, Tensor]:
+    """The weighted terms, by name, for (B, 3, H, W) in [-1, 1]; the loss is their sum. `bad` is what G was given."""
     first, second = (output + 1) / 2, (clean + 1) / 2
     pairs = [(residual(first, level=level), residual(second, level=level)) for level in range(LEVELS)]
     gaps = [(ours - theirs).abs().mean() for ours, theirs in pairs]
     colour = lab(functional.avg_pool2d(output, 2)) - lab(functional.avg_pool2d(clean, 2))
+    error = _decades(output, clean)
     terms = {
         "pixel": torch.sqrt((output - clean) ** 2 + CHARBONNIER**2).mean(),
         "bands": torch.stack(gaps).sum(),
         "lassim": 1 - residual_ssim(*pairs[-1]).mean(),
         "lab": torch.sqrt((colour**2).sum(1) + 0.25).mean() / 100,
-        "decibels": torch.log10(((output - clean) ** 2).mean((1, 2, 3)) + LEAST_ERROR).mean(),
+        "decibels": error.mean(),
         "redness": functional.relu(colour[:, 1] - REDNESS_MARGIN).mean() / 100,
     }
+    if bad is not None and weights.harm:
+        terms["harm"] = functional.relu(error - _decades(bad, clean)).mean()
     return {name: getattr(weights, name) * term for name, term in terms.items()}
 
 
-def total_loss(output: Tensor, clean: Tensor, weights: RestorationWeights | None = None) -> Tensor:
+def _decades(image: Tensor, clean: Tensor) -> Tensor:
+    return torch.log10(((image - clean) ** 2).mean((1, 2, 3)) + LEAST_ERROR)
+
+
+def total_loss(output: Tensor, clean: Tensor, weights: RestorationWeights, bad: Tensor | None = None) -> Tensor:
     """The sum of all terms, a scalar."""
-    return torch.stack(list(restoration_loss(output, clean, weights or RestorationWeights()).values())).sum()
+    return torch.stack(list(restoration_loss(output, clean, weights, bad).values())).sum()

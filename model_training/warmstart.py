@@ -17,6 +17,7 @@ from typing import Annotated, Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from rich.console import Console
 from torch import Tensor, nn
@@ -148,7 +149,7 @@ class WarmStarting:
     def _restoring(self, bad: Tensor, good: Tensor) -> dict[str, Tensor]:
         s, network = self.settings, self.learners["G"].network
         output = network(bad)
-        terms = restoration_loss(output, good, s.weights)
+        terms = restoration_loss(output, good, s.weights, bad)
         if s.idempotence and self.step % s.idempotence_every == 0:
             once = output.detach()[: max(1, s.batch // 2)]
             terms["again"] = s.idempotence * (network(once) - once).abs().mean()
@@ -220,6 +221,7 @@ class WarmStartRequest:
     config: TrainingConfig
     hq: Path
     out: Path
+    everyday: Path | None = None
     resume: bool = False
     device: DeviceName = "auto"
     minutes: float | None = None
@@ -238,12 +240,18 @@ def warm_start(request: WarmStartRequest, console: Console) -> Outcome:
     vault = Vault(request.out / "checkpoints", config.journal.keep)
     resumed = find_resumption(vault, request.resume, console)
     photos = load_photos(request.hq, settings.photo_size, least=config.data.crop, fit="cover")
-    origin = _origin(config, photos, read_notes(request.sources).get("hq", SourceNote()))
+    everyday = None
+    if request.everyday is not None:
+        everyday = load_photos(request.everyday, settings.photo_size, least=config.data.crop, fit="cover")
+    notes = read_notes(request.sources)
+    origin = _origin(config, photos, notes.get("hq", SourceNote()))
+    if everyday is not None:
+        origin["data"]["everyday"] = describe(everyday, notes.get("everyday", SourceNote()))
     if resumed is not None:
         require_same_run(resumed, origin)
     with joined_ranks(request.device) as (ranks, device):
-        pixels = [photo.permute(1, 2, 0).contiguous().numpy() for photo in photos.pixels]
-        training = WarmStarting(config, MixedPairs(pixels, settings.mixture, config.seed), device)
+        pairs = MixedPairs(_pixels(photos), settings.mixture, config.seed, _pixels(everyday) if everyday else ())
+        training = WarmStarting(config, pairs, device)
         progress = Progress()
         if resumed is not None:
             training.load_state_dict(resumed.state)
@@ -260,6 +268,10 @@ def warm_start(request: WarmStartRequest, console: Console) -> Outcome:
                 training, config, settings.steps, vault, journal, ranks, device, origin, validation, request.minutes
             )  # fmt: skip
             return run_loop(run, progress)
+
+
+def _pixels(photos: PhotoSet) -> list[NDArray[np.uint8]]:
+    return [photo.permute(1, 2, 0).contiguous().numpy() for photo in photos.pixels]
 
 
 def _origin(config: TrainingConfig, photos: PhotoSet, note: SourceNote) -> dict[str, Any]:

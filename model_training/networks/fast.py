@@ -16,6 +16,7 @@ Source: the local affine model of HDRNet (Gharbi et al. 2017) without the grid, 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import ClassVar
 
 import torch
@@ -32,10 +33,19 @@ AFFINE = 12
 CURVE = 3
 BANDS = 2 * SCALES
 ORIENTED = 2 * (SCALES - 1)
+PARTS = [3, 3, 3, 3, CURVE, *[1] * (BANDS + ORIENTED)]
+"""What the coefficient maps are, in order: what red, green and blue give to each colour, the offset, the curve, and a
+gain for each band: of the colours, of the luminance, at each scale; then the oriented ones."""
+
 COEFFICIENTS = AFFINE + CURVE + BANDS + ORIENTED
 
 LARGEST = 2.0
 """Bound of every coefficient: enough to lift a veil of two thirds, too little to invent."""
+
+STEM = 48
+"""Filters that look at each patch of 4x4 pixels: as many as it has numbers, so that none is lost."""
+
+LEAST_VARIANCE = 1e-4
 
 
 def replicate_pad(x: Tensor, width: int) -> Tensor:
@@ -68,20 +78,39 @@ class ResidualBlock(nn.Module):
 
 
 class GlobalModulation(nn.Module):
-    """Scales and shifts every channel by what the whole image shows: (B, C, h, w) to the same shape."""
+    """Scales and shifts every channel by what the whole image shows: (B, C, h, w) to the same shape.
+
+    The shift may bulge towards the border, in proportion to the squared distance from the middle, as a vignette does;
+    a convolution that replicates its border cannot know where the border is.
+    """
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        self.hidden = nn.Linear(2 * channels, channels)
-        self.out = nn.Linear(channels, 2 * channels)
+        self.hidden = nn.Linear(4 * channels, 2 * channels)
+        self.out = nn.Linear(2 * channels, 3 * channels)
         _start_at_zero(self.out)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Modulates x by its own means and maxima."""
-        pooled = torch.cat([x.mean((2, 3)), x.amax((2, 3))], 1)
+        """Modulates x by its own means, deviations, maxima, and how it differs towards the border."""
+        away = squared_distance(x)
+        mean = x.mean((2, 3), keepdim=True)
+        change = x - mean
+        deviation = torch.sqrt((change * change).mean((2, 3)) + LEAST_VARIANCE)
+        pooled = torch.cat([mean.flatten(1), deviation, x.amax((2, 3)), (change * away).mean((2, 3))], 1)
         numbers: Tensor = self.out(functional.relu(self.hidden(pooled)))
-        scale, shift = numbers.unsqueeze(-1).unsqueeze(-1).chunk(2, 1)
-        return x * (1 + scale) + shift
+        scale, shift, bulge = numbers.unsqueeze(-1).unsqueeze(-1).chunk(3, 1)
+        return x * (1 + scale) + shift + bulge * away
+
+
+def squared_distance(x: Tensor) -> Tensor:
+    """Squared distance from the middle of x (B, C, h, w), 0 on average: (B, 1, h, w), about -0.67 to 1.33."""
+    ones = torch.ones_like(x[:, :1])
+
+    def across(dim: int) -> Tensor:
+        return (2 * ones.cumsum(dim) - 1) / ones.sum(dim, keepdim=True) - 1
+
+    squares = across(2) ** 2 + across(3) ** 2
+    return squares - squares.mean((2, 3), keepdim=True)
 
 
 def _stage(channels: int, blocks: int) -> nn.Sequential:
@@ -97,8 +126,8 @@ class Trunk(nn.Module):
     def __init__(self, widths: tuple[int, int, int], blocks: tuple[int, int, int]) -> None:
         super().__init__()
         quarter, eighth, sixteenth = widths
-        self.stem = nn.Conv2d(3, quarter, 4, stride=4)
-        self.mix = nn.Conv2d(quarter, quarter, 1)
+        self.stem = nn.Conv2d(3, STEM, 4, stride=4)
+        self.mix = nn.Conv2d(STEM, quarter, 1)
         self.down1 = nn.Conv2d(quarter, eighth, 2, stride=2)
         self.down2 = nn.Conv2d(eighth, sixteenth, 2, stride=2)
         self.enter1 = _stage(quarter, blocks[0])
@@ -128,57 +157,78 @@ def _double(x: Tensor) -> Tensor:
     return functional.interpolate(x, scale_factor=2, mode="bilinear", align_corners=False)
 
 
-def _neighbours(x: Tensor, step: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Sums of opposite neighbours at distance `step`: horizontal, vertical, and the two diagonals.
-
-    Only sums of opposite pixels are formed, so every filter made of them is even and moves nothing.
-    """
-    height, width = x.shape[-2], x.shape[-1]
-    p = replicate_pad(x, step)
-    top, mid, low = p[..., :height, :], p[..., step : step + height, :], p[..., 2 * step :, :]
-    across = mid[..., :width] + mid[..., 2 * step :]
-    along = top[..., step : step + width] + low[..., step : step + width]
-    falling = top[..., :width] + low[..., 2 * step :]
-    rising = top[..., 2 * step :] + low[..., :width]
-    return across, along, falling, rising
+def _neighbours(x: Tensor, step: int, dim: int) -> Tensor:
+    """x plus the sum of its two neighbours at distance `step` along `dim`, the border replicated."""
+    length = x.shape[dim]
+    p = functional.pad(x, (step, step, 0, 0) if dim == 3 else (0, 0, step, step), mode="replicate")
+    return p.narrow(dim, 0, length) + p.narrow(dim, 2 * step, length)
 
 
 def fine_bands(x: Tensor) -> tuple[list[Tensor], list[Tensor]]:
     """The input's own fine detail at 1, 2 and 4 pixels.
 
+    Only sums of opposite pixels are formed, so every filter made of them is even and moves nothing.
+
     Returns:
-        the isotropic bands, SCALES tensors (B, 3, H, W): x minus its binomial 3x3 blur, and so on a trous;
+        the isotropic bands, SCALES tensors (B, 4, H, W), red, green, blue and luminance: x minus its binomial 3x3
+        blur, and so on a trous;
         the oriented ones of the luminance, ORIENTED tensors (B, 1, H, W): second derivatives, upright and
         diagonal.
     """
-    weights = x.new_tensor(LUMINANCE).view(1, 3, 1, 1)
+    x = torch.cat([x, _luminance(x)], 1)
     bands: list[Tensor] = []
     oriented: list[Tensor] = []
     for scale in range(SCALES):
-        across, along, falling, rising = _neighbours(x, 2**scale)
-        blurred = 0.25 * x + 0.125 * (across + along) + 0.0625 * (falling + rising)
+        step = 2**scale
+        beside = _neighbours(x, step, 3)
+        rows = 0.5 * x + 0.25 * beside
+        blurred = 0.5 * rows + 0.25 * _neighbours(rows, step, 2)
         bands.append(x - blurred)
         if scale < SCALES - 1:
-            oriented.append(((across - along) * (0.25 * weights)).sum(1, keepdim=True))
-            oriented.append(((falling - rising) * (0.25 * weights)).sum(1, keepdim=True))
+            oriented.extend(_oriented(x[:, 3:], step, beside[:, 3:]))
         x = blurred
     return bands, oriented
 
 
-def apply_coefficients(x: Tensor, coefficients: Tensor) -> Tensor:
-    """This module's formula: (B, 3, H, W) and (B, COEFFICIENTS, H, W) to (B, 3, H, W), not clipped."""
-    affine, curve, gains, turns = torch.split(coefficients, [AFFINE, CURVE, BANDS, ORIENTED], 1)
-    weights = x.new_tensor(LUMINANCE).view(1, 3, 1, 1)
+def _luminance(x: Tensor) -> Tensor:
+    red, green, blue = LUMINANCE
+    return red * x[:, 0:1] + green * x[:, 1:2] + blue * x[:, 2:3]
+
+
+def _oriented(light: Tensor, step: int, beside: Tensor) -> tuple[Tensor, Tensor]:
+    """The upright and the diagonal second derivative of `light` (B, 1, H, W), over 4 pixels' weight."""
+    height, width = light.shape[-2], light.shape[-1]
+    p = replicate_pad(light, step)
+    top, low = p[..., :height, :], p[..., 2 * step :, :]
+    over = top[..., step : step + width] + low[..., step : step + width]
+    falling = top[..., :width] + low[..., 2 * step :]
+    rising = top[..., 2 * step :] + low[..., :width]
+    return 0.25 * (beside - over), 0.25 * (falling - rising)
+
+
+def full_size(coefficients: Tensor) -> list[Tensor]:
+    """The coefficient maps (B, COEFFICIENTS, h, w) at four times the size: one tensor for each of `PARTS`."""
+    # Parted before they grow: a slice of a full-size tensor costs its copy, and in training a zeroed gradient.
+    return [
+        functional.interpolate(part, scale_factor=4, mode="bilinear", align_corners=False)
+        for part in torch.split(coefficients, PARTS, 1)
+    ]
+
+
+def apply_coefficients(x: Tensor, maps: Sequence[Tensor]) -> Tensor:
+    """This module's formula: (B, 3, H, W) and the maps of `PARTS`, each (B, n, H, W), to (B, 3, H, W), not clipped."""
+    of_red, of_green, of_blue, offset, curve, *gains = maps
     bands, oriented = fine_bands(x)
+    light = torch.zeros_like(x[:, :1])
     filtered = x
     for scale, band in enumerate(bands):
-        light = (band * weights).sum(1, keepdim=True)
-        filtered = filtered + gains[:, 2 * scale : 2 * scale + 1] * band
-        filtered = filtered + gains[:, 2 * scale + 1 : 2 * scale + 2] * light
-    for index, band in enumerate(oriented):
-        filtered = filtered + turns[:, index : index + 1] * band
+        filtered = filtered + gains[2 * scale] * band[:, :3]
+        light = light + gains[2 * scale + 1] * band[:, 3:]
+    for gain, band in zip(gains[BANDS:], oriented, strict=True):
+        light = light + gain * band
+    filtered = filtered + light
     red, green, blue = filtered[:, 0:1], filtered[:, 1:2], filtered[:, 2:3]
-    mixed = affine[:, 0:3] * red + affine[:, 3:6] * green + affine[:, 6:9] * blue + affine[:, 9:12]
+    mixed = of_red * red + of_green * green + of_blue * blue + offset
     return filtered + mixed + curve * (1 - filtered * filtered)
 
 
@@ -190,7 +240,7 @@ class FastGenerator(nn.Module):
 
     multiple: ClassVar[int] = 16
 
-    def __init__(self, widths: tuple[int, int, int] = (32, 64, 96), blocks: tuple[int, int, int] = (1, 2, 2)) -> None:
+    def __init__(self, widths: tuple[int, int, int] = (32, 64, 128), blocks: tuple[int, int, int] = (1, 2, 4)) -> None:
         super().__init__()
         w4, w8, w16 = widths
         b4, b8, b16 = blocks
@@ -199,8 +249,7 @@ class FastGenerator(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Enhances x; while training the clipping passes gradients, so that a clipped pixel can come back."""
         maps = LARGEST * torch.tanh(self.trunk(x).float() / LARGEST)
-        full = functional.interpolate(maps, scale_factor=4, mode="bilinear", align_corners=False)
-        y = apply_coefficients(x, full)
+        y = apply_coefficients(x, full_size(maps))
         clipped = y.clamp(-1, 1)
         if self.training:
             return y + (clipped - y).detach()

@@ -105,3 +105,13 @@ def test_a_folder_of_good_photos_becomes_a_folder_of_bad_ones(tmp_path):
 def test_a_recipe_that_does_not_exist_is_refused_by_name():
     with pytest.raises(ConfigurationError, match="training, held-out"):
         recipe_named("heavy")
+
+
+def test_every_second_photo_of_training_ends_as_a_file_with_its_grain_below_its_blocks():
+    ends = []
+    for seed in range(400):
+        order = [fault.__name__ for fault in faults._compose(faults.TRAINING, np.random.default_rng(seed))]
+        if "jpeg" in order and "noise" in order and len(order) > 3:
+            ends.append(order[-2:] == ["noise", "jpeg"])
+    assert len(ends) > 50
+    assert 0.4 < np.mean(ends) < 0.75

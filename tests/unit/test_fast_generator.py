@@ -5,9 +5,13 @@ import torch
 
 from model_training.networks.fast import (
     COEFFICIENTS,
+    PARTS,
     FastGenerator,
+    GlobalModulation,
     apply_coefficients,
     fine_bands,
+    full_size,
+    squared_distance,
 )
 
 SMALL = {"widths": (8, 12, 16), "blocks": (1, 1, 1)}
@@ -36,7 +40,7 @@ def test_the_output_keeps_shape_and_range(trained):
         assert y.abs().max() <= 1
 
 
-def test_a_flat_image_stays_flat_to_the_very_border(trained):
+def test_without_a_bulge_a_flat_image_stays_flat_to_the_very_border(trained):
     with torch.no_grad():
         y = trained(torch.full((1, 3, 96, 96), 0.3))
     assert (y.amax((2, 3)) - y.amin((2, 3))).max() < 1e-5
@@ -61,10 +65,11 @@ def test_every_band_is_even_so_that_nothing_moves():
 def test_zero_coefficients_are_the_identity_and_the_curve_keeps_black_and_white():
     x = torch.tensor([-1.0, 0.0, 1.0]).view(1, 1, 1, 3).expand(1, 3, 3, 3)
     zero = torch.zeros(1, COEFFICIENTS, 3, 3)
-    assert torch.equal(apply_coefficients(x, zero), x)
+    assert torch.equal(apply_coefficients(x, zero.split(PARTS, 1)), x)
     curved = zero.clone()
     curved[:, 12:15] = 0.5
-    assert torch.allclose(apply_coefficients(x, curved)[0, 0, 1], torch.tensor([-1.0, 0.5, 1.0]), atol=1e-6)
+    y = apply_coefficients(x, curved.split(PARTS, 1))
+    assert torch.allclose(y[0, 0, 1], torch.tensor([-1.0, 0.5, 1.0]), atol=1e-6)
 
 
 def test_the_affine_part_mixes_channels_as_a_matrix_of_rows_red_green_blue():
@@ -73,8 +78,35 @@ def test_the_affine_part_mixes_channels_as_a_matrix_of_rows_red_green_blue():
     coefficients = torch.zeros(1, COEFFICIENTS, 8, 8)
     coefficients[:, 3] = 1.0  # green into red
     coefficients[:, 11] = 0.25  # offset of blue
-    y = apply_coefficients(x, coefficients)
+    y = apply_coefficients(x, coefficients.split(PARTS, 1))
     assert torch.allclose(y[0, :, 4, 4], torch.tensor([0.5, 0.5, 0.25]))
+
+
+def test_the_maps_grow_four_times_by_bilinear_interpolation_each_in_its_place():
+    maps = torch.rand(2, COEFFICIENTS, 5, 7)
+    whole = torch.nn.functional.interpolate(maps, scale_factor=4, mode="bilinear", align_corners=False)
+    assert torch.allclose(torch.cat(full_size(maps), 1), whole, atol=1e-6)
+
+
+@pytest.mark.parametrize("shape", [(4, 4), (5, 9), (17, 30)])
+def test_the_squared_distance_is_nought_on_average_symmetric_and_least_in_the_middle(shape):
+    away = squared_distance(torch.zeros(2, 3, *shape))
+    assert away.shape == (2, 1, *shape)
+    assert away.mean().abs() < 1e-5
+    assert torch.allclose(away, away.flip(2, 3), atol=1e-6)
+    assert away[0, 0, shape[0] // 2, shape[1] // 2] == pytest.approx(away.min().item(), abs=1e-5)
+    assert away[0, 0, 0, 0] == pytest.approx(away.max().item(), abs=1e-5)
+
+
+def test_the_modulation_can_brighten_towards_the_border_as_a_vignette_asks():
+    torch.manual_seed(0)
+    modulation = GlobalModulation(6)
+    x = torch.rand(2, 6, 8, 12)
+    assert torch.equal(modulation(x), x)
+    with torch.no_grad():
+        modulation.out.bias[12:].fill_(0.5)
+    change = (modulation(x) - x).detach()
+    assert torch.allclose(change, 0.5 * squared_distance(x).expand_as(x), atol=1e-6)
 
 
 def test_while_training_a_clipped_pixel_still_gets_a_gradient():

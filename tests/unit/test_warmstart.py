@@ -9,7 +9,7 @@ from rich.console import Console
 from model_training.checkpoint import content_digest, read_checkpoint
 from model_training.config import load_config
 from model_training.mean import write_mean
-from model_training.mixture import MixedPairs, Mixture, jitter_colour, random_view
+from model_training.mixture import LARGE_SHAPES, SHAPES, MixedPairs, Mixture, jitter_colour, plain, random_view
 from model_training.phantom import phantom
 from model_training.restoration import RestorationWeights, lab, restoration_loss
 from model_training.warmstart import WarmStarting, WarmStartRequest, warm_start
@@ -51,6 +51,30 @@ def test_some_pairs_are_clean_on_both_sides_and_most_are_not(source):
     rng = np.random.default_rng(0)
     same = [np.array_equal(*source.pair(64, 64, rng)) for _ in range(60)]
     assert 5 < sum(same) < 40
+
+
+def test_the_last_batches_are_of_large_views_and_fewer_of_them():
+    pairs = MixedPairs([phantom(128, 128, 0)], Mixture(count_phantoms=1, count_everyday=1, large_after=5), 0)
+    early, late = pairs.batch(4, 8)[0], pairs.batch(5, 8)[0]
+    assert (len(early), len(late)) == (8, 2)
+    assert tuple(early.shape[2:]) in SHAPES
+    assert tuple(late.shape[2:]) in LARGE_SHAPES
+
+
+def test_everyday_photos_are_half_of_the_everyday_pictures():
+    odd = np.full((96, 96, 3), (3, 250, 7), np.uint8)
+    mixture = Mixture(everyday=1.0, phantoms=0.0, clean_everyday=1.0, extremes=0.0, count_phantoms=1, count_everyday=3)
+    pairs, rng = MixedPairs([phantom(128, 128, 0)], mixture, 0, [odd]), np.random.default_rng(0)
+    ours = [np.array_equal(pairs.pair(64, 64, rng)[0], odd[:64, :64]) for _ in range(60)]
+    assert 18 < sum(ours) < 42
+
+
+def test_plain_pictures_hold_nothing_but_a_slow_change():
+    for seed in range(20):
+        picture = plain(80, 64, seed).astype(int)
+        assert picture.shape == (64, 80, 3)
+        assert all(np.abs(np.diff(picture, axis=axis)).max() <= 5 for axis in (0, 1))
+    assert not np.array_equal(plain(80, 64, 0), plain(80, 64, 1))
 
 
 def test_a_view_has_the_size_asked_for_whatever_the_photo(source):
@@ -97,6 +121,17 @@ def test_redness_costs_and_paleness_does_not():
     weights = RestorationWeights()
     assert restoration_loss(red, grey, weights)["redness"] > 0.05
     assert restoration_loss(grey, red, weights)["redness"] == 0
+
+
+def test_harm_counts_only_what_became_worse_than_the_bad_photo():
+    clean = torch.zeros(1, 3, 64, 64)
+    bad, better, worse = clean + 0.2, clean + 0.1, clean + 0.4
+    weights = RestorationWeights(harm=2.0)
+    assert restoration_loss(better, clean, weights, bad)["harm"] == 0
+    expected = 2.0 * np.log10((0.4**2 + 1e-3) / (0.2**2 + 1e-3))
+    assert restoration_loss(worse, clean, weights, bad)["harm"].item() == pytest.approx(expected, rel=1e-5)
+    assert "harm" not in restoration_loss(worse, clean, weights)
+    assert "harm" not in restoration_loss(worse, clean, RestorationWeights(), bad)
 
 
 def test_g_gets_better_in_a_few_steps_and_f_learns_the_other_way(source):
