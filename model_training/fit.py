@@ -78,8 +78,11 @@ def fit(request: FitRequest, console: Console) -> Outcome:
             training.load_state_dict(resumed.state)
             progress = Progress(**resumed.state["progress"])
             origin["warm_start"] = resumed.state["warm_start"]
+            origin["data"] = resumed.state["data"]
         elif request.warm_start is not None:
-            origin["warm_start"] = _warm(training, request.warm_start)
+            warm = read_checkpoint(request.warm_start)
+            origin["warm_start"] = _warm(training, warm)
+            origin["data"] |= _seen_before(warm)
         steps = total_steps(config.optimiser, training.steps_per_epoch)
         validation = Validation(request.validate, config) if request.validate and ranks.leads else None
         journal = Journal(
@@ -209,11 +212,15 @@ def describe(photos: PhotoSet, note: SourceNote) -> dict[str, Any]:
     return note.model_dump() | {"images": len(photos), "skipped": len(photos.skipped), "digest": photos.digest}
 
 
-def _warm(training: AdversarialTraining, path: Path) -> str:
-    checkpoint = read_checkpoint(path)
+def _warm(training: AdversarialTraining, checkpoint: Checkpoint) -> str:
     taken = training.warm_start(checkpoint.state.get("networks", {}))
     kind = checkpoint.state.get("kind", "unknown")
     return f"{' and '.join(taken)} from {kind} training, checkpoint {checkpoint.digest}"
+
+
+def _seen_before(checkpoint: Checkpoint) -> dict[str, Any]:
+    """The photos of a warm start that this run does not name: a card names them too."""
+    return {side: known for side, known in checkpoint.state.get("data", {}).items() if side == "everyday"}
 
 
 def _write_config(folder: Path, config: TrainingConfig, ranks: Ranks) -> None:

@@ -22,7 +22,7 @@ from PIL import Image
 from rich.console import Console
 
 from model_training.adversarial import AdversarialTraining
-from model_training.checkpoint import Vault, content_digest, read_checkpoint
+from model_training.checkpoint import Vault, content_digest, read_checkpoint, write_checkpoint
 from model_training.cli import EXIT_INTERRUPTED, EXIT_REFUSED, main
 from model_training.config import load_config
 from model_training.distil import DistilRequest, distil
@@ -273,6 +273,9 @@ def test_a_warm_start_hands_over_g_and_f_also_to_a_coded_f(files, tmp_path):
     fit(request(files, tmp_path / "first", TINY_FAST, "objective=cyclegan"), QUIET)
     source = read_checkpoint(last(tmp_path / "first"))
     still = ["optimiser.rate=1e-30", "code.enabled=true", "objective=cyclegan", TINY_FAST]
+    everyday = {**source.state["data"]["x"], "name": "holidays"}
+    write_checkpoint(source.path, {**source.state, "data": {**source.state["data"], "everyday": everyday}})
+    source = read_checkpoint(source.path)
     fit(request(files, tmp_path / "second", *still, warm_start=source.path), QUIET)
     state = read_checkpoint(last(tmp_path / "second")).state
     for key, value in source.state["networks"]["G"].items():
@@ -280,6 +283,7 @@ def test_a_warm_start_hands_over_g_and_f_also_to_a_coded_f(files, tmp_path):
     for key, value in source.state["networks"]["F"].items():
         assert torch.allclose(state["networks"]["F"][f"inner.{key}"], value)
     assert state["warm_start"] == f"G and F from adversarial training, checkpoint {source.digest}"
+    assert state["data"]["everyday"] == everyday
     with pytest.raises(CheckpointError, match="another network"):
         fit(request(files, tmp_path / "third", warm_start=source.path), QUIET)
 

@@ -1,5 +1,7 @@
 """The warm start: batches that depend on seed and step alone, a loss that is zero at the truth, exact resumption."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -8,6 +10,7 @@ from rich.console import Console
 
 from model_training.checkpoint import content_digest, read_checkpoint
 from model_training.config import load_config
+from model_training.loop import Outcome
 from model_training.mean import write_mean
 from model_training.mixture import LARGE_SHAPES, SHAPES, MixedPairs, Mixture, jitter_colour, plain, random_view
 from model_training.phantom import phantom
@@ -185,3 +188,20 @@ def test_an_unknown_setting_is_named():
     config = load_config("fast", ["warmstart={stepz: 3}"])
     with pytest.raises(ConfigurationError, match=r"warmstart\.stepz"):
         WarmStarting(config, None, torch.device("cpu"))
+
+
+def test_everyday_photos_are_told_by_the_checkpoint_and_must_be_the_same_to_go_on(photos, tmp_path):
+    console, config = Console(quiet=True), load_config("fast", [*SETTINGS, "warmstart.steps=2"])
+    (tmp_path / "sources.yaml").write_text("everyday: {name: holidays, licence: CC0, patients: 0}\n")
+    told = WarmStartRequest(
+        config, photos, tmp_path / "run", everyday=photos, sources=tmp_path / "sources.yaml", device="cpu", minutes=0
+    )
+    warm_start(told, console)
+    known = read_checkpoint(tmp_path / "run" / "checkpoints" / "step-00000001.pt").state["data"]["everyday"]
+    assert (known["name"], known["images"], known["patients"]) == ("holidays", 3, 0)
+    (tmp_path / "others").mkdir()
+    Image.fromarray(phantom(112, 96, 9)).save(tmp_path / "others" / "9.png")
+    others = replace(told, everyday=tmp_path / "others", resume=True)
+    with pytest.raises(CheckpointError, match="other photos"):
+        warm_start(others, console)
+    assert warm_start(replace(told, resume=True, minutes=None), console) is Outcome.FINISHED
