@@ -39,6 +39,8 @@ class Mixture:
         phantoms: share of digital phantoms.
         everyday: share of everyday pictures; the rest are real photos.
         clean_photos: share of clean-to-clean pairs among real photos; `clean_phantoms`, `clean_everyday` alike.
+        everyday_as_is: whether everyday pictures are left as they are even when taken badly: what a generator cannot
+            judge it shall not touch, and a dark wood is no underexposed throat.
         jitter: share of real photos whose colours are changed before anything else.
         extremes: share of all pictures made night-dark, blown out or grey, which then count as clean.
         clean_after: steps over which the shares of clean pairs rise from 0: while a generator still is near the
@@ -54,6 +56,7 @@ class Mixture:
     clean_photos: float = 0.12
     clean_phantoms: float = 0.35
     clean_everyday: float = 0.5
+    everyday_as_is: bool = False
     jitter: float = 0.15
     extremes: float = 0.08
     clean_after: int = 800
@@ -61,6 +64,18 @@ class Mixture:
     count_phantoms: int = 220
     count_everyday: int = 160
     count_plain: int = 24
+
+
+@dataclass(frozen=True, slots=True)
+class Odds:
+    """Probabilities that a picture's pair is clean on both sides and that its colours are changed.
+
+    `as_is`: its bad photo is the one wanted.
+    """
+
+    clean: float
+    jitter: float = 0.0
+    as_is: bool = False
 
 
 def jitter_colour(image: Pixels, rng: np.random.Generator) -> Pixels:
@@ -150,30 +165,30 @@ class MixedPairs:
         self.everyday += _drawn(plain, mixture.count_plain, 100_000 + 1000 * seed)
         self.everyday_photos = list(everyday_photos)
 
-    def _pick(self, rng: np.random.Generator) -> tuple[Pixels, float, float]:
-        """A picture, the probability that its pair is clean on both sides, and that its colours are changed."""
+    def _pick(self, rng: np.random.Generator) -> tuple[Pixels, Odds]:
         m = self.mixture
         kind = rng.random()
         if kind < m.phantoms and self.phantoms:
-            return self.phantoms[rng.integers(len(self.phantoms))], m.clean_phantoms, 0.0
+            return self.phantoms[rng.integers(len(self.phantoms))], Odds(m.clean_phantoms)
         if kind < m.phantoms + m.everyday and self.everyday:
             taken_from = self.everyday_photos if self.everyday_photos and rng.random() < 0.5 else self.everyday
-            return taken_from[rng.integers(len(taken_from))], m.clean_everyday, 0.0
-        return self.photos[rng.integers(len(self.photos))], m.clean_photos, m.jitter
+            return taken_from[rng.integers(len(taken_from))], Odds(m.clean_everyday, as_is=m.everyday_as_is)
+        return self.photos[rng.integers(len(self.photos))], Odds(m.clean_photos, m.jitter)
 
     def pair(
         self, height: int, width: int, rng: np.random.Generator, clean_scale: float = 1.0
     ) -> tuple[Pixels, Pixels]:
         """One (degraded, clean) pair of (height, width, 3) uint8 images; `clean_scale` scales the clean shares."""
-        picture, clean_share, jitter_share = self._pick(rng)
+        picture, odds = self._pick(rng)
         clean = random_view(picture, height, width, rng)
-        if rng.random() < jitter_share:
+        if rng.random() < odds.jitter:
             clean = jitter_colour(clean, rng)
         if rng.random() < self.mixture.extremes:
             clean = extreme(clean, rng)
-        if rng.random() < clean_share * clean_scale:
+        if rng.random() < odds.clean * clean_scale:
             return clean, clean
-        return degrade(clean, int(rng.integers(2**31)), recipe=TRAINING, unit_px=1.0), clean
+        bad = degrade(clean, int(rng.integers(2**31)), recipe=TRAINING, unit_px=1.0)
+        return bad, bad if odds.as_is else clean
 
     def batch(self, step: int, size: int) -> tuple[Tensor, Tensor]:
         """Batch number `step`: degraded and clean, each (size or fewer, 3, H, W) float32 in [-1, 1]."""

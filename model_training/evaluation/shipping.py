@@ -23,6 +23,7 @@ from model_training.evaluation.images import read_image
 from model_training.evaluation.no_reference import PristineModel, fit_pristine, niqe, read_pristine
 from model_training.everyday import everyday
 from model_training.phantom import phantom
+from model_training.photos import find_photos
 from service.errors import DataError
 from service.quality.colour import colour_shift, redder_than
 from service.quality.lassim import lassim, lassim_map
@@ -278,7 +279,11 @@ def kindness_lines(kinds: dict[str, list[Pixels]], enhance: Enhance) -> list[Lin
 
 
 def all_lines(
-    pairs: Sequence[Trial], throat: Sequence[Pixels], enhance: Enhance, pristine: Sequence[PristineModel]
+    pairs: Sequence[Trial],
+    throat: Sequence[Pixels],
+    enhance: Enhance,
+    pristine: Sequence[PristineModel],
+    kinds: dict[str, list[Pixels]],
 ) -> list[Line]:
     """Every line, in the order of the requirement."""
     clean = [t.clean for t in pairs]
@@ -294,7 +299,7 @@ def all_lines(
     made = [t.made for t in pairs]
     lines += harmlessness_lines("enhanced again", made, [enhance(image) for image in made])
     lines += [*cleanness_lines(pairs, calm), smoothness_line(enhance)]
-    return lines + kindness_lines(other_photos(), enhance)
+    return lines + kindness_lines(kinds, enhance)
 
 
 def session(model: Path) -> Enhance:
@@ -331,6 +336,7 @@ def main(arguments: Sequence[str] | None = None) -> list[Line]:
     parser.add_argument("--pristine", nargs="+", help="sequences NIQE's pristine model is fitted on")
     parser.add_argument("--niqe", type=Path, help="NIQE's published pristine model, as npz")
     parser.add_argument("--throat", nargs="*", type=Path, default=[], help="clean photos from elsewhere")
+    parser.add_argument("--elsewhere", type=Path, help="folder of clean photos of anything else, not trained on")
     parser.add_argument("--out", type=Path, help="file for the lines: .json or .md")
     given = parser.parse_args(arguments)
     enhance = session(given.model)
@@ -340,7 +346,10 @@ def main(arguments: Sequence[str] | None = None) -> list[Line]:
     pristine = [fit_pristine((at_working_size(read_image(path)) for path in paths[::4]), "own pristine model")]
     if given.niqe:
         pristine.append(read_pristine(given.niqe))
-    lines = all_lines(pairs, [read_image(path) for path in given.throat], enhance, pristine)
+    kinds = other_photos()
+    if given.elsewhere:
+        kinds["photos from elsewhere"] = [at_working_size(read_image(path)) for path in find_photos(given.elsewhere)]
+    lines = all_lines(pairs, [read_image(path) for path in given.throat], enhance, pristine, kinds)
     print("\n".join(str(line) for line in lines))  # noqa: T201 (this is the command's answer)
     if given.out:
         table = json.dumps([{**asdict(line), "holds": line.holds} for line in lines], indent=1)

@@ -72,6 +72,16 @@ def test_everyday_photos_are_half_of_the_everyday_pictures():
     assert 18 < sum(ours) < 42
 
 
+def test_everyday_pictures_taken_badly_are_wanted_as_they_are_where_that_is_asked():
+    always = {"everyday": 1.0, "phantoms": 0.0, "clean_everyday": 0.0, "count_phantoms": 1, "count_everyday": 3}
+    photos = [phantom(128, 128, 0)]
+    for as_is in (True, False):
+        pairs = MixedPairs(photos, Mixture(**always, everyday_as_is=as_is), 0)
+        rng = np.random.default_rng(0)
+        made = [pairs.pair(64, 64, rng) for _ in range(8)]
+        assert all(np.array_equal(bad, wanted) for bad, wanted in made) is as_is
+
+
 def test_plain_pictures_hold_nothing_but_a_slow_change():
     for seed in range(20):
         picture = plain(80, 64, seed).astype(int)
