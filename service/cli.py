@@ -382,7 +382,7 @@ def _write_text(path: Path, text: str) -> None:
     try:
         path.write_text(text, encoding="utf-8")
     except OSError as error:
-        raise CommandError(f"{path} cannot be written: {error.strerror or 'input/output error'}.") from error
+        raise CommandError.unwritable(path, error) from error
 
 
 def main() -> None:

@@ -44,10 +44,14 @@ no row. Details are written for people and never hold a path a client did not gi
 
 from __future__ import annotations
 
-from typing import ClassVar
+from pathlib import Path
+from typing import ClassVar, Self
 
 PROBLEM_TYPE_PREFIX = "tag:lamegan,2026:problem:"
 """Prefix of the `type` URI of every problem document (RFC 9457 section 3.1.1; a tag URI needs no server)."""
+
+_UNSAID = "input/output error"
+"""What an operating system's error is called that gives no words of its own."""
 
 
 class LameganError(Exception):
@@ -251,6 +255,16 @@ class CommandError(LameganError):
     """A command line asks for something that cannot be done."""
 
     code = "command"
+
+    @classmethod
+    def unreadable(cls, path: Path, error: OSError) -> Self:
+        """The file or folder at `path` cannot be read, for the reason of `error`."""
+        return cls(f"{path} cannot be read: {error.strerror or _UNSAID}.")
+
+    @classmethod
+    def unwritable(cls, path: Path, error: OSError) -> Self:
+        """The file at `path` cannot be written, for the reason of `error`."""
+        return cls(f"{path} cannot be written: {error.strerror or _UNSAID}.")
 
 
 class TrainingError(LameganError):

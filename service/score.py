@@ -84,7 +84,7 @@ def read_pixels(path: Path) -> Pixels:
     try:
         return decode(path.read_bytes()).pixels
     except OSError as error:
-        raise CommandError(f"{path} cannot be read: {error.strerror or 'input/output error'}.") from error
+        raise CommandError.unreadable(path, error) from error
     except LameganError as error:
         raise CommandError(f"{path}: {error.detail}") from error
 
@@ -113,7 +113,7 @@ def write_heat_map(local: LassimMap, photo: Pixels, path: Path) -> None:
     try:
         path.write_bytes(encode(drawn, "png"))
     except OSError as error:
-        raise CommandError(f"{path} cannot be written: {error.strerror or 'input/output error'}.") from error
+        raise CommandError.unwritable(path, error) from error
 
 
 def pair_folders(outputs: Path, inputs: Path) -> Pairing:
@@ -179,7 +179,7 @@ def _by_name(folder: Path) -> dict[str, Path]:
     try:
         files = sorted(path for path in folder.rglob("*") if path.is_file() and not path.name.startswith("."))
     except OSError as error:
-        raise CommandError(f"{folder} cannot be read: {error.strerror or 'input/output error'}.") from error
+        raise CommandError.unreadable(folder, error) from error
     for path in files:
         name = path.relative_to(folder).with_suffix("").as_posix()
         if name in found:

@@ -264,7 +264,7 @@ def _read(path: Path) -> bytes:
             raise CommandError(f"{path} is larger than {LARGEST_FILE_BYTES >> 30} GiB.")
         return path.read_bytes()
     except OSError as error:
-        raise CommandError(f"{path} cannot be read: {error.strerror or 'input/output error'}.") from error
+        raise CommandError.unreadable(path, error) from error
 
 
 def _write(path: Path, content: bytes) -> None:
@@ -277,7 +277,7 @@ def _write(path: Path, content: bytes) -> None:
     except OSError as error:
         with suppress(OSError):
             partial.unlink(missing_ok=True)
-        raise CommandError(f"{path} cannot be written: {error.strerror or 'input/output error'}.") from error
+        raise CommandError.unwritable(path, error) from error
 
 
 def to_csv(outcomes: Sequence[Outcome]) -> str:
