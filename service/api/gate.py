@@ -73,8 +73,9 @@ class Gate:
             self.in_flight -= works
 
     def _check_key(self, scope: Scope) -> None:
-        if self._keys is not None and self.needs_key(scope["path"]):
-            context_of(scope).key = self._keys.check(header(scope, b"authorization"))
+        if self._keys is not None and self.needs_key(path := scope["path"]):
+            check = self._keys.check_browser if _is_page(path) else self._keys.check
+            context_of(scope).key = check(header(scope, b"authorization"))
 
     def _check_work(self, scope: Scope) -> None:
         if self._draining:
@@ -91,6 +92,10 @@ class Gate:
             return False
         if path == METRICS_ROUTE:
             return self._rules.protect_metrics
-        if path in PAGE_ROUTES or path.startswith(PAGE_FILES):
+        if _is_page(path):
             return self._rules.protect_page
         return True
+
+
+def _is_page(path: str) -> bool:
+    return path in PAGE_ROUTES or path.startswith(PAGE_FILES)

@@ -6,6 +6,7 @@ skipped. A key is 32 random bytes, so one round of SHA-256 is enough: there is n
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import hmac
 import re
@@ -17,6 +18,8 @@ from pathlib import Path
 from service.errors import CommandError, ConfigurationError, Unauthorized
 
 LOOK_EVERY_S = 1.0
+BASIC = 'Basic realm="lamegan", charset="UTF-8"'
+"""The challenge of pages (RFC 7617); everything else asks for Bearer."""
 _LINE = re.compile(r"^(?P<name>[A-Za-z0-9._-]{1,64}):(?P<digest>[0-9a-f]{64})$")
 
 Stamp = tuple[int, int, int]
@@ -62,15 +65,34 @@ class KeyRing:
         Raises:
             Unauthorized: absent, of another scheme, wrong or revoked.
         """
-        self._follow_file()
         scheme, _, key = (authorization or "").partition(" ")
-        given = hashlib.sha256(key.strip().encode("utf-8", "surrogateescape")).digest()
+        found = self._find(key.strip())
+        if scheme.lower() != "bearer" or found is None:
+            raise Unauthorized("Send a valid key as Authorization: Bearer KEY.")
+        return found
+
+    def check_browser(self, authorization: str | None) -> str:
+        """The name of the key in a Bearer header, or in a Basic one as the password of any user.
+
+        A browser that opens a page can send no Bearer header; asked for Basic, it asks its user.
+
+        Raises:
+            Unauthorized: absent, wrong or revoked; its `challenge` is what makes a browser ask.
+        """
+        scheme, _, given = (authorization or "").partition(" ")
+        key = _password(given) if scheme.lower() == "basic" else given.strip()
+        found = self._find(key)
+        if scheme.lower() not in ("basic", "bearer") or found is None:
+            raise Unauthorized("Enter a valid key as the password; the user name is not looked at.", challenge=BASIC)
+        return found
+
+    def _find(self, key: str) -> str | None:
+        self._follow_file()
+        given = hashlib.sha256(key.encode("utf-8", "surrogateescape")).digest()
         found: str | None = None
         for known in self._keys:  # every key is compared, whichever fits
             if hmac.compare_digest(known.digest, given):
                 found = known.name
-        if scheme.lower() != "bearer" or found is None:
-            raise Unauthorized("Send a valid key as Authorization: Bearer KEY.")
         return found
 
     def _follow_file(self) -> None:
@@ -87,6 +109,15 @@ class KeyRing:
             self.fault = None
         except ConfigurationError as error:
             self.fault = error.detail
+
+
+def _password(credentials: str) -> str:
+    """The password in Basic `credentials` (RFC 7617 section 2); empty where they are not well formed."""
+    try:
+        _user, _, password = base64.b64decode(credentials.strip(), validate=True).decode("utf-8").partition(":")
+    except ValueError:
+        return ""
+    return password
 
 
 def _stamp(path: Path) -> Stamp | None:

@@ -47,7 +47,7 @@ def problem_answer(error: LameganError, request_id: str) -> ProblemAnswer:
     if isinstance(allow := facts.pop("allow", None), str):
         headers["allow"] = allow
     if status == 401:
-        headers["www-authenticate"] = 'Bearer realm="lamegan"'
+        headers["www-authenticate"] = str(facts.pop("challenge", 'Bearer realm="lamegan"'))
     if error.code in _RETRY_AFTER_S:
         wait_s = facts.setdefault("retry_after_s", _RETRY_AFTER_S[error.code])
         headers["retry-after"] = str(max(1, math.ceil(float(str(wait_s)))))

@@ -384,3 +384,16 @@ def test_nothing_is_inline_and_the_policy_forbids_it(plain: LiveService) -> None
 
 def test_the_sample_on_the_page_is_the_one_in_the_docs() -> None:
     assert (PAGE_FOLDER / "sample.jpg").read_bytes() == (ROOT / "docs" / "samples" / "sample.jpg").read_bytes()
+
+
+def test_a_protected_page_opens_with_the_key_as_the_browser_s_password(tmp_path: Path, open_page: Open) -> None:
+    key, line = key_line("clinic")
+    keys = tmp_path / "keys"
+    keys.write_text(line + "\n")
+    with serving(tmp_path / "models", models.identity(), keys_file=keys, protect_page=True) as service:
+        page = open_page(service, **DESKTOP, http_credentials={"username": "clinic", "password": key})
+        expect(page.get_by_text("This service asks for a key")).to_be_visible()
+        page.get_by_label("Key", exact=True).fill(key)
+        page.get_by_role("button", name="Use this key").click()
+        page.get_by_role("button", name="Try a drawn sample").click()
+        expect(verdict(page)).to_be_visible()
