@@ -35,9 +35,7 @@ class Settings(BaseSettings):
     keys_file: Path | None = Field(None, description="File of hashed keys, one a line; reloaded when it changes.")
     allow_anonymous: bool = Field(False, description="Serve other than loopback without keys.")
     protect_metrics: bool = Field(False, description="/metrics asks for a key too.")
-    protect_page: bool = Field(
-        False, description="The page and /docs ask for a key too, as a password."
-    )
+    protect_page: bool = Field(False, description="The page and /docs ask for a key too, as a password.")
     cors_origins: Annotated[tuple[str, ...], NoDecode] = Field(
         (), description="Origins that browsers may call from, separated by commas; empty is none."
     )

@@ -16,7 +16,7 @@ from service.api.about import USE, about_routes
 from service.api.context import App, context_of
 from service.api.enhancing import enhance_routes
 from service.api.front import UNFORESEEN, FrontDoor
-from service.api.gate import Gate
+from service.api.gate import PAGE_FILES, Gate
 from service.api.openapi import ENHANCE_HEADERS, Terms, describe
 from service.api.pages import page_routes
 from service.api.parts import ApiParts
@@ -30,7 +30,7 @@ Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
 
 ROUTES = (
     *("/enhance", "/score", "/capabilities", "/models", "/health/live", "/health/ready", "/metrics"),
-    *("/", "/docs", "/openapi.json"),
+    *("/", "/docs", "/openapi.json", PAGE_FILES),
 )
 """Paths that logs and metrics may name."""
 

@@ -34,7 +34,7 @@ class FrontDoor:
     """The outermost ASGI application."""
 
     def __init__(self, app: App, metrics: Metrics, routes: Iterable[str]) -> None:
-        """`routes` are the paths that may be named in logs and metrics."""
+        """`routes` are the paths that may be named in logs and metrics; one that ends in / stands for all below it."""
         self._app = app
         self._metrics = metrics
         self._routes = frozenset(routes)
@@ -45,10 +45,7 @@ class FrontDoor:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        path = scope["path"]
-        context = RequestContext(
-            request_id(header(scope, b"x-request-id")), path if path in self._routes else "unmatched"
-        )
+        context = RequestContext(request_id(header(scope, b"x-request-id")), self._route(scope["path"]))
         scope[SCOPE_KEY] = context
         exchange = _Exchange(scope, receive, send, context)
         self._metrics.in_flight.inc()
@@ -65,6 +62,12 @@ class FrontDoor:
             self._metrics.in_flight.dec()
             self._record(scope, exchange)
         await exchange.end()
+
+    def _route(self, path: str) -> str:
+        if path in self._routes:
+            return path
+        folder = path[: path.rfind("/") + 1]
+        return folder if folder != "/" and folder in self._routes else "unmatched"
 
     def _record(self, scope: Scope, exchange: _Exchange) -> None:
         context = exchange.context

@@ -50,12 +50,16 @@ def test_requests_stages_scores_and_inputs_are_counted(live: LiveService) -> Non
     assert live.http.post("/enhance?model=other&policy=withhold", content=PNG).headers["lassim-verdict"] == "withheld"
     live.http.post("/enhance?quality=0", content=PNG)
     live.http.get("/wp-login.php")
+    live.http.get("/page/page.js")
+    live.http.get("/page/made-up")
     text = live.http.get("/metrics").text
     route = 'method="POST",route="/enhance"'
     assert value(text, f'lamegan_requests_total{{code="ok",{route},status="200"}}') == 4
     assert value(text, f'lamegan_requests_total{{code="invalid-parameter",{route},status="422"}}') == 1
     unmatched = 'lamegan_requests_total{code="not-found",method="GET",route="unmatched",status="404"}'
     assert value(text, unmatched) == 1
+    assert value(text, 'lamegan_requests_total{code="ok",method="GET",route="/page/",status="200"}') == 1
+    assert value(text, 'lamegan_requests_total{code="not-found",method="GET",route="/page/",status="404"}') == 1
     assert value(text, 'lamegan_request_seconds_count{route="/enhance"}') == 5
     for stage in ("decode", "queue", "infer", "transfer", "score", "encode"):
         assert value(text, f'lamegan_stage_seconds_count{{stage="{stage}"}}') == 4
