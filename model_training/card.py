@@ -23,6 +23,8 @@ from service.registry.card import (
 
 Scalar = str | int | float | bool | None
 
+_SEEN = "seen "
+
 _INTENDED_USE = (
     "Research on the enhancement of throat photos: showing a person a clearer picture beside the original, with the "
     "LaSSIM of the two. Not a medical device; not for diagnosis."
@@ -48,7 +50,7 @@ class CardFacts:
 def compose_card(facts: CardFacts) -> ModelCard:
     """The card; evaluation, reference histogram and guardrail floors stay open until ``evaluate`` measures them."""
     config, state = facts.config, facts.state
-    data = data_sources(state.get("data", {}), facts.notes)
+    data = data_sources(state.get("data", {}) | _before(state), facts.notes)
     return ModelCard(
         name=facts.name,
         version=facts.version,
@@ -76,6 +78,12 @@ def compose_card(facts: CardFacts) -> ModelCard:
     )
 
 
+def _before(state: Mapping[str, Any]) -> dict[str, Any]:
+    """What the weights had seen before this run, unless this run names the same."""
+    named = {known.get("digest") for known in state.get("data", {}).values()}
+    return {f"{_SEEN}{digest}": known for digest, known in state.get("seen", {}).items() if digest not in named}
+
+
 def data_sources(data: Mapping[str, Mapping[str, Any]], notes: Mapping[str, SourceNote]) -> list[DataSource]:
     """The card's data entries from a checkpoint's, with ``notes`` overriding what they say of name and licence."""
     roles: dict[str, tuple[Literal["lq", "hq", "both"], str]] = {
@@ -85,7 +93,7 @@ def data_sources(data: Mapping[str, Mapping[str, Any]], notes: Mapping[str, Sour
     }
     sources: list[DataSource] = []
     for side, known in data.items():
-        role, key = roles.get(side, ("both", side))
+        role, key = roles.get(side, ("both", "everyday" if side.startswith(_SEEN) else side))
         said = notes[key].model_dump() if key in notes else {}
         told = {**known, **said}
         told.pop("skipped", None)

@@ -58,6 +58,10 @@ class FitRequest:
     sources: Path | None = None
 
 
+INHERITED = ("warm_start", "seen")
+"""What a checkpoint says of where its run began; a resumption says the same."""
+
+
 def fit(request: FitRequest, console: Console) -> Outcome:
     """Trains (or goes on training) into ``request.out``; answers why it ended.
 
@@ -77,12 +81,10 @@ def fit(request: FitRequest, console: Console) -> Outcome:
         if resumed is not None:
             training.load_state_dict(resumed.state)
             progress = Progress(**resumed.state["progress"])
-            origin["warm_start"] = resumed.state["warm_start"]
-            origin["data"] = resumed.state["data"]
+            origin |= {key: resumed.state[key] for key in INHERITED if key in resumed.state}
         elif request.warm_start is not None:
             warm = read_checkpoint(request.warm_start)
-            origin["warm_start"] = _warm(training, warm)
-            origin["data"] |= _seen_before(warm)
+            origin |= {"warm_start": _warm(training, warm), "seen": seen_before(warm)}
         steps = total_steps(config.optimiser, training.steps_per_epoch)
         validation = Validation(request.validate, config) if request.validate and ranks.leads else None
         journal = Journal(
@@ -126,9 +128,10 @@ def require_same_run(checkpoint: Checkpoint, origin: Mapping[str, Any]) -> None:
     difference = _first_difference(_comparable(before), _comparable(now))
     if difference:
         raise CheckpointError(f"{checkpoint.path} was trained with another {difference}; change it back to resume.")
-    for side, known in origin["data"].items():
-        if checkpoint.state["data"].get(side, {}).get("digest") != known["digest"]:
-            word = {"x": "low-quality ", "y": "high-quality "}.get(side, "")
+    before_data, data = checkpoint.state["data"], origin["data"]
+    for side in sorted(before_data.keys() | data.keys()):
+        if before_data.get(side, {}).get("digest") != data.get(side, {}).get("digest"):
+            word = {"x": "low-quality ", "y": "high-quality ", "everyday": "everyday "}.get(side, "")
             raise CheckpointError(f"{checkpoint.path} was trained on other {word}photos than are given now.")
 
 
@@ -168,13 +171,18 @@ def load_side(source: Path, config: TrainingConfig, console: Console) -> PhotoSe
             fit=data.fit,
             seen=lambda done, all_: bar.update(task, completed=done, total=all_),
         )
+    name_skipped(photos, console)
+    return photos
+
+
+def name_skipped(photos: PhotoSet, console: Console) -> None:
+    """Says which files of a folder or list were not used, and why."""
     if photos.skipped:
         console.print(f"[yellow]{len(photos.skipped)} of {len(photos) + len(photos.skipped)} files are skipped:[/]")
         for sentence in photos.skipped[:_SKIPPED_SHOWN]:
             console.print(f"[yellow]  {sentence}[/]")
         if len(photos.skipped) > _SKIPPED_SHOWN:
             console.print(f"[yellow]  and {len(photos.skipped) - _SKIPPED_SHOWN} more[/]")
-    return photos
 
 
 def _origin(request: FitRequest, lq: PhotoSet, hq: PhotoSet) -> dict[str, Any]:
@@ -186,6 +194,7 @@ def _origin(request: FitRequest, lq: PhotoSet, hq: PhotoSet) -> dict[str, Any]:
         "features": hashlib.sha256(weights.read_bytes()).hexdigest() if weights and weights.is_file() else "",
         "data": {"x": describe(lq, notes.get("lq", SourceNote())), "y": describe(hq, notes.get("hq", SourceNote()))},
         "warm_start": "",
+        "seen": {},
     }
 
 
@@ -218,9 +227,13 @@ def _warm(training: AdversarialTraining, checkpoint: Checkpoint) -> str:
     return f"{' and '.join(taken)} from {kind} training, checkpoint {checkpoint.digest}"
 
 
-def _seen_before(checkpoint: Checkpoint) -> dict[str, Any]:
-    """The photos of a warm start that this run does not name: a card names them too."""
-    return {side: known for side, known in checkpoint.state.get("data", {}).items() if side == "everyday"}
+def seen_before(checkpoint: Checkpoint) -> dict[str, Any]:
+    """The photos that the weights in a checkpoint have seen and a run that begins with them need not name: a card does.
+
+    By digest, described as by `describe`.
+    """
+    everyday = checkpoint.state.get("data", {}).get("everyday")
+    return {**checkpoint.state.get("seen", {}), **({everyday["digest"]: everyday} if everyday else {})}
 
 
 def _write_config(folder: Path, config: TrainingConfig, ranks: Ranks) -> None:

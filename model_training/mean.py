@@ -13,6 +13,7 @@ from typing import Any
 from torch import Tensor
 
 from model_training.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
+from model_training.fit import seen_before
 from service.errors import CheckpointError
 
 ORIGIN = ("config", "data", "features", "step")
@@ -44,4 +45,5 @@ def write_mean(begun: Path, tuned: Path, out: Path, *, share: float = 0.5) -> st
         f"the mean of {1 - share:g} of checkpoint {first.digest} and {share:g} of checkpoint {second.digest}, "
         f"which began with {second.state.get('warm_start') or 'random weights'}"
     )
-    return write_checkpoint(out, {**origin, "kind": "best", "networks": {"G": mean}, "warm_start": said})
+    seen = seen_before(first) | seen_before(second)
+    return write_checkpoint(out, {**origin, "kind": "best", "networks": {"G": mean}, "warm_start": said, "seen": seen})

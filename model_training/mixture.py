@@ -8,11 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Annotated
 
 import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from pydantic import Field
 from torch import Tensor
 
 from model_training.degrade import TRAINING, degrade
@@ -21,6 +23,8 @@ from model_training.phantom import phantom
 from service.errors import DataError
 
 Pixels = NDArray[np.uint8]
+Share = Annotated[float, Field(ge=0, le=1)]
+Count = Annotated[int, Field(ge=0)]
 
 SHAPES = ((160, 160), (160, 160), (192, 192), (144, 192), (192, 144), (128, 208), (208, 128), (224, 224))
 """(H, W) of batches, all multiples of the fast generator's 16."""
@@ -46,24 +50,24 @@ class Mixture:
         clean_after: steps over which the shares of clean pairs rise from 0: while a generator still is near the
             identity, clean pairs hold it there.
         large_after: step from which views are large and batches a quarter as long: grain, blur and detail then look as
-            they will in service.
+            they will in service; None: never.
         count_phantoms: how many phantoms are drawn; `count_everyday` alike; `count_plain`
             flat colours and gradients join the everyday pictures.
     """
 
-    phantoms: float = 0.18
-    everyday: float = 0.1
-    clean_photos: float = 0.12
-    clean_phantoms: float = 0.35
-    clean_everyday: float = 0.5
+    phantoms: Share = 0.18
+    everyday: Share = 0.1
+    clean_photos: Share = 0.12
+    clean_phantoms: Share = 0.35
+    clean_everyday: Share = 0.5
     everyday_as_is: bool = False
-    jitter: float = 0.15
-    extremes: float = 0.08
-    clean_after: int = 800
-    large_after: int = 1_000_000
-    count_phantoms: int = 220
-    count_everyday: int = 160
-    count_plain: int = 24
+    jitter: Share = 0.15
+    extremes: Share = 0.08
+    clean_after: Count = 800
+    large_after: Count | None = None
+    count_phantoms: Count = 220
+    count_everyday: Count = 160
+    count_plain: Count = 24
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +137,7 @@ def _drawn(draw: Callable[[int, int, int], Pixels], count: int, first_seed: int)
 
 
 def plain(width: int, height: int, seed: int) -> Pixels:
-    """One colour, or two that run into each other, (height, width, 3): nothing to mend, and every grid would show."""
+    """One colour, or two that run into each other, (height, width, 3) uint8 RGB: nothing to mend, every grid shows."""
     rng = np.random.default_rng([int(seed), 0xF1A7])
     first, last = rng.uniform(0, 255, (2, 3))
     if rng.random() < 0.4:
@@ -170,8 +174,9 @@ class MixedPairs:
         kind = rng.random()
         if kind < m.phantoms and self.phantoms:
             return self.phantoms[rng.integers(len(self.phantoms))], Odds(m.clean_phantoms)
-        if kind < m.phantoms + m.everyday and self.everyday:
-            taken_from = self.everyday_photos if self.everyday_photos and rng.random() < 0.5 else self.everyday
+        if kind < m.phantoms + m.everyday and (self.everyday or self.everyday_photos):
+            drawn = not self.everyday_photos or (self.everyday and rng.random() >= 0.5)
+            taken_from = self.everyday if drawn else self.everyday_photos
             return taken_from[rng.integers(len(taken_from))], Odds(m.clean_everyday, as_is=m.everyday_as_is)
         return self.photos[rng.integers(len(self.photos))], Odds(m.clean_photos, m.jitter)
 
@@ -193,11 +198,12 @@ class MixedPairs:
     def batch(self, step: int, size: int) -> tuple[Tensor, Tensor]:
         """Batch number `step`: degraded and clean, each (size or fewer, 3, H, W) float32 in [-1, 1]."""
         rng = np.random.default_rng([self.seed, step, 0xBA7C4])
-        large = step >= self.mixture.large_after
+        after = self.mixture.large_after
+        large = after is not None and step >= after
         shapes = LARGE_SHAPES if large else SHAPES
         height, width = shapes[int(rng.integers(len(shapes)))]
         if large:
-            size = max(2, size // 4)
+            size = max(1, size // 4)
         rise = min(1.0, step / max(1, self.mixture.clean_after))
         return self.batch_of(height, width, size, rng, rise)
 

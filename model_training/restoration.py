@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Annotated
 
 import torch
+from pydantic import Field
 from torch import Tensor
 from torch.nn import functional
 
 from model_training.structure import residual, residual_ssim
+
+Weight = Annotated[float, Field(ge=0)]
 
 LEVELS = 4
 """Laplacian residuals that are compared: levels 0 to 3; the last is LaSSIM's own."""
@@ -37,13 +41,13 @@ class RestorationWeights:
             where it is nearer. Only where the bad photo is given.
     """
 
-    pixel: float = 1.0
-    bands: float = 2.0
-    lassim: float = 0.3
-    lab: float = 1.0
-    decibels: float = 0.1
-    redness: float = 1.5
-    harm: float = 0.0
+    pixel: Weight = 1.0
+    bands: Weight = 2.0
+    lassim: Weight = 0.3
+    lab: Weight = 1.0
+    decibels: Weight = 0.1
+    redness: Weight = 1.5
+    harm: Weight = 0.0
 
 
 REDNESS_MARGIN = 3.0

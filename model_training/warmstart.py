@@ -23,10 +23,19 @@ from rich.console import Console
 from torch import Tensor, nn
 from torch.nn.utils import clip_grad_norm_
 
-from model_training.checkpoint import Vault, read_checkpoint
+from model_training.checkpoint import Checkpoint, Vault, read_checkpoint
 from model_training.config import TrainingConfig
 from model_training.data import to_bytes
-from model_training.fit import SourceNote, describe, find_resumption, read_notes, require_same_run
+from model_training.fit import (
+    INHERITED,
+    SourceNote,
+    describe,
+    find_resumption,
+    name_skipped,
+    read_notes,
+    require_same_run,
+    seen_before,
+)
 from model_training.journal import Journal
 from model_training.loop import Outcome, Progress, Run, run_loop
 from model_training.mixture import MixedPairs, Mixture
@@ -185,18 +194,17 @@ class WarmStarting:
             learner.load_state_dict(state["learners"][name], state["networks"][name])
         self.step = state["step"]
 
-    def begin(self, path: Path) -> str:
+    def begin(self, checkpoint: Checkpoint) -> str:
         """Takes the averages of another run as first weights; answers where from.
 
         Raises:
-            CheckpointError: it cannot be read, or is another network's.
+            CheckpointError: it is another network's.
         """
-        checkpoint = read_checkpoint(path)
         for name in (taken := [name for name in self.learners if name in checkpoint.state["networks"]]):
             try:
                 self.learners[name].take(checkpoint.state["networks"][name])
             except RuntimeError as error:
-                raise CheckpointError(f"{path} holds another {name} than the configuration's.") from error
+                raise CheckpointError(f"{checkpoint.path} holds another {name} than the configuration's.") from error
         return f"{' and '.join(taken)} from {checkpoint.state['step']} steps of checkpoint {checkpoint.digest}"
 
 
@@ -239,26 +247,20 @@ def warm_start(request: WarmStartRequest, console: Console) -> Outcome:
     config, settings = request.config, settings_of(request.config)
     vault = Vault(request.out / "checkpoints", config.journal.keep)
     resumed = find_resumption(vault, request.resume, console)
-    photos = load_photos(request.hq, settings.photo_size, least=config.data.crop, fit="cover")
-    everyday = None
-    if request.everyday is not None:
-        everyday = load_photos(request.everyday, settings.photo_size, least=config.data.crop, fit="cover")
-    notes = read_notes(request.sources)
-    origin = _origin(config, photos, notes.get("hq", SourceNote()))
-    if everyday is not None:
-        origin["data"]["everyday"] = describe(everyday, notes.get("everyday", SourceNote()))
+    photos, everyday, origin = _given(request, settings, console)
     if resumed is not None:
         require_same_run(resumed, origin)
     with joined_ranks(request.device) as (ranks, device):
-        pairs = MixedPairs(_pixels(photos), settings.mixture, config.seed, _pixels(everyday) if everyday else ())
+        pairs = MixedPairs(_pixels(photos), settings.mixture, config.seed, _pixels(everyday))
         training = WarmStarting(config, pairs, device)
         progress = Progress()
         if resumed is not None:
             training.load_state_dict(resumed.state)
             progress = Progress(**resumed.state["progress"])
-            origin["warm_start"] = resumed.state["warm_start"]
+            origin |= {key: resumed.state[key] for key in INHERITED if key in resumed.state}
         elif request.begin is not None:
-            origin["warm_start"] = training.begin(request.begin)
+            first = read_checkpoint(request.begin)
+            origin |= {"warm_start": training.begin(first), "seen": seen_before(first)}
         validation = Validation(request.validate, config) if request.validate else None
         journal = Journal(
             request.out, config.journal, steps=settings.steps, first_step=training.step, speaks=True, console=console
@@ -270,11 +272,25 @@ def warm_start(request: WarmStartRequest, console: Console) -> Outcome:
             return run_loop(run, progress)
 
 
-def _pixels(photos: PhotoSet) -> list[NDArray[np.uint8]]:
-    return [photo.permute(1, 2, 0).contiguous().numpy() for photo in photos.pixels]
+def _given(
+    request: WarmStartRequest, settings: WarmStart, console: Console
+) -> tuple[PhotoSet, PhotoSet | None, dict[str, Any]]:
+    """The good photos, the everyday ones if any, and what every checkpoint says about where it comes from."""
+
+    def read(source: Path) -> PhotoSet:
+        photos = load_photos(source, settings.photo_size, least=request.config.data.crop, fit="cover")
+        name_skipped(photos, console)
+        return photos
+
+    good, everyday = read(request.hq), read(request.everyday) if request.everyday is not None else None
+    notes = read_notes(request.sources)
+    side = describe(good, notes.get("hq", SourceNote()))
+    data = {"x": side, "y": side}  # the bad photos are made of the good ones
+    if everyday is not None:
+        data["everyday"] = describe(everyday, notes.get("everyday", SourceNote()))
+    origin = {"config": request.config.recipe(), "features": "", "data": data, "warm_start": "", "seen": {}}
+    return good, everyday, origin
 
 
-def _origin(config: TrainingConfig, photos: PhotoSet, note: SourceNote) -> dict[str, Any]:
-    """What every checkpoint says about where it comes from; bad photos are made of the good ones."""
-    side = describe(photos, note)
-    return {"config": config.recipe(), "features": "", "data": {"x": side, "y": side}, "warm_start": ""}
+def _pixels(photos: PhotoSet | None) -> list[NDArray[np.uint8]]:
+    return [photo.permute(1, 2, 0).contiguous().numpy() for photo in photos.pixels] if photos else []

@@ -262,6 +262,11 @@ class CommandError(LameganError):
         return cls(f"{path} cannot be read: {error.strerror or _UNSAID}.")
 
     @classmethod
+    def unmakable(cls, path: Path, error: OSError) -> Self:
+        """The folder at `path` cannot be made, for the reason of `error`."""
+        return cls(f"{path} cannot be made: {error.strerror or _UNSAID}.")
+
+    @classmethod
     def unwritable(cls, path: Path, error: OSError) -> Self:
         """The file at `path` cannot be written, for the reason of `error`."""
         return cls(f"{path} cannot be written: {error.strerror or _UNSAID}.")

@@ -195,5 +195,5 @@ def _map_path(folder: Path, name: str) -> Path:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise CommandError(f"{path.parent} cannot be made: {error.strerror or 'input/output error'}.") from error
+        raise CommandError.unmakable(path.parent, error) from error
     return path

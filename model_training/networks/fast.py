@@ -4,7 +4,7 @@ A convolutional trunk at a quarter of the resolution (and below) predicts smooth
 they are upsampled bilinearly and applied to the full-resolution input by a fixed formula:
 
 1. filter: the input plus gains times its own fine bands (a gain below zero denoises, above zero sharpens).
-   The bands come from even, zero-sum kernels, so no structure can move and a flat area stays flat;
+   The bands come from even, zero-sum kernels, so no structure can move and it leaves a flat area flat;
 2. colour: a local 3x4 affine transform (haze, exposure, cast) and a local tone curve that leaves black
    and white where they are.
 
@@ -29,23 +29,22 @@ from service.quality.pyramid import LUMINANCE
 SCALES = 3
 """Bands at 1, 2 and 4 pixels (a trous): what lies above the band that LaSSIM's level 3 reads."""
 
-AFFINE = 12
-CURVE = 3
 BANDS = 2 * SCALES
 ORIENTED = 2 * (SCALES - 1)
-PARTS = [3, 3, 3, 3, CURVE, *[1] * (BANDS + ORIENTED)]
+PARTS = (3, 3, 3, 3, 3, *[1] * (BANDS + ORIENTED))
 """What the coefficient maps are, in order: what red, green and blue give to each colour, the offset, the curve, and a
 gain for each band: of the colours, of the luminance, at each scale; then the oriented ones."""
 
-COEFFICIENTS = AFFINE + CURVE + BANDS + ORIENTED
+COEFFICIENTS = sum(PARTS)
 
 LARGEST = 2.0
 """Bound of every coefficient: enough to lift a veil of two thirds, too little to invent."""
 
 STEM = 48
-"""Filters that look at each patch of 4x4 pixels: as many as it has numbers, so that none is lost."""
+"""Filters that look at each patch of 4x4 pixels: as many as it has numbers."""
 
 LEAST_VARIANCE = 1e-4
+"""Keeps the deviation of a flat channel, and its gradient, finite."""
 
 
 def replicate_pad(x: Tensor, width: int) -> Tensor:
@@ -158,7 +157,7 @@ def _double(x: Tensor) -> Tensor:
 
 
 def _neighbours(x: Tensor, step: int, dim: int) -> Tensor:
-    """x plus the sum of its two neighbours at distance `step` along `dim`, the border replicated."""
+    """The sum of x's two neighbours at distance `step` along `dim` (2: rows, 3: columns), the border replicated."""
     length = x.shape[dim]
     p = functional.pad(x, (step, step, 0, 0) if dim == 3 else (0, 0, step, step), mode="replicate")
     return p.narrow(dim, 0, length) + p.narrow(dim, 2 * step, length)
@@ -211,7 +210,7 @@ def full_size(coefficients: Tensor) -> list[Tensor]:
     # Parted before they grow: a slice of a full-size tensor costs its copy, and in training a zeroed gradient.
     return [
         functional.interpolate(part, scale_factor=4, mode="bilinear", align_corners=False)
-        for part in torch.split(coefficients, PARTS, 1)
+        for part in torch.split(coefficients, list(PARTS), 1)
     ]
 
 

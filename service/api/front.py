@@ -34,7 +34,7 @@ class FrontDoor:
     """The outermost ASGI application."""
 
     def __init__(self, app: App, metrics: Metrics, routes: Iterable[str]) -> None:
-        """`routes` are the paths that may be named in logs and metrics; one that ends in / stands for all below it."""
+        """`routes` may be named in logs and metrics; one that ends in / stands for what is directly in it."""
         self._app = app
         self._metrics = metrics
         self._routes = frozenset(routes)

@@ -73,7 +73,8 @@ class Gate:
             self.in_flight -= works
 
     def _check_key(self, scope: Scope) -> None:
-        if self._keys is not None and self.needs_key(path := scope["path"]):
+        path = scope["path"]
+        if self._keys is not None and self.needs_key(path):
             check = self._keys.check_browser if _is_page(path) else self._keys.check
             context_of(scope).key = check(header(scope, b"authorization"))
 

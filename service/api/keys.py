@@ -66,7 +66,7 @@ class KeyRing:
             Unauthorized: absent, of another scheme, wrong or revoked.
         """
         scheme, _, key = (authorization or "").partition(" ")
-        found = self._find(key.strip())
+        found = self._find(key)
         if scheme.lower() != "bearer" or found is None:
             raise Unauthorized("Send a valid key as Authorization: Bearer KEY.")
         return found
@@ -80,7 +80,7 @@ class KeyRing:
             Unauthorized: absent, wrong or revoked; its `challenge` is what makes a browser ask.
         """
         scheme, _, given = (authorization or "").partition(" ")
-        key = _password(given) if scheme.lower() == "basic" else given.strip()
+        key = _password(given) if scheme.lower() == "basic" else given
         found = self._find(key)
         if scheme.lower() not in ("basic", "bearer") or found is None:
             raise Unauthorized("Enter a valid key as the password; the user name is not looked at.", challenge=BASIC)
@@ -88,7 +88,7 @@ class KeyRing:
 
     def _find(self, key: str) -> str | None:
         self._follow_file()
-        given = hashlib.sha256(key.encode("utf-8", "surrogateescape")).digest()
+        given = hashlib.sha256(key.strip().encode("utf-8", "surrogateescape")).digest()
         found: str | None = None
         for known in self._keys:  # every key is compared, whichever fits
             if hmac.compare_digest(known.digest, given):

@@ -83,19 +83,24 @@ def test_metrics_and_docs_follow_their_settings(root: Path, keys: tuple[Path, st
 def test_a_browser_opens_protected_pages_with_the_key_as_password_and_work_still_wants_bearer(
     root: Path, keys: tuple[Path, str, str]
 ) -> None:
-    with LiveService(root, keys_file=keys[0], protect_page=True) as live:
-        for path in ("/", "/docs", "/page/page.js"):
+    with LiveService(root, keys_file=keys[0], protect_page=True, protect_metrics=True) as live:
+        for path in ("/", "/docs", "/openapi.json", "/page/page.js"):
             refused = live.http.get(path)
             assert refused.headers["www-authenticate"] == 'Basic realm="lamegan", charset="UTF-8"'
             assert "challenge" not in refused.json()
             assert live.http.get(path, auth=("anyone", keys[1])).status_code == 200
+            assert live.http.get(path, auth=("anyone", keys[1] + " ")).status_code == 200
             for wrong in (("anyone", "wrong"), (keys[1], ""), ("", "")):
                 assert live.http.get(path, auth=wrong).status_code == 401
             for broken in ("Basic", "Basic !!!", "Basic /w==", "Basic " + "A" * 4000):
                 assert live.http.get(path, headers={"authorization": broken}).status_code == 401
-        answer = live.http.post("/enhance", content=PNG, auth=("anyone", keys[1]))
-        assert answer.status_code == 401
-        assert answer.headers["www-authenticate"].startswith("Bearer")
+        for method, path in (
+            *(("POST", path) for path in ("/enhance", "/score")),
+            *(("GET", path) for path in ("/capabilities", "/models", "/metrics", "/absent")),
+        ):
+            answer = live.http.request(method, path, content=PNG, auth=("anyone", keys[1]))
+            assert answer.status_code == 401
+            assert answer.headers["www-authenticate"].startswith("Bearer")
 
 
 def test_a_revoked_key_stops_and_a_new_one_starts_working_without_a_restart(

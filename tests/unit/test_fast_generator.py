@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from model_training.export import require_parity, to_onnx
 from model_training.networks.fast import (
     COEFFICIENTS,
     PARTS,
@@ -13,6 +14,7 @@ from model_training.networks.fast import (
     full_size,
     squared_distance,
 )
+from model_training.pixels import PixelContract
 
 SMALL = {"widths": (8, 12, 16), "blocks": (1, 1, 1)}
 
@@ -107,6 +109,12 @@ def test_the_modulation_can_brighten_towards_the_border_as_a_vignette_asks():
         modulation.out.bias[12:].fill_(0.5)
     change = (modulation(x) - x).detach()
     assert torch.allclose(change, 0.5 * squared_distance(x).expand_as(x), atol=1e-6)
+
+
+def test_a_working_modulation_is_exported_as_it_is(trained):
+    torch.nn.init.normal_(trained.trunk.modulation.out.weight, 0, 0.3)
+    contract = PixelContract(trained).eval()
+    assert require_parity(contract, to_onnx(contract)).worst <= 1
 
 
 def test_while_training_a_clipped_pixel_still_gets_a_gradient():

@@ -1,6 +1,7 @@
 """The warm start: batches that depend on seed and step alone, a loss that is zero at the truth, exact resumption."""
 
 from dataclasses import replace
+from io import StringIO
 
 import numpy as np
 import pytest
@@ -15,7 +16,7 @@ from model_training.mean import write_mean
 from model_training.mixture import LARGE_SHAPES, SHAPES, MixedPairs, Mixture, jitter_colour, plain, random_view
 from model_training.phantom import phantom
 from model_training.restoration import RestorationWeights, lab, restoration_loss
-from model_training.warmstart import WarmStarting, WarmStartRequest, warm_start
+from model_training.warmstart import WarmStarting, WarmStartRequest, settings_of, warm_start
 from service.errors import CheckpointError, ConfigurationError, DataError
 
 SMALL = Mixture(count_phantoms=3, count_everyday=2)
@@ -23,7 +24,7 @@ SETTINGS = [
     "generator={name: fast, options: {widths: [8, 8, 8], blocks: [1, 1, 1]}}",
     "data={height: 64, width: 96, crop: 64}",
     "warmstart={steps: 6, batch: 2, warm_up: 1, degrader_every: 2, photo_size: [96, 96]}",
-    "warmstart.mixture={count_phantoms: 2, count_everyday: 2}",
+    "warmstart.mixture={count_phantoms: 2, count_everyday: 2, large_after: 4}",
     "journal={log: 1, grid: 3, checkpoint: 2, keep: 3, validate: 3, validate_images: 1}",
 ]
 
@@ -75,11 +76,13 @@ def test_everyday_photos_are_half_of_the_everyday_pictures():
 def test_everyday_pictures_taken_badly_are_wanted_as_they_are_where_that_is_asked():
     always = {"everyday": 1.0, "phantoms": 0.0, "clean_everyday": 0.0, "count_phantoms": 1, "count_everyday": 3}
     photos = [phantom(128, 128, 0)]
+    made = {}
     for as_is in (True, False):
         pairs = MixedPairs(photos, Mixture(**always, everyday_as_is=as_is), 0)
         rng = np.random.default_rng(0)
-        made = [pairs.pair(64, 64, rng) for _ in range(8)]
-        assert all(np.array_equal(bad, wanted) for bad, wanted in made) is as_is
+        made[as_is] = [pairs.pair(64, 64, rng) for _ in range(8)]
+        assert all(np.array_equal(bad, wanted) for bad, wanted in made[as_is]) is as_is
+    assert all(np.array_equal(kept[0], mended[0]) for kept, mended in zip(made[True], made[False], strict=True))
 
 
 def test_plain_pictures_hold_nothing_but_a_slow_change():
@@ -87,7 +90,7 @@ def test_plain_pictures_hold_nothing_but_a_slow_change():
         picture = plain(80, 64, seed).astype(int)
         assert picture.shape == (64, 80, 3)
         assert all(np.abs(np.diff(picture, axis=axis)).max() <= 5 for axis in (0, 1))
-    assert not np.array_equal(plain(80, 64, 0), plain(80, 64, 1))
+    assert {bool(plain(80, 64, seed).std(axis=(0, 1)).max() > 1) for seed in range(20)} == {True, False}
 
 
 def test_a_view_has_the_size_asked_for_whatever_the_photo(source):
@@ -173,7 +176,7 @@ def test_a_run_begins_with_the_weights_of_another_and_says_so(photos, tmp_path):
     warm_start(WarmStartRequest(config, photos, tmp_path / "first", device="cpu"), console)
     first = tmp_path / "first" / "checkpoints" / "step-00000001.pt"
     training = WarmStarting(config, None, torch.device("cpu"))
-    assert training.begin(first).startswith("G and F from 1 steps")
+    assert training.begin(read_checkpoint(first)).startswith("G and F from 1 steps")
     weights = read_checkpoint(first).state["networks"]["G"]
     assert content_digest(training.enhancer.state_dict()) == content_digest(weights)
 
@@ -211,7 +214,45 @@ def test_everyday_photos_are_told_by_the_checkpoint_and_must_be_the_same_to_go_o
     assert (known["name"], known["images"], known["patients"]) == ("holidays", 3, 0)
     (tmp_path / "others").mkdir()
     Image.fromarray(phantom(112, 96, 9)).save(tmp_path / "others" / "9.png")
-    others = replace(told, everyday=tmp_path / "others", resume=True)
-    with pytest.raises(CheckpointError, match="other photos"):
-        warm_start(others, console)
+    for other in (tmp_path / "others", None):
+        with pytest.raises(CheckpointError, match="other everyday photos"):
+            warm_start(replace(told, everyday=other, resume=True), console)
     assert warm_start(replace(told, resume=True, minutes=None), console) is Outcome.FINISHED
+
+
+def test_a_run_begun_with_anothers_weights_tells_its_everyday_photos_also_when_resumed(photos, tmp_path):
+    console, config = Console(quiet=True), load_config("fast", [*SETTINGS, "warmstart.steps=2"])
+    first = WarmStartRequest(config, photos, tmp_path / "first", everyday=photos, device="cpu", minutes=0)
+    warm_start(first, console)
+    begun = tmp_path / "first" / "checkpoints" / "step-00000001.pt"
+    second = WarmStartRequest(config, photos, tmp_path / "second", begin=begun, device="cpu", minutes=0)
+    warm_start(second, console)
+    warm_start(replace(second, resume=True), console)
+    folder = tmp_path / "second" / "checkpoints"
+    write_mean(begun, folder / "step-00000002.pt", tmp_path / "mean.pt")
+    everyday = read_checkpoint(begun).state["data"]["everyday"]
+    for path in (*sorted(folder.glob("step-*.pt")), tmp_path / "mean.pt"):
+        state = read_checkpoint(path).state
+        assert "everyday" not in state["data"]
+        assert state["seen"] == {everyday["digest"]: everyday}
+
+
+def test_files_that_are_no_use_are_named(photos, tmp_path):
+    (tmp_path / "mixed").mkdir()
+    for name in ("0.png", "1.png"):
+        (tmp_path / "mixed" / name).write_bytes((photos / name).read_bytes())
+    (tmp_path / "mixed" / "broken.png").write_bytes(b"no picture")
+    console, config = Console(record=True, width=200, file=StringIO()), load_config("fast", SETTINGS)
+    mixed = WarmStartRequest(config, photos, tmp_path / "run", everyday=tmp_path / "mixed", device="cpu", minutes=0)
+    warm_start(mixed, console)
+    said = console.export_text()
+    assert "1 of 3 files are skipped" in said
+    assert "broken.png" in said
+
+
+@pytest.mark.parametrize(
+    "wrong", ["warmstart.mixture.everyday=7", "warmstart.weights.harm=-3", "warmstart.mixture.large_after=-1"]
+)
+def test_shares_and_weights_outside_their_range_are_refused(wrong):
+    with pytest.raises(ConfigurationError, match=r"warmstart\."):
+        settings_of(load_config("fast", [wrong]))
