@@ -26,6 +26,11 @@ LEAST_ERROR = 1e-3
 """Mean squared error in [-1, 1] (about 36 dB) below which another decibel earns nothing."""
 
 
+GRAIN_LEVELS, TILE_PX = 2, 16
+LEAST_STRENGTH = 0.5 / 255
+"""Half a grey level: detail below it is not seen."""
+
+
 @dataclass(frozen=True, slots=True)
 class RestorationWeights:
     """Weight of each term; all are averages over the batch.
@@ -39,6 +44,8 @@ class RestorationWeights:
         redness: what a* exceeds the clean one's by, beyond REDNESS_MARGIN, in units of 100.
         harm: log10 of how much further from the clean photo than the bad one the output is, in mean squared error; 0
             where it is nearer. Only where the bad photo is given.
+        grain: log of the strength of fine detail (levels 0 and 1, in tiles) over the clean one's, either way: the other
+            terms are least where grain is smoothed away, and a photo without grain looks like wax.
     """
 
     pixel: Weight = 1.0
@@ -48,6 +55,7 @@ class RestorationWeights:
     decibels: Weight = 0.1
     redness: Weight = 1.5
     harm: Weight = 0.0
+    grain: Weight = 0.0
 
 
 REDNESS_MARGIN = 3.0
@@ -90,7 +98,16 @@ def restoration_loss(
     }
     if bad is not None and weights.harm:
         terms["harm"] = functional.relu(error - _decades(bad, clean)).mean()
+    if weights.grain:
+        terms["grain"] = torch.stack([_apart(ours, theirs) for ours, theirs in pairs[:GRAIN_LEVELS]]).mean()
     return {name: getattr(weights, name) * term for name, term in terms.items()}
+
+
+def _apart(ours: Tensor, theirs: Tensor) -> Tensor:
+    """Mean absolute log ratio of the strength of two bands (B, 1, H, W), tile by tile."""
+    side = min(TILE_PX, *ours.shape[-2:])
+    first, second = (torch.log(functional.avg_pool2d(band.abs(), side) + LEAST_STRENGTH) for band in (ours, theirs))
+    return (first - second).abs().mean()
 
 
 def _decades(image: Tensor, clean: Tensor) -> Tensor:

@@ -250,6 +250,21 @@ def test_files_that_are_no_use_are_named(photos, tmp_path):
     assert "broken.png" in said
 
 
+def test_grain_counts_detail_that_is_too_weak_or_too_strong_and_not_where_it_lies():
+    torch.manual_seed(0)
+    clean = 0.2 * torch.randn(1, 3, 64, 64)
+    weights = RestorationWeights(grain=1.0)
+
+    def grain(output):
+        return restoration_loss(output, clean, weights)["grain"].item()
+
+    assert grain(clean) == 0
+    assert grain(0.2 * torch.randn(1, 3, 64, 64)) < 0.1
+    assert 0.8 * np.log(4) < grain(clean / 4) < np.log(4)
+    assert 0.8 * np.log(2) < grain(2 * clean) < np.log(2)
+    assert "grain" not in restoration_loss(clean, clean, RestorationWeights())
+
+
 @pytest.mark.parametrize(
     "wrong", ["warmstart.mixture.everyday=7", "warmstart.weights.harm=-3", "warmstart.mixture.large_after=-1"]
 )
