@@ -242,6 +242,14 @@ TRAINING = Recipe(
 """Some faults in any order, from hardly visible to heavy; every second photo is a file, so its grain and blocks
 are on top."""
 
+HEAVY = Recipe(
+    faults=tuple((fault, min(1.0, 1.35 * probability)) for fault, probability in TRAINING.faults),
+    strength=(2.0, 1.5),
+    shuffled=True,
+    file_last=0.5,
+)
+"""More of `TRAINING`'s faults at once, seldom hardly visible."""
+
 HELD_OUT = Recipe(
     faults=(
         (uneven_light, 0.35),
@@ -260,7 +268,7 @@ HELD_OUT = Recipe(
 )
 """More faults at once than in training, in the order in which a photo meets them, seldom extreme."""
 
-RECIPES = {"training": TRAINING, "held-out": HELD_OUT}
+RECIPES = {"training": TRAINING, "heavy": HEAVY, "held-out": HELD_OUT}
 
 
 def recipe_named(name: str) -> Recipe:

@@ -40,6 +40,9 @@ COEFFICIENTS = sum(PARTS)
 LARGEST = 2.0
 """Bound of every coefficient: enough to lift a veil of two thirds, too little to invent."""
 
+LEAST_GAIN = -0.85
+"""At most this much of a band is taken away: a photo that has lost its finest grain looks like wax (docs/model-card.md)."""
+
 STEM = 48
 """Filters that look at each patch of 4x4 pixels: as many as it has numbers."""
 
@@ -231,6 +234,12 @@ def apply_coefficients(x: Tensor, maps: Sequence[Tensor]) -> Tensor:
     return filtered + mixed + curve * (1 - filtered * filtered)
 
 
+def _with_grain(coefficients: Tensor) -> Tensor:
+    """The coefficients (B, COEFFICIENTS, h, w) with no gain of an isotropic band under `LEAST_GAIN`."""
+    colour, gains, turns = torch.split(coefficients, [COEFFICIENTS - BANDS - ORIENTED, BANDS, ORIENTED], 1)
+    return torch.cat([colour, gains.clamp_min(LEAST_GAIN), turns], 1)
+
+
 class FastGenerator(nn.Module):
     """Enhances (B, 3, H, W) float32 in [-1, 1] to the same shape and range; H, W multiples of 16, at least 64.
 
@@ -248,7 +257,7 @@ class FastGenerator(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Enhances x; while training the clipping passes gradients, so that a clipped pixel can come back."""
         maps = LARGEST * torch.tanh(self.trunk(x).float() / LARGEST)
-        y = apply_coefficients(x, full_size(maps))
+        y = apply_coefficients(x, full_size(_with_grain(maps)))
         clipped = y.clamp(-1, 1)
         if self.training:
             return y + (clipped - y).detach()

@@ -6,6 +6,7 @@ import torch
 from model_training.export import require_parity, to_onnx
 from model_training.networks.fast import (
     COEFFICIENTS,
+    LEAST_GAIN,
     PARTS,
     FastGenerator,
     GlobalModulation,
@@ -115,6 +116,17 @@ def test_a_working_modulation_is_exported_as_it_is(trained):
     torch.nn.init.normal_(trained.trunk.modulation.out.weight, 0, 0.3)
     contract = PixelContract(trained).eval()
     assert require_parity(contract, to_onnx(contract)).worst <= 1
+
+
+def test_no_more_of_a_band_is_taken_away_than_its_bound():
+    network = FastGenerator(**SMALL).eval()
+    torch.manual_seed(0)
+    x = 0.5 * (torch.rand(1, 3, 64, 64) - 0.5)
+    with torch.no_grad():
+        network.trunk.head.bias[15] = -1.9  # the gain of the finest band of the colours
+        change = network(x) - x
+    finest = fine_bands(x)[0][0][:, :3]
+    assert torch.allclose(change, LEAST_GAIN * finest, atol=1e-5)
 
 
 def test_while_training_a_clipped_pixel_still_gets_a_gradient():
