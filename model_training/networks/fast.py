@@ -41,7 +41,7 @@ LARGEST = 2.0
 """Bound of every coefficient: enough to lift a veil of two thirds, too little to invent."""
 
 LEAST_GAIN = -0.85
-"""At most this much of a band is taken away: a photo that has lost its finest grain looks like wax (docs/model-card.md)."""
+"""At most this much of a band is taken away: a photo without its finest grain looks like wax (docs/model-card.md)."""
 
 STEM = 48
 """Filters that look at each patch of 4x4 pixels: as many as it has numbers."""
