@@ -17,13 +17,12 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from torch import nn
 
 from model_training.networks import GENERATOR_NAMES, build_generator
-from model_training.restoration import RestorationWeights
+from model_training.restoration import RestorationWeights, Weight
 from service.errors import ConfigurationError
 
 PRESETS = Path(__file__).parent / "configs"
 
 ObjectiveName = Literal["lamegan", "cyclegan", "miinet", "stillgan"]
-Weight = Annotated[float, Field(ge=0)]
 Count = Annotated[int, Field(ge=1)]
 
 

@@ -42,14 +42,13 @@ from model_training.mixture import MixedPairs, Mixture
 from model_training.optimisation import blend
 from model_training.parallel import DeviceName, joined_ranks
 from model_training.photos import PhotoSet, load_photos
-from model_training.restoration import RestorationWeights, restoration_loss
+from model_training.restoration import RestorationWeights, Weight, restoration_loss
 from model_training.validation import Validation
 from service.errors import CheckpointError, ConfigurationError
 
 PREVIEW_SIDE_PX = 192
 
 Count = Annotated[int, Field(ge=1)]
-Weight = Annotated[float, Field(ge=0)]
 
 
 class WarmStart(BaseModel):
