@@ -48,6 +48,8 @@ class Mixture:
             judge it shall not touch, and a dark wood is no underexposed throat.
         jitter: share of real photos whose colours are changed before anything else.
         extremes: share of all pictures made night-dark, blown out or grey, which then count as clean.
+        extremes_as_is: whether these, too, are left as they are when taken badly: white under haze and grey without
+            haze look alike, and a guess would often make them worse.
         clean_after: steps over which the shares of clean pairs rise from 0: while a generator still is near the
             identity, clean pairs hold it there.
         large_after: step from which views are large and batches a quarter as long: grain, blur and detail then look as
@@ -65,6 +67,7 @@ class Mixture:
     everyday_as_is: bool = False
     jitter: Share = 0.15
     extremes: Share = 0.08
+    extremes_as_is: bool = False
     clean_after: Count = 800
     large_after: Count | None = None
     count_phantoms: Count = 220
@@ -190,12 +193,14 @@ class MixedPairs:
         clean = random_view(picture, height, width, rng)
         if rng.random() < odds.jitter:
             clean = jitter_colour(clean, rng)
+        as_is = odds.as_is
         if rng.random() < self.mixture.extremes:
             clean = extreme(clean, rng)
+            as_is = as_is or self.mixture.extremes_as_is
         if rng.random() < odds.clean * clean_scale:
             return clean, clean
         bad = degrade(clean, int(rng.integers(2**31)), recipe=RECIPES[self.mixture.recipe], unit_px=1.0)
-        return bad, bad if odds.as_is else clean
+        return bad, bad if as_is else clean
 
     def batch(self, step: int, size: int) -> tuple[Tensor, Tensor]:
         """Batch number `step`: degraded and clean, each (size or fewer, 3, H, W) float32 in [-1, 1]."""

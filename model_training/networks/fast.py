@@ -40,7 +40,7 @@ COEFFICIENTS = sum(PARTS)
 LARGEST = 2.0
 """Bound of every coefficient: enough to lift a veil of two thirds, too little to invent."""
 
-LEAST_GAIN = -0.75
+LEAST_GAIN = -0.65
 """At most this much of a band is taken away: a photo without its finest grain looks like wax (docs/model-card.md)."""
 
 STEM = 48
