@@ -22,7 +22,7 @@ from model_training.networks.patchgan import PatchGan
 from model_training.objectives import Exchange, build_objective
 from model_training.objectives.cyclegan import least_squares
 from model_training.optimisation import Optimisation, blend, learning_rate
-from model_training.pairs import PairSource
+from model_training.pairs import pair_source
 from model_training.parallel import Ranks
 from model_training.photos import PhotoSet
 from model_training.pool import ImagePool
@@ -45,9 +45,18 @@ class AdversarialTraining:
     kind = "adversarial"
 
     def __init__(
-        self, config: TrainingConfig, lq: PhotoSet, hq: PhotoSet, *, device: torch.device, ranks: Ranks
+        self,
+        config: TrainingConfig,
+        lq: PhotoSet,
+        hq: PhotoSet,
+        *,
+        device: torch.device,
+        ranks: Ranks,
+        everyday: PhotoSet | None = None,
     ) -> None:
         """Draws the first weights from the configuration's seed, the same on every rank.
+
+        `everyday` photos are some of the restoration term's, where it has a mixture.
 
         Raises:
             ConfigurationError: the crop does not suit the generator or the objective.
@@ -74,7 +83,10 @@ class AdversarialTraining:
             side: Sampler(len(photos), size, config.data, config.seed + at)
             for at, (side, photos) in enumerate({"x": lq, "y": hq}.items())
         }
-        self._pairs = PairSource(config, self._stores["y"], len(hq), ranks) if config.restoration.weight else None
+        everyday_pixels = everyday.as_images() if everyday is not None else []
+        self._pairs = (
+            pair_source(config, self._stores["y"], ranks, everyday_pixels) if config.restoration.weight else None
+        )
         self.steps_per_epoch = -(-max(len(lq), len(hq)) // (config.optimiser.batch * ranks.world))
 
     def advance(self) -> dict[str, Tensor]:

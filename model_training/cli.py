@@ -42,6 +42,7 @@ Config = Annotated[str, typer.Option(help="A preset (paper, fast, smoke) or a YA
 Set = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Changes one setting; repeatable.")]
 Vgg = Annotated[Path | None, typer.Option(help="VGG16 weights: Caffe's as .npz, or torchvision's state dict.")]
 DeviceOption = Annotated[Device, typer.Option(help="auto takes a GPU if there is one.")]
+Everyday = Annotated[Path | None, typer.Option(help="Photos of anything else, so that G learns what to leave alone.")]
 Sources = Annotated[Path | None, typer.Option(help="YAML naming the photos' sources, licences and patients.")]
 
 
@@ -56,6 +57,7 @@ def fit(
     vgg: Vgg = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the newest whole checkpoint.")] = False,
     warm_start: Annotated[Path | None, typer.Option(help="A checkpoint whose G and F to begin with.")] = None,
+    everyday: Everyday = None,
     validate: Annotated[Path | None, typer.Option(help="Good photos kept out of training, to score G on.")] = None,
     sources: Sources = None,
     device: DeviceOption = Device.AUTO,
@@ -72,6 +74,7 @@ def fit(
         out=out,
         resume=resume,
         warm_start=warm_start,
+        everyday=everyday,
         validate=validate,
         sources=sources,
         device=device.value,
@@ -137,9 +140,7 @@ def warm_start(
     settings: Set = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the newest whole checkpoint.")] = False,
     begin: Annotated[Path | None, typer.Option(help="A checkpoint whose weights to begin with.")] = None,
-    everyday: Annotated[
-        Path | None, typer.Option(help="Photos of anything else, so that G learns what to leave alone.")
-    ] = None,
+    everyday: Everyday = None,
     validate: Annotated[Path | None, typer.Option(help="Good photos kept out of training, to score G on.")] = None,
     sources: Sources = None,
     device: DeviceOption = Device.AUTO,

@@ -16,6 +16,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from torch import nn
 
+from model_training.mixture import Mixture
 from model_training.networks import GENERATOR_NAMES, build_generator
 from model_training.restoration import RestorationWeights, Weight
 from service.errors import ConfigurationError
@@ -139,6 +140,9 @@ class RestorationConfig(Section):
     """G's: plain L1, or all terms of the warm start."""
     weights: RestorationWeights = RestorationWeights()
     """Of the full loss's terms."""
+    mixture: Mixture | None = None
+    """What the pairs are made of, as in the warm start, which then replaces `clean`, `recipe` and `strength`; None: the
+    good photos alone."""
 
 
 class CodeConfig(Section):

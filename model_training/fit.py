@@ -23,7 +23,7 @@ from model_training.optimisation import total_steps
 from model_training.parallel import DeviceName, Ranks, joined_ranks
 from model_training.photos import PhotoSet, load_photos
 from model_training.validation import Validation
-from service.errors import CheckpointError, DataError
+from service.errors import CheckpointError, ConfigurationError, DataError
 
 # What may differ between a run and its resumption: how long, how often, and when to give up.
 _FREE_KEYS = {"journal", "watch"}
@@ -52,6 +52,7 @@ class FitRequest:
     out: Path
     resume: bool = False
     warm_start: Path | None = None
+    everyday: Path | None = None
     device: DeviceName = "auto"
     minutes: float | None = None
     validate: Path | None = None
@@ -71,12 +72,15 @@ def fit(request: FitRequest, console: Console) -> Outcome:
     config = request.config
     vault = Vault(request.out / "checkpoints", config.journal.keep)
     resumed = find_resumption(vault, request.resume, console)
+    if request.everyday is not None and config.restoration.mixture is None:
+        raise ConfigurationError("Everyday photos join a restoration.mixture, and the configuration has none.")
     lq, hq = (load_side(side, config, console) for side in (request.lq, request.hq))
-    origin = _origin(request, lq, hq)
+    everyday = load_side(request.everyday, config, console) if request.everyday is not None else None
+    origin = _origin(request, lq, hq, everyday)
     if resumed is not None:
         require_same_run(resumed, origin)
     with joined_ranks(request.device) as (ranks, device):
-        training = AdversarialTraining(config, lq, hq, device=device, ranks=ranks)
+        training = AdversarialTraining(config, lq, hq, device=device, ranks=ranks, everyday=everyday)
         progress = Progress()
         if resumed is not None:
             training.load_state_dict(resumed.state)
@@ -185,14 +189,17 @@ def name_skipped(photos: PhotoSet, console: Console) -> None:
             console.print(f"[yellow]  and {len(photos.skipped) - _SKIPPED_SHOWN} more[/]")
 
 
-def _origin(request: FitRequest, lq: PhotoSet, hq: PhotoSet) -> dict[str, Any]:
+def _origin(request: FitRequest, lq: PhotoSet, hq: PhotoSet, everyday: PhotoSet | None) -> dict[str, Any]:
     """What every checkpoint says about where it comes from."""
     notes = read_notes(request.sources)
     weights = request.config.features.weights
+    data = {"x": describe(lq, notes.get("lq", SourceNote())), "y": describe(hq, notes.get("hq", SourceNote()))}
+    if everyday is not None:
+        data["everyday"] = describe(everyday, notes.get("everyday", SourceNote()))
     return {
         "config": request.config.recipe(),
         "features": hashlib.sha256(weights.read_bytes()).hexdigest() if weights and weights.is_file() else "",
-        "data": {"x": describe(lq, notes.get("lq", SourceNote())), "y": describe(hq, notes.get("hq", SourceNote()))},
+        "data": data,
         "warm_start": "",
         "seen": {},
     }

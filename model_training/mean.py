@@ -28,7 +28,8 @@ def exported_weights(checkpoint: Checkpoint) -> dict[str, Tensor]:
 def write_mean(begun: Path, tuned: Path, out: Path, *, share: float = 0.5) -> str:
     """Writes the mean of G in `begun` and `tuned`, `share` of it from `tuned`, as a checkpoint; answers its digest.
 
-    Everything else the new checkpoint says (configuration, data, steps) is `tuned`'s.
+    Everything else the new checkpoint holds and says (F, configuration, data, steps) is `tuned`'s; F is `begun`'s where
+    `tuned` has none.
 
     Raises:
         CheckpointError: one cannot be read, the two are different networks, or the share is outside [0, 1].
@@ -46,4 +47,6 @@ def write_mean(begun: Path, tuned: Path, out: Path, *, share: float = 0.5) -> st
         f"which began with {second.state.get('warm_start') or 'random weights'}"
     )
     seen = seen_before(first) | seen_before(second)
-    return write_checkpoint(out, {**origin, "kind": "best", "networks": {"G": mean}, "warm_start": said, "seen": seen})
+    degrader = second.state["networks"].get("F") or first.state["networks"].get("F")
+    networks = {"G": mean, "F": degrader} if degrader else {"G": mean}
+    return write_checkpoint(out, {**origin, "kind": "best", "networks": networks, "warm_start": said, "seen": seen})

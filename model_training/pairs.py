@@ -2,20 +2,37 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, Protocol
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from model_training.config import TrainingConfig
 from model_training.data import PhotoStore, Sampler, to_unit
 from model_training.degrade import RECIPES, degrade
+from model_training.mixture import MixedPairs, Mixture
 from model_training.parallel import Ranks
 
 _SEEDS = 2**31
 
 
-class PairSource:
+class PairSource(Protocol):
+    """Draws pairs, the next ones each time; its whole state can be saved and put back."""
+
+    def draw(self, device: torch.device) -> tuple[Tensor, Tensor]:
+        """The next pairs, bad and good. Shapes: two (B, 3, crop, crop) in [-1, 1] on ``device``."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """What decides the next pairs."""
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Goes on where ``state`` was saved."""
+
+
+class PhotoPairs:
     """Draws crops of the good photos and degrades them, on the CPU, some left clean."""
 
     def __init__(self, config: TrainingConfig, store: PhotoStore, photos: int, ranks: Ranks) -> None:
@@ -48,3 +65,45 @@ class PairSource:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Goes on where ``state`` was saved."""
         self._sampler.load_state_dict(state)
+
+
+class MixturePairs:
+    """Draws pairs as the warm start does: photos, phantoms and everyday pictures, extremes and clean ones."""
+
+    def __init__(
+        self,
+        config: TrainingConfig,
+        mixture: Mixture,
+        good: Tensor,
+        ranks: Ranks,
+        everyday: Sequence[NDArray[np.uint8]] = (),
+    ) -> None:
+        """Takes the good photos, (N, 3, H, W) uint8, and everyday photos, (H, W, 3) uint8, where there are any."""
+        photos = [photo.permute(1, 2, 0).contiguous().numpy() for photo in good.cpu()]
+        self._pairs = MixedPairs(photos, mixture, config.seed, everyday)
+        self._first = (config.seed, ranks.rank)
+        self._count, self._side, self._drawn = config.restoration.pairs, config.data.crop, 0
+
+    def draw(self, device: torch.device) -> tuple[Tensor, Tensor]:
+        """The next pairs, bad and good. Shapes: two (B, 3, crop, crop) in [-1, 1] on ``device``."""
+        rng = np.random.default_rng([*self._first, self._drawn, 0xF17])
+        self._drawn += 1
+        bad, good = self._pairs.batch_of(self._side, self._side, self._count, rng)
+        return bad.to(device), good.to(device)
+
+    def state_dict(self) -> dict[str, Any]:
+        """How many times pairs were drawn: all that decides the next ones."""
+        return {"drawn": self._drawn}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Goes on where ``state`` was saved."""
+        self._drawn = state["drawn"]
+
+
+def pair_source(
+    config: TrainingConfig, store: PhotoStore, ranks: Ranks, everyday: Sequence[NDArray[np.uint8]] = ()
+) -> PairSource:
+    """What the configuration's `restoration` section asks for, drawn from the good photos in ``store``."""
+    if config.restoration.mixture is None:
+        return PhotoPairs(config, store, len(store.pixels), ranks)
+    return MixturePairs(config, config.restoration.mixture, store.pixels, ranks, everyday)

@@ -41,6 +41,10 @@ class PhotoSet:
     def __len__(self) -> int:
         return len(self.names)
 
+    def as_images(self) -> list[NDArray[np.uint8]]:
+        """The photos as (H, W, 3) uint8 RGB arrays."""
+        return [photo.permute(1, 2, 0).contiguous().numpy() for photo in self.pixels]
+
 
 def find_photos(source: Path) -> list[Path]:
     """The image files of a folder (and below), or those that a text file lists, one a line, relative to it.

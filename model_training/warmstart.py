@@ -17,7 +17,6 @@ from typing import Annotated, Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from rich.console import Console
 from torch import Tensor, nn
@@ -39,6 +38,7 @@ from model_training.fit import (
 from model_training.journal import Journal
 from model_training.loop import Outcome, Progress, Run, run_loop
 from model_training.mixture import MixedPairs, Mixture
+from model_training.networks.coded import without_code
 from model_training.optimisation import blend
 from model_training.parallel import DeviceName, joined_ranks
 from model_training.photos import PhotoSet, load_photos
@@ -201,7 +201,7 @@ class WarmStarting:
         """
         for name in (taken := [name for name in self.learners if name in checkpoint.state["networks"]]):
             try:
-                self.learners[name].take(checkpoint.state["networks"][name])
+                self.learners[name].take(without_code(checkpoint.state["networks"][name]))
             except RuntimeError as error:
                 raise CheckpointError(f"{checkpoint.path} holds another {name} than the configuration's.") from error
         return f"{' and '.join(taken)} from {checkpoint.state['step']} steps of checkpoint {checkpoint.digest}"
@@ -250,7 +250,9 @@ def warm_start(request: WarmStartRequest, console: Console) -> Outcome:
     if resumed is not None:
         require_same_run(resumed, origin)
     with joined_ranks(request.device) as (ranks, device):
-        pairs = MixedPairs(_pixels(photos), settings.mixture, config.seed, _pixels(everyday))
+        pairs = MixedPairs(
+            photos.as_images(), settings.mixture, config.seed, everyday.as_images() if everyday is not None else []
+        )
         training = WarmStarting(config, pairs, device)
         progress = Progress()
         if resumed is not None:
@@ -289,7 +291,3 @@ def _given(
         data["everyday"] = describe(everyday, notes.get("everyday", SourceNote()))
     origin = {"config": request.config.recipe(), "features": "", "data": data, "warm_start": "", "seen": {}}
     return good, everyday, origin
-
-
-def _pixels(photos: PhotoSet | None) -> list[NDArray[np.uint8]]:
-    return [photo.permute(1, 2, 0).contiguous().numpy() for photo in photos.pixels] if photos else []

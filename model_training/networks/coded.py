@@ -7,6 +7,7 @@ measured instead of inferred.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import cast
 
 import torch
@@ -34,6 +35,16 @@ def degradation_code(image: Tensor) -> Tensor:
         details.append((finer - blurred).abs().mean(dim=(1, 2, 3)).clamp_min(_LEAST_DETAIL).log())
         finer = F.avg_pool2d(blurred, 2)
     return torch.cat((channels.mean(dim=2), channels.std(dim=2), torch.stack(details, dim=1)), dim=1)
+
+
+_INNER = "inner."
+
+
+def without_code(weights: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+    """The inner generator's part of a `CodedGenerator`'s weights; any other generator's weights as they are."""
+    if not any(key.startswith(_INNER) for key in weights):
+        return weights
+    return {key.removeprefix(_INNER): value for key, value in weights.items() if key.startswith(_INNER)}
 
 
 class CodedGenerator(nn.Module):

@@ -141,7 +141,8 @@ class Trunk(nn.Module):
         self.leave2 = _stage(eighth, blocks[1])
         self.up1 = nn.Conv2d(eighth, quarter, 1)
         self.leave1 = _stage(quarter, blocks[0])
-        self.head = nn.Conv2d(quarter, COEFFICIENTS, 1)
+        # No bias: where no feature speaks the coefficients are 0, and a photo left alone comes back bit by bit.
+        self.head = nn.Conv2d(quarter, COEFFICIENTS, 1, bias=False)
         _start_at_zero(self.head)
 
     def forward(self, x: Tensor) -> Tensor:

@@ -288,6 +288,14 @@ def test_a_warm_start_hands_over_g_and_f_also_to_a_coded_f(files, tmp_path):
         fit(request(files, tmp_path / "third", warm_start=source.path), QUIET)
 
 
+def test_fine_tuning_tells_its_everyday_photos(files, tmp_path):
+    mixed = "restoration={weight: 1, loss: full, mixture: {count_phantoms: 1, count_everyday: 1}}"
+    settings = ["objective=cyclegan", "optimiser={constant: 1, decay: 0}", mixed]
+    fit(request(files, tmp_path, *settings, everyday=files / "lq"), QUIET)
+    state = read_checkpoint(last(tmp_path)).state
+    assert state["data"]["everyday"]["digest"] == state["data"]["x"]["digest"]
+
+
 def test_a_step_in_bfloat16_has_the_losses_of_one_in_float32(files, tmp_path):
     first = ["optimiser.constant=1", "optimiser.decay=0", *EVERYTHING]
     for precision in ("float32", "bfloat16"):
@@ -340,6 +348,7 @@ def test_bad_data_and_weights_are_one_clear_sentence_each(files, tmp_path, capsy
     assert "lamegan.bete" in refusal(capsys, *good, *vgg, "--set", "lamegan.bete=1")
     assert "does not describe the photos" in refusal(capsys, *good, *vgg, "--sources", files / "vgg.npz")
     assert "no checkpoint at" in refusal(capsys, *good, *vgg, "--warm-start", tmp_path / "absent.pt")
+    assert "has none" in refusal(capsys, *good, *vgg, "--everyday", files / "hq")
     if not torch.cuda.is_available():
         assert "GPU was asked for" in refusal(capsys, *good, *vgg, "--device", "cuda")
 

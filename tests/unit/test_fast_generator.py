@@ -20,6 +20,17 @@ from model_training.pixels import PixelContract
 SMALL = {"widths": (8, 12, 16), "blocks": (1, 1, 1)}
 
 
+def tell(network, coefficient, value):
+    """Makes the trunk predict `value` for one coefficient, everywhere."""
+    network.trunk.head.register_forward_hook(lambda _module, _given, maps: maps + value * one_hot(coefficient, maps))
+
+
+def one_hot(coefficient, maps):
+    chosen = torch.zeros(1, maps.shape[1], 1, 1)
+    chosen[:, coefficient] = 1
+    return chosen
+
+
 @pytest.fixture
 def trained():
     """A small generator whose coefficients are far from zero, as after training."""
@@ -123,7 +134,7 @@ def test_no_more_of_a_band_is_taken_away_than_its_bound():
     torch.manual_seed(0)
     x = 0.5 * (torch.rand(1, 3, 64, 64) - 0.5)
     with torch.no_grad():
-        network.trunk.head.bias[15] = -1.9  # the gain of the finest band of the colours
+        tell(network, 15, -1.9)  # the gain of the finest band of the colours
         change = network(x) - x
     finest = fine_bands(x)[0][0][:, :3]
     assert torch.allclose(change, LEAST_GAIN * finest, atol=1e-5)
@@ -131,9 +142,16 @@ def test_no_more_of_a_band_is_taken_away_than_its_bound():
 
 def test_while_training_a_clipped_pixel_still_gets_a_gradient():
     network = FastGenerator(**SMALL).train()
-    with torch.no_grad():
-        network.trunk.head.bias[9] = 1.5  # pushes red past white
+    tell(network, 9, 1.5)  # pushes red past white
     y = network(torch.zeros(1, 3, 64, 64))
     y[:, 0].mean().backward()
     assert y[:, 0].max() <= 1
-    assert network.trunk.head.bias.grad[9].abs() > 0
+    assert network.trunk.head.weight.grad[9].abs().max() > 0
+
+
+def test_where_no_feature_speaks_the_photo_comes_back_bit_by_bit(trained):
+    x = torch.rand(1, 3, 64, 64) * 2 - 1
+    with torch.no_grad():
+        assert not torch.equal(trained(x), x)
+        trained.trunk.leave1.register_forward_hook(lambda _module, _given, features: -features.abs())
+        assert torch.equal(trained(x), x)

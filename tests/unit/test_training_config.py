@@ -60,7 +60,9 @@ def test_an_unknown_key_and_a_wrong_value_are_one_clear_sentence(override, sente
 
 
 def test_absent_circular_and_shapeless_files_are_one_clear_sentence(tmp_path):
-    with pytest.raises(ConfigurationError, match="the presets are fast, fast-grain, fast-heavy, fast-large, paper"):
+    with pytest.raises(
+        ConfigurationError, match="the presets are fast, fast-grain, fast-heavy, fast-large, fast-long, paper"
+    ):
         load_config("papre")
     (tmp_path / "a.yaml").write_text("extends: b.yaml\n")
     (tmp_path / "b.yaml").write_text("extends: a.yaml\n")

@@ -7,7 +7,7 @@ from PIL import Image
 
 from model_training.config import DataConfig, load_config
 from model_training.data import PhotoStore, Sampler, to_bytes, to_unit
-from model_training.pairs import PairSource
+from model_training.pairs import PhotoPairs, pair_source
 from model_training.parallel import Ranks
 from model_training.photos import combined_digest, load_photos, read_photo, resize
 from model_training.pool import ImagePool
@@ -135,10 +135,38 @@ def test_pairs_are_good_crops_and_what_degrade_makes_of_them_some_left_clean(fol
     photos = load_photos(folder, (64, 96), least=64)
     config = load_config("smoke", ["restoration={weight: 1, pairs: 12, clean: 0.5}"])
     store = PhotoStore(photos.pixels, config.data, torch.device("cpu"))
-    bad, good = PairSource(config, store, 3, Ranks()).draw(torch.device("cpu"))
+    bad, good = PhotoPairs(config, store, 3, Ranks()).draw(torch.device("cpu"))
     clean = (bad == good).flatten(1).all(dim=1)
     assert bad.shape == good.shape == (12, 3, 64, 64)
     assert 2 <= int(clean.sum()) <= 10
+
+
+@pytest.mark.parametrize(
+    "mixture", ["null", "{everyday: 0.5, everyday_as_is: true, count_phantoms: 2, count_everyday: 2}"]
+)
+def test_pairs_go_on_where_their_state_was_saved(folder, mixture):
+    photos = load_photos(folder, (64, 96), least=64)
+    config = load_config("smoke", [f"restoration={{weight: 1, pairs: 3, mixture: {mixture}}}"])
+    store, cpu = PhotoStore(photos.pixels, config.data, torch.device("cpu")), torch.device("cpu")
+    first, second = (pair_source(config, store, Ranks(), photos.as_images()) for _ in range(2))
+    first.draw(cpu)
+    second.load_state_dict(first.state_dict())
+    ours, theirs, later = first.draw(cpu), second.draw(cpu), first.draw(cpu)
+    assert all(torch.equal(a, b) for a, b in zip(ours, theirs, strict=True))
+    assert not torch.equal(ours[0], later[0])
+    assert ours[0].shape == ours[1].shape == (3, 3, 64, 64)
+
+
+def test_pairs_of_a_mixture_hold_the_everyday_photos(folder):
+    photos = load_photos(folder, (64, 96), least=64)
+    mixture = "{everyday: 1, phantoms: 0, clean_everyday: 1, extremes: 0, count_phantoms: 1, count_everyday: 1}"
+    config = load_config("smoke", [f"restoration={{weight: 1, pairs: 40, mixture: {mixture}}}"])
+    store = PhotoStore(photos.pixels, config.data, torch.device("cpu"))
+    odd = np.full((64, 96, 3), (3, 250, 7), np.uint8)
+    bad, good = pair_source(config, store, Ranks(), [odd]).draw(torch.device("cpu"))
+    assert torch.equal(bad, good)
+    ours = (to_bytes(good)[:, :, 0, 0] == torch.tensor([3, 250, 7], dtype=torch.uint8)).all(1)
+    assert 8 < int(ours.sum()) < 32
 
 
 def test_a_pool_returns_new_images_until_full_and_then_old_ones_half_of_the_time():

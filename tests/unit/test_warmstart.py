@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from io import StringIO
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,11 +10,12 @@ import torch
 from PIL import Image
 from rich.console import Console
 
-from model_training.checkpoint import content_digest, read_checkpoint
+from model_training.checkpoint import Checkpoint, content_digest, read_checkpoint
 from model_training.config import load_config
 from model_training.loop import Outcome
 from model_training.mean import write_mean
 from model_training.mixture import LARGE_SHAPES, SHAPES, MixedPairs, Mixture, jitter_colour, plain, random_view
+from model_training.networks.coded import CodedGenerator
 from model_training.phantom import phantom
 from model_training.restoration import RestorationWeights, lab, restoration_loss
 from model_training.warmstart import WarmStarting, WarmStartRequest, settings_of, warm_start
@@ -83,6 +85,16 @@ def test_everyday_pictures_taken_badly_are_wanted_as_they_are_where_that_is_aske
         made[as_is] = [pairs.pair(64, 64, rng) for _ in range(8)]
         assert all(np.array_equal(bad, wanted) for bad, wanted in made[as_is]) is as_is
     assert all(np.array_equal(kept[0], mended[0]) for kept, mended in zip(made[True], made[False], strict=True))
+
+
+def test_extreme_pictures_taken_badly_are_wanted_as_they_are_where_that_is_asked():
+    always = {"everyday": 0.0, "phantoms": 1.0, "clean_phantoms": 0.0, "count_phantoms": 3, "count_everyday": 1}
+    photos = [phantom(128, 128, 0)]
+    for share, as_is, expected in ((1.0, True, True), (1.0, False, False), (0.0, True, False)):
+        pairs = MixedPairs(photos, Mixture(**always, extremes=share, extremes_as_is=as_is), 0)
+        rng = np.random.default_rng(0)
+        made = [pairs.pair(64, 64, rng) for _ in range(8)]
+        assert all(np.array_equal(bad, wanted) for bad, wanted in made) is expected
 
 
 def test_plain_pictures_hold_nothing_but_a_slow_change():
@@ -181,6 +193,16 @@ def test_a_run_begins_with_the_weights_of_another_and_says_so(photos, tmp_path):
     assert content_digest(training.enhancer.state_dict()) == content_digest(weights)
 
 
+def test_a_warm_start_begins_also_with_a_coded_f():
+    config = load_config("fast", SETTINGS)
+    training, coded = WarmStarting(config, None, torch.device("cpu")), CodedGenerator(config.degrader_config.build())
+    for parameter in coded.parameters():
+        torch.nn.init.normal_(parameter)
+    networks = {"G": config.generator_config.build().state_dict(), "F": coded.state_dict()}
+    training.begin(Checkpoint(Path("some.pt"), "0", {"networks": networks, "step": 1}))
+    assert content_digest(training.learners["F"].average.state_dict()) == content_digest(coded.inner.state_dict())
+
+
 def test_the_mean_lies_between_its_two_and_says_what_it_is(photos, tmp_path):
     console, config = Console(quiet=True), load_config("fast", [*SETTINGS, "warmstart.steps=2"])
     warm_start(WarmStartRequest(config, photos, tmp_path, device="cpu", minutes=0), console)
@@ -193,6 +215,8 @@ def test_the_mean_lies_between_its_two_and_says_what_it_is(photos, tmp_path):
     for name, value in mean.items():
         assert torch.allclose(value, 0.75 * first[name] + 0.25 * second[name])
     assert "0.25 of checkpoint" in read_checkpoint(tmp_path / "mean.pt").state["warm_start"]
+    kept, tuned_f = (read_checkpoint(path).state["networks"]["F"] for path in (tmp_path / "mean.pt", tuned))
+    assert content_digest(kept) == content_digest(tuned_f)
     with pytest.raises(CheckpointError, match="between 0 and 1"):
         write_mean(begun, tuned, tmp_path / "mean.pt", share=2)
 
