@@ -1,10 +1,15 @@
 """The shipping lines: each passes for what it should pass, and fails for the fault it is there to find."""
 
+import json
+from pathlib import Path
+
 import cv2
 import numpy as np
 import pytest
+from PIL import Image
 
 from model_training.degrade import HELD_OUT, degrade
+from model_training.evaluation import no_reference, shipping
 from model_training.evaluation.no_reference import fit_pristine
 from model_training.evaluation.shipping import (
     Trial,
@@ -13,6 +18,7 @@ from model_training.evaluation.shipping import (
     grid_excess,
     harmlessness_lines,
     kindness_lines,
+    main,
     niqe_line,
     restoration_lines,
     smoothness_line,
@@ -20,6 +26,8 @@ from model_training.evaluation.shipping import (
 )
 from model_training.phantom import phantom
 from service.errors import DataError
+
+MODEL = Path(__file__).resolve().parents[2] / "models" / "lamegan-fast" / "1.0.0" / "model.onnx"
 
 
 def _trials(make):
@@ -116,6 +124,23 @@ def test_wild_colours_and_losses_on_other_photos_are_found():
     wild, gain = kindness_lines(kinds, lambda image: np.ascontiguousarray(image[..., ::-1]))
     assert not wild.holds
     assert not gain.holds
+
+
+def test_a_model_is_measured_with_photos_from_elsewhere_and_the_lines_are_written(tmp_path, monkeypatch):
+    monkeypatch.setattr(shipping, "other_photos", dict)
+    monkeypatch.setattr(no_reference, "LEAST_BLOCKS", 5)  # enough for a pristine model that need not judge well
+    for name, seeds in (("seq", range(4)), ("elsewhere", range(10, 12))):
+        (tmp_path / name).mkdir()
+        for seed in seeds:
+            Image.fromarray(phantom(480, 272, seed)).save(tmp_path / name / f"{seed}.webp", lossless=True)
+    asked = ["--sequences", "seq", "--elsewhere", str(tmp_path / "elsewhere"), "--throat", str(tmp_path / "seq/0.webp")]
+    for suffix in ("json", "md"):
+        lines = main([str(MODEL), str(tmp_path), *asked, "--out", str(tmp_path / f"lines.{suffix}")])
+    written = json.loads((tmp_path / "lines.json").read_text())
+    assert [line["name"] for line in written] == [line.name for line in lines]
+    assert [line["holds"] for line in written] == _held(lines)
+    assert sum(line.name.startswith("photos from elsewhere") for line in lines) == 2
+    assert (tmp_path / "lines.md").read_text().count("\n") == len(lines) + 2
 
 
 def test_no_held_out_photo_is_an_error(tmp_path):
