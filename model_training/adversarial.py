@@ -14,10 +14,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from model_training.checkpoint import load_weights
 from model_training.config import TrainingConfig
 from model_training.data import PhotoStore, Sampler, to_bytes
 from model_training.networks import multiple_of
-from model_training.networks.coded import CodedGenerator, degradation_code
+from model_training.networks.coded import CodedGenerator, degradation_code, is_coded, without_code
 from model_training.networks.patchgan import PatchGan
 from model_training.objectives import Exchange, build_objective
 from model_training.objectives.cyclegan import least_squares
@@ -83,10 +84,7 @@ class AdversarialTraining:
             side: Sampler(len(photos), size, config.data, config.seed + at)
             for at, (side, photos) in enumerate({"x": lq, "y": hq}.items())
         }
-        everyday_pixels = everyday.as_images() if everyday is not None else []
-        self._pairs = (
-            pair_source(config, self._stores["y"], ranks, everyday_pixels) if config.restoration.weight else None
-        )
+        self._pairs = pair_source(config, self._stores["y"], hq, ranks, everyday) if config.restoration.weight else None
         self.steps_per_epoch = -(-max(len(lq), len(hq)) // (config.optimiser.batch * ranks.world))
 
     def advance(self) -> dict[str, Tensor]:
@@ -228,7 +226,7 @@ class AdversarialTraining:
         """Goes on where ``state`` was saved.
 
         Raises:
-            CheckpointError: it is another kind of run's, or was saved by another number of ranks.
+            CheckpointError: it is another kind of run's or another network's, or was saved by another number of ranks.
         """
         if state["kind"] != self.kind:
             raise CheckpointError(f"This is a checkpoint of {state['kind']} training, not of {self.kind} training.")
@@ -238,8 +236,8 @@ class AdversarialTraining:
             )
         self.step = state["step"]
         for name, network in self.networks.items():
-            network.load_state_dict(state["networks"][name])
-        self.average.load_state_dict(state["average"])
+            load_weights(network, state["networks"][name], f"{name} in the checkpoint")
+        load_weights(self.average, state["average"], "G in the checkpoint")
         self._generators.load_state_dict(state["optimisers"]["generators"])
         self._discriminators.load_state_dict(state["optimisers"]["discriminators"])
         for side, sampler in self._samplers.items():
@@ -264,14 +262,11 @@ class AdversarialTraining:
         for name in (taken := [name for name in ("G", "F") if name in networks]):
             target = self.networks[name]
             weights = networks[name]
-            if isinstance(target, CodedGenerator) and not any(key.startswith("inner.") for key in weights):
+            if isinstance(target, CodedGenerator) and not is_coded(weights):
                 target = target.inner
-            try:
-                target.load_state_dict(weights)
-            except RuntimeError as error:
-                raise CheckpointError(
-                    f"The warm start's {name} is another network than the configuration's."
-                ) from error
+            elif not isinstance(target, CodedGenerator):
+                weights = without_code(weights)
+            load_weights(target, weights, f"The warm start's {name}")
         self.average.load_state_dict(self.networks["G"].state_dict())
         return taken
 

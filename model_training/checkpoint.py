@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from service.errors import CheckpointError
 
@@ -32,6 +32,26 @@ class Checkpoint:
     path: Path
     digest: str
     state: dict[str, Any]
+
+
+def exported_weights(state: Mapping[str, Any]) -> Mapping[str, Tensor]:
+    """G's weights in a checkpoint's state, as an export takes them: the moving average where there is one beside G."""
+    weights: Mapping[str, Tensor] = state.get("average") or state["networks"]["G"]
+    return weights
+
+
+def load_weights(network: nn.Module, weights: Mapping[str, Tensor], whose: str) -> None:
+    """Puts `weights` into `network`.
+
+    Raises:
+        CheckpointError: they are of a network of other parts or sizes; it begins with `whose`.
+    """
+    try:
+        network.load_state_dict(weights)
+    except RuntimeError as error:
+        raise CheckpointError(
+            f"{whose} is another network than the configuration's: of other sizes, or of another version."
+        ) from error
 
 
 def content_digest(value: Any) -> str:

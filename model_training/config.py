@@ -141,8 +141,18 @@ class RestorationConfig(Section):
     weights: RestorationWeights = RestorationWeights()
     """Of the full loss's terms."""
     mixture: Mixture | None = None
-    """What the pairs are made of, as in the warm start, which then replaces `clean`, `recipe` and `strength`; None: the
-    good photos alone."""
+    """What the pairs are made of, as in the warm start; None: the good photos alone. Where given, it replaces `clean`,
+    `recipe` and `strength`; its views are crops, and its shares of clean pairs hold from the first step."""
+
+    @model_validator(mode="after")
+    def _one_recipe(self) -> RestorationConfig:
+        if self.mixture is not None:
+            for name in ("clean", "recipe", "strength"):
+                if getattr(self, name) != type(self).model_fields[name].default:
+                    raise ValueError(
+                        f"restoration.{name} has no meaning beside a mixture, which has its own shares and recipe"
+                    )
+        return self
 
 
 class CodeConfig(Section):

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from rich.console import Console
 from torch import Tensor, nn
 
-from model_training.checkpoint import Vault
+from model_training.checkpoint import Vault, load_weights
 from model_training.config import TrainingConfig
 from model_training.data import PhotoStore, Sampler, to_bytes
 from model_training.export import find_checkpoint, load_generator
@@ -126,13 +126,13 @@ class Distillation:
         """Goes on where ``state`` was saved.
 
         Raises:
-            CheckpointError: it is another kind of run's.
+            CheckpointError: it is another kind of run's, or another network's.
         """
         if state["kind"] != self.kind:
             raise CheckpointError(f"This is a checkpoint of {state['kind']} training, not of {self.kind}.")
         self.step = state["step"]
-        self.student.load_state_dict(state["networks"]["G"])
-        self.average.load_state_dict(state["average"])
+        for network, weights in ((self.student, state["networks"]["G"]), (self.average, state["average"])):
+            load_weights(network, weights, "What the checkpoint holds")
         self._optimisation.load_state_dict(state["optimisers"]["student"])
         self._sampler.load_state_dict(state["samplers"]["photos"])
 

@@ -23,7 +23,7 @@ from PIL import Image
 from torch import nn
 
 from model_training.card import CardFacts, compose_card
-from model_training.checkpoint import Checkpoint, Vault, read_checkpoint
+from model_training.checkpoint import Checkpoint, Vault, exported_weights, load_weights, read_checkpoint
 from model_training.config import TrainingConfig
 from model_training.fit import read_notes
 from model_training.loop import best_path
@@ -146,14 +146,11 @@ def load_generator(checkpoint: Checkpoint) -> nn.Module:
     state: Mapping[str, Any] = checkpoint.state
     try:
         config = TrainingConfig.from_recipe(state["config"])
-        weights = state["average"] if "average" in state else state["networks"]["G"]
+        weights = exported_weights(state)
     except KeyError as error:
         raise CheckpointError(f"{checkpoint.path} holds no generator: {error} is missing.") from error
     generator: nn.Module = config.generator_config.build()
-    try:
-        generator.load_state_dict(weights)
-    except RuntimeError as error:
-        raise CheckpointError(f"{checkpoint.path} holds another network than its configuration says.") from error
+    load_weights(generator, weights, f"G in {checkpoint.path}")
     return generator.eval().requires_grad_(False)
 
 

@@ -15,7 +15,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
 
 from model_training.adversarial import AdversarialTraining
-from model_training.checkpoint import Checkpoint, Vault, read_checkpoint
+from model_training.checkpoint import Checkpoint, Vault, exported_weights, read_checkpoint
 from model_training.config import TrainingConfig
 from model_training.journal import Journal
 from model_training.loop import Outcome, Progress, Run, run_loop
@@ -72,8 +72,10 @@ def fit(request: FitRequest, console: Console) -> Outcome:
     config = request.config
     vault = Vault(request.out / "checkpoints", config.journal.keep)
     resumed = find_resumption(vault, request.resume, console)
-    if request.everyday is not None and config.restoration.mixture is None:
-        raise ConfigurationError("Everyday photos join a restoration.mixture, and the configuration has none.")
+    if request.everyday is not None and not (config.restoration.weight and config.restoration.mixture):
+        raise ConfigurationError(
+            "Everyday photos join the pairs of a restoration.mixture, and the configuration has none."
+        )
     lq, hq = (load_side(side, config, console) for side in (request.lq, request.hq))
     everyday = load_side(request.everyday, config, console) if request.everyday is not None else None
     origin = _origin(request, lq, hq, everyday)
@@ -229,7 +231,11 @@ def describe(photos: PhotoSet, note: SourceNote) -> dict[str, Any]:
 
 
 def _warm(training: AdversarialTraining, checkpoint: Checkpoint) -> str:
-    taken = training.warm_start(checkpoint.state.get("networks", {}))
+    state = checkpoint.state
+    networks = state.get("networks", {})
+    if "G" in networks:
+        networks = {**networks, "G": exported_weights(state)}
+    taken = training.warm_start(networks)
     kind = checkpoint.state.get("kind", "unknown")
     return f"{' and '.join(taken)} from {kind} training, checkpoint {checkpoint.digest}"
 

@@ -10,26 +10,18 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor
-
-from model_training.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
+from model_training.checkpoint import exported_weights, read_checkpoint, write_checkpoint
 from model_training.fit import seen_before
 from service.errors import CheckpointError
 
-ORIGIN = ("config", "data", "features", "step")
-
-
-def exported_weights(checkpoint: Checkpoint) -> dict[str, Tensor]:
-    """G's weights as an export would take them: the moving average where there is one beside G."""
-    weights: dict[str, Tensor] = checkpoint.state.get("average") or checkpoint.state["networks"]["G"]
-    return weights
+ORIGIN = ("kind", "config", "data", "features", "step")
 
 
 def write_mean(begun: Path, tuned: Path, out: Path, *, share: float = 0.5) -> str:
     """Writes the mean of G in `begun` and `tuned`, `share` of it from `tuned`, as a checkpoint; answers its digest.
 
-    Everything else the new checkpoint holds and says (F, configuration, data, steps) is `tuned`'s; F is `begun`'s where
-    `tuned` has none.
+    Everything else the new checkpoint holds and says (F, kind, configuration, data, steps) is `tuned`'s; F is `begun`'s
+    where `tuned` has none.
 
     Raises:
         CheckpointError: one cannot be read, the two are different networks, or the share is outside [0, 1].
@@ -37,7 +29,7 @@ def write_mean(begun: Path, tuned: Path, out: Path, *, share: float = 0.5) -> st
     if not 0 <= share <= 1:
         raise CheckpointError(f"A share lies between 0 and 1, not {share}.")
     first, second = read_checkpoint(begun), read_checkpoint(tuned)
-    ours, theirs = exported_weights(first), exported_weights(second)
+    ours, theirs = exported_weights(first.state), exported_weights(second.state)
     if {name: value.shape for name, value in ours.items()} != {name: value.shape for name, value in theirs.items()}:
         raise CheckpointError(f"{begun} and {tuned} hold different networks.")
     mean = {name: (1 - share) * value + share * theirs[name] for name, value in ours.items()}
@@ -49,4 +41,4 @@ def write_mean(begun: Path, tuned: Path, out: Path, *, share: float = 0.5) -> st
     seen = seen_before(first) | seen_before(second)
     degrader = second.state["networks"].get("F") or first.state["networks"].get("F")
     networks = {"G": mean, "F": degrader} if degrader else {"G": mean}
-    return write_checkpoint(out, {**origin, "kind": "best", "networks": networks, "warm_start": said, "seen": seen})
+    return write_checkpoint(out, {**origin, "networks": networks, "warm_start": said, "seen": seen})

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any, Protocol
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from model_training.config import TrainingConfig
@@ -15,6 +13,7 @@ from model_training.data import PhotoStore, Sampler, to_unit
 from model_training.degrade import RECIPES, degrade
 from model_training.mixture import MixedPairs, Mixture
 from model_training.parallel import Ranks
+from model_training.photos import PhotoSet, as_images
 
 _SEEDS = 2**31
 
@@ -35,9 +34,11 @@ class PairSource(Protocol):
 class PhotoPairs:
     """Draws crops of the good photos and degrades them, on the CPU, some left clean."""
 
-    def __init__(self, config: TrainingConfig, store: PhotoStore, photos: int, ranks: Ranks) -> None:
+    def __init__(self, config: TrainingConfig, store: PhotoStore, ranks: Ranks) -> None:
         self._restoration, self._store, self._ranks = config.restoration, store, ranks
-        self._sampler = Sampler(photos, (config.data.height, config.data.width), config.data, config.seed + 2)
+        self._sampler = Sampler(
+            len(store.pixels), (config.data.height, config.data.width), config.data, config.seed + 2
+        )
 
     def draw(self, device: torch.device) -> tuple[Tensor, Tensor]:
         """The next pairs, bad and good. Shapes: two (B, 3, crop, crop) in [-1, 1] on ``device``."""
@@ -74,13 +75,11 @@ class MixturePairs:
         self,
         config: TrainingConfig,
         mixture: Mixture,
-        good: Tensor,
+        good: PhotoSet,
         ranks: Ranks,
-        everyday: Sequence[NDArray[np.uint8]] = (),
+        everyday: PhotoSet | None = None,
     ) -> None:
-        """Takes the good photos, (N, 3, H, W) uint8, and everyday photos, (H, W, 3) uint8, where there are any."""
-        photos = [photo.permute(1, 2, 0).contiguous().numpy() for photo in good.cpu()]
-        self._pairs = MixedPairs(photos, mixture, config.seed, everyday)
+        self._pairs = MixedPairs(as_images(good), mixture, config.seed, as_images(everyday))
         self._first = (config.seed, ranks.rank)
         self._count, self._side, self._drawn = config.restoration.pairs, config.data.crop, 0
 
@@ -101,9 +100,9 @@ class MixturePairs:
 
 
 def pair_source(
-    config: TrainingConfig, store: PhotoStore, ranks: Ranks, everyday: Sequence[NDArray[np.uint8]] = ()
+    config: TrainingConfig, store: PhotoStore, good: PhotoSet, ranks: Ranks, everyday: PhotoSet | None = None
 ) -> PairSource:
-    """What the configuration's `restoration` section asks for, drawn from the good photos in ``store``."""
+    """What the configuration's `restoration` section asks for, drawn from the good photos (``store`` has them too)."""
     if config.restoration.mixture is None:
-        return PhotoPairs(config, store, len(store.pixels), ranks)
-    return MixturePairs(config, config.restoration.mixture, store.pixels, ranks, everyday)
+        return PhotoPairs(config, store, ranks)
+    return MixturePairs(config, config.restoration.mixture, good, ranks, everyday)

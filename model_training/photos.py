@@ -41,9 +41,10 @@ class PhotoSet:
     def __len__(self) -> int:
         return len(self.names)
 
-    def as_images(self) -> list[NDArray[np.uint8]]:
-        """The photos as (H, W, 3) uint8 RGB arrays."""
-        return [photo.permute(1, 2, 0).contiguous().numpy() for photo in self.pixels]
+
+def as_images(photos: PhotoSet | None) -> list[NDArray[np.uint8]]:
+    """The photos, if any, as (H, W, 3) uint8 RGB arrays."""
+    return [photo.permute(1, 2, 0).contiguous().numpy() for photo in photos.pixels] if photos else []
 
 
 def find_photos(source: Path) -> list[Path]:

@@ -22,7 +22,7 @@ from rich.console import Console
 from torch import Tensor, nn
 from torch.nn.utils import clip_grad_norm_
 
-from model_training.checkpoint import Checkpoint, Vault, read_checkpoint
+from model_training.checkpoint import Checkpoint, Vault, exported_weights, load_weights, read_checkpoint
 from model_training.config import TrainingConfig
 from model_training.data import to_bytes
 from model_training.fit import (
@@ -41,7 +41,7 @@ from model_training.mixture import MixedPairs, Mixture
 from model_training.networks.coded import without_code
 from model_training.optimisation import blend
 from model_training.parallel import DeviceName, joined_ranks
-from model_training.photos import PhotoSet, load_photos
+from model_training.photos import PhotoSet, as_images, load_photos
 from model_training.restoration import RestorationWeights, Weight, restoration_loss
 from model_training.validation import Validation
 from service.errors import CheckpointError, ConfigurationError
@@ -95,21 +95,29 @@ class Learner:
         blend(self.average, self.network, self.settings.ema, self.updates)
         self.updates += 1
 
-    def take(self, weights: Mapping[str, Tensor]) -> None:
-        """Begins from `weights`."""
-        self.network.load_state_dict(weights)
-        self.average.load_state_dict(weights)
+    def take(self, weights: Mapping[str, Tensor], whose: str) -> None:
+        """Begins from `weights`.
+
+        Raises:
+            CheckpointError: they are another network's; it begins with `whose`.
+        """
+        for network in (self.network, self.average):
+            load_weights(network, weights, whose)
 
     def state_dict(self) -> dict[str, Any]:
         """The raw weights, Adam's state and the count of updates; the average is kept beside them."""
         return {"raw": self.network.state_dict(), "adam": self._adam.state_dict(), "updates": self.updates}
 
     def load_state_dict(self, state: Mapping[str, Any], average: Mapping[str, Tensor]) -> None:
-        """Goes on where `state_dict` was taken."""
-        self.network.load_state_dict(state["raw"])
+        """Goes on where `state_dict` was taken.
+
+        Raises:
+            CheckpointError: the weights are another network's.
+        """
+        load_weights(self.network, state["raw"], "What the checkpoint holds")
+        load_weights(self.average, average, "What the checkpoint holds")
         self._adam.load_state_dict(state["adam"])
         self.updates = state["updates"]
-        self.average.load_state_dict(average)
 
 
 class WarmStarting:
@@ -199,12 +207,11 @@ class WarmStarting:
         Raises:
             CheckpointError: it is another network's.
         """
-        for name in (taken := [name for name in self.learners if name in checkpoint.state["networks"]]):
-            try:
-                self.learners[name].take(without_code(checkpoint.state["networks"][name]))
-            except RuntimeError as error:
-                raise CheckpointError(f"{checkpoint.path} holds another {name} than the configuration's.") from error
-        return f"{' and '.join(taken)} from {checkpoint.state['step']} steps of checkpoint {checkpoint.digest}"
+        state = checkpoint.state
+        given = {**state["networks"], "G": exported_weights(state)}
+        for name in (taken := [name for name in self.learners if name in given]):
+            self.learners[name].take(without_code(given[name]), f"{name} in {checkpoint.path}")
+        return f"{' and '.join(taken)} from {state['step']} steps of checkpoint {checkpoint.digest}"
 
 
 def settings_of(config: TrainingConfig) -> WarmStart:
@@ -250,9 +257,7 @@ def warm_start(request: WarmStartRequest, console: Console) -> Outcome:
     if resumed is not None:
         require_same_run(resumed, origin)
     with joined_ranks(request.device) as (ranks, device):
-        pairs = MixedPairs(
-            photos.as_images(), settings.mixture, config.seed, everyday.as_images() if everyday is not None else []
-        )
+        pairs = MixedPairs(as_images(photos), settings.mixture, config.seed, as_images(everyday))
         training = WarmStarting(config, pairs, device)
         progress = Progress()
         if resumed is not None:

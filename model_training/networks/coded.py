@@ -40,9 +40,14 @@ def degradation_code(image: Tensor) -> Tensor:
 _INNER = "inner."
 
 
+def is_coded(weights: Mapping[str, Tensor]) -> bool:
+    """Whether weights are a `CodedGenerator`'s."""
+    return any(key.startswith(_INNER) for key in weights)
+
+
 def without_code(weights: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
     """The inner generator's part of a `CodedGenerator`'s weights; any other generator's weights as they are."""
-    if not any(key.startswith(_INNER) for key in weights):
+    if not is_coded(weights):
         return weights
     return {key.removeprefix(_INNER): value for key, value in weights.items() if key.startswith(_INNER)}
 

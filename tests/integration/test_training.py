@@ -39,6 +39,7 @@ OBJECTIVES = ["lamegan", "cyclegan", "miinet", "stillgan"]
 TINY_FAST = "generator={name: fast, options: {widths: [8, 8, 8], blocks: [1, 1, 1]}}"
 TINY_RESUNET = "generator={name: resunet, options: {depth: 4, width: 8}}"
 EVERYTHING = ["restoration={weight: 1, pairs: 2, clean: 0.3}", "code.enabled=true", "lamegan.colour=0.5"]
+MIXED = ["restoration={clean: 0, mixture: {count_phantoms: 2, count_everyday: 2}}"]
 QUIET = Console(quiet=True)
 
 
@@ -94,6 +95,7 @@ def last(out: Path) -> Path:
 @pytest.mark.parametrize("objective", OBJECTIVES)
 def test_terminated_at_a_random_step_and_resumed_it_ends_bit_equal(files, tmp_path, monkeypatch, objective):
     overrides = [f"objective={objective}", *EVERYTHING, *([TINY_RESUNET] if objective == "stillgan" else [])]
+    overrides += MIXED if objective == "miinet" else []
     assert fit(request(files, tmp_path / "whole", *overrides), QUIET) is Outcome.FINISHED
 
     stop_at = random.SystemRandom().randint(1, 5)
@@ -278,7 +280,7 @@ def test_a_warm_start_hands_over_g_and_f_also_to_a_coded_f(files, tmp_path):
     source = read_checkpoint(source.path)
     fit(request(files, tmp_path / "second", *still, warm_start=source.path), QUIET)
     state = read_checkpoint(last(tmp_path / "second")).state
-    for key, value in source.state["networks"]["G"].items():
+    for key, value in source.state["average"].items():
         assert torch.allclose(state["networks"]["G"][key], value)
     for key, value in source.state["networks"]["F"].items():
         assert torch.allclose(state["networks"]["F"][f"inner.{key}"], value)
@@ -288,12 +290,17 @@ def test_a_warm_start_hands_over_g_and_f_also_to_a_coded_f(files, tmp_path):
         fit(request(files, tmp_path / "third", warm_start=source.path), QUIET)
 
 
-def test_fine_tuning_tells_its_everyday_photos(files, tmp_path):
-    mixed = "restoration={weight: 1, loss: full, mixture: {count_phantoms: 1, count_everyday: 1}}"
+def test_fine_tuning_learns_from_its_everyday_photos_and_tells_them(files, tmp_path):
+    mixed = "restoration={weight: 1, mixture: {everyday: 1, phantoms: 0, count_phantoms: 1, count_everyday: 1}}"
     settings = ["objective=cyclegan", "optimiser={constant: 1, decay: 0}", mixed]
-    fit(request(files, tmp_path, *settings, everyday=files / "lq"), QUIET)
-    state = read_checkpoint(last(tmp_path)).state
-    assert state["data"]["everyday"]["digest"] == state["data"]["x"]["digest"]
+    states = []
+    for name, everyday in (("with", files / "lq"), ("without", None)):
+        fit(request(files, tmp_path / name, *settings, everyday=everyday), QUIET)
+        states.append(read_checkpoint(last(tmp_path / name)).state)
+    told, silent = states
+    assert told["data"]["everyday"]["digest"] == told["data"]["x"]["digest"]
+    assert "everyday" not in silent["data"]
+    assert content_digest(told["networks"]) != content_digest(silent["networks"])
 
 
 def test_a_step_in_bfloat16_has_the_losses_of_one_in_float32(files, tmp_path):
@@ -349,6 +356,9 @@ def test_bad_data_and_weights_are_one_clear_sentence_each(files, tmp_path, capsy
     assert "does not describe the photos" in refusal(capsys, *good, *vgg, "--sources", files / "vgg.npz")
     assert "no checkpoint at" in refusal(capsys, *good, *vgg, "--warm-start", tmp_path / "absent.pt")
     assert "has none" in refusal(capsys, *good, *vgg, "--everyday", files / "hq")
+    mixed = ["--everyday", files / "hq", "--set", "restoration.mixture={}"]
+    assert "has none" in refusal(capsys, *good, *vgg, *mixed)
+    assert "restoration.clean has no meaning" in refusal(capsys, *good, *vgg, *mixed, "--set", "restoration.clean=0.5")
     if not torch.cuda.is_available():
         assert "GPU was asked for" in refusal(capsys, *good, *vgg, "--device", "cuda")
 

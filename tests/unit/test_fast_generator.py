@@ -152,6 +152,7 @@ def test_while_training_a_clipped_pixel_still_gets_a_gradient():
 def test_where_no_feature_speaks_the_photo_comes_back_bit_by_bit(trained):
     x = torch.rand(1, 3, 64, 64) * 2 - 1
     with torch.no_grad():
+        assert trained.trunk.head.bias is None
         assert not torch.equal(trained(x), x)
         trained.trunk.leave1.register_forward_hook(lambda _module, _given, features: -features.abs())
         assert torch.equal(trained(x), x)

@@ -7,9 +7,9 @@ from PIL import Image
 
 from model_training.config import DataConfig, load_config
 from model_training.data import PhotoStore, Sampler, to_bytes, to_unit
-from model_training.pairs import PhotoPairs, pair_source
+from model_training.pairs import MixturePairs, PhotoPairs, pair_source
 from model_training.parallel import Ranks
-from model_training.photos import combined_digest, load_photos, read_photo, resize
+from model_training.photos import PhotoSet, combined_digest, load_photos, read_photo, resize
 from model_training.pool import ImagePool
 from service.errors import DataError
 from tests.training_files import write_photos
@@ -135,7 +135,7 @@ def test_pairs_are_good_crops_and_what_degrade_makes_of_them_some_left_clean(fol
     photos = load_photos(folder, (64, 96), least=64)
     config = load_config("smoke", ["restoration={weight: 1, pairs: 12, clean: 0.5}"])
     store = PhotoStore(photos.pixels, config.data, torch.device("cpu"))
-    bad, good = PhotoPairs(config, store, 3, Ranks()).draw(torch.device("cpu"))
+    bad, good = PhotoPairs(config, store, Ranks()).draw(torch.device("cpu"))
     clean = (bad == good).flatten(1).all(dim=1)
     assert bad.shape == good.shape == (12, 3, 64, 64)
     assert 2 <= int(clean.sum()) <= 10
@@ -148,7 +148,7 @@ def test_pairs_go_on_where_their_state_was_saved(folder, mixture):
     photos = load_photos(folder, (64, 96), least=64)
     config = load_config("smoke", [f"restoration={{weight: 1, pairs: 3, mixture: {mixture}}}"])
     store, cpu = PhotoStore(photos.pixels, config.data, torch.device("cpu")), torch.device("cpu")
-    first, second = (pair_source(config, store, Ranks(), photos.as_images()) for _ in range(2))
+    first, second = (pair_source(config, store, photos, Ranks(), photos) for _ in range(2))
     first.draw(cpu)
     second.load_state_dict(first.state_dict())
     ours, theirs, later = first.draw(cpu), second.draw(cpu), first.draw(cpu)
@@ -157,13 +157,23 @@ def test_pairs_go_on_where_their_state_was_saved(folder, mixture):
     assert ours[0].shape == ours[1].shape == (3, 3, 64, 64)
 
 
+def test_ranks_draw_other_pairs_of_a_mixture(folder):
+    photos = load_photos(folder, (64, 96), least=64)
+    config = load_config("smoke", ["restoration={weight: 1, mixture: {count_phantoms: 1, count_everyday: 1}}"])
+    assert config.restoration.mixture is not None
+    sources = [MixturePairs(config, config.restoration.mixture, photos, Ranks(rank, 2)) for rank in range(2)]
+    first, second = (source.draw(torch.device("cpu"))[1] for source in sources)
+    assert not torch.equal(first, second)
+
+
 def test_pairs_of_a_mixture_hold_the_everyday_photos(folder):
     photos = load_photos(folder, (64, 96), least=64)
     mixture = "{everyday: 1, phantoms: 0, clean_everyday: 1, extremes: 0, count_phantoms: 1, count_everyday: 1}"
     config = load_config("smoke", [f"restoration={{weight: 1, pairs: 40, mixture: {mixture}}}"])
     store = PhotoStore(photos.pixels, config.data, torch.device("cpu"))
-    odd = np.full((64, 96, 3), (3, 250, 7), np.uint8)
-    bad, good = pair_source(config, store, Ranks(), [odd]).draw(torch.device("cpu"))
+    odd = torch.tensor([3, 250, 7], dtype=torch.uint8).view(1, 3, 1, 1).expand(1, 3, 64, 96)
+    source = pair_source(config, store, photos, Ranks(), PhotoSet(odd, ("odd.png",), (), ""))
+    bad, good = source.draw(torch.device("cpu"))
     assert torch.equal(bad, good)
     ours = (to_bytes(good)[:, :, 0, 0] == torch.tensor([3, 250, 7], dtype=torch.uint8)).all(1)
     assert 8 < int(ours.sum()) < 32

@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 from rich.console import Console
 
-from model_training.checkpoint import Checkpoint, content_digest, read_checkpoint
+from model_training.checkpoint import Checkpoint, content_digest, read_checkpoint, write_checkpoint
 from model_training.config import load_config
 from model_training.loop import Outcome
 from model_training.mean import write_mean
@@ -193,18 +193,34 @@ def test_a_run_begins_with_the_weights_of_another_and_says_so(photos, tmp_path):
     assert content_digest(training.enhancer.state_dict()) == content_digest(weights)
 
 
-def test_a_warm_start_begins_also_with_a_coded_f():
+def test_a_warm_start_begins_with_the_averages_also_with_a_coded_f():
     config = load_config("fast", SETTINGS)
     training, coded = WarmStarting(config, None, torch.device("cpu")), CodedGenerator(config.degrader_config.build())
     for parameter in coded.parameters():
         torch.nn.init.normal_(parameter)
-    networks = {"G": config.generator_config.build().state_dict(), "F": coded.state_dict()}
-    training.begin(Checkpoint(Path("some.pt"), "0", {"networks": networks, "step": 1}))
+    raw, average = (config.generator_config.build().state_dict() for _ in range(2))
+    state = {"networks": {"G": raw, "F": coded.state_dict()}, "average": average, "step": 1}
+    training.begin(Checkpoint(Path("some.pt"), "0", state))
     assert content_digest(training.learners["F"].average.state_dict()) == content_digest(coded.inner.state_dict())
+    assert content_digest(training.enhancer.state_dict()) == content_digest(average) != content_digest(raw)
+
+
+def test_weights_of_another_version_of_a_network_are_one_clear_sentence():
+    config = load_config("fast", SETTINGS)
+    training = WarmStarting(config, None, torch.device("cpu"))
+    state = training.state_dict()
+    state["learners"]["G"]["raw"] = {**state["learners"]["G"]["raw"], "trunk.head.bias": torch.zeros(1)}
+    with pytest.raises(CheckpointError, match="another network than the configuration's"):
+        training.load_state_dict(state)
+
+
+def _degrader(path):
+    return content_digest(read_checkpoint(path).state["networks"]["F"])
 
 
 def test_the_mean_lies_between_its_two_and_says_what_it_is(photos, tmp_path):
-    console, config = Console(quiet=True), load_config("fast", [*SETTINGS, "warmstart.steps=2"])
+    settings = [*SETTINGS, "warmstart.steps=2", "warmstart.degrader_every=1"]
+    console, config = Console(quiet=True), load_config("fast", settings)
     warm_start(WarmStartRequest(config, photos, tmp_path, device="cpu", minutes=0), console)
     warm_start(WarmStartRequest(config, photos, tmp_path, resume=True, device="cpu"), console)
     begun, tuned = sorted((tmp_path / "checkpoints").glob("step-*.pt"))
@@ -215,8 +231,13 @@ def test_the_mean_lies_between_its_two_and_says_what_it_is(photos, tmp_path):
     for name, value in mean.items():
         assert torch.allclose(value, 0.75 * first[name] + 0.25 * second[name])
     assert "0.25 of checkpoint" in read_checkpoint(tmp_path / "mean.pt").state["warm_start"]
-    kept, tuned_f = (read_checkpoint(path).state["networks"]["F"] for path in (tmp_path / "mean.pt", tuned))
-    assert content_digest(kept) == content_digest(tuned_f)
+    assert _degrader(tmp_path / "mean.pt") == _degrader(tuned) != _degrader(begun)
+    state = read_checkpoint(tuned).state
+    del state["networks"]["F"]
+    write_checkpoint(tuned, state)
+    write_mean(begun, tuned, tmp_path / "mean.pt")
+    assert _degrader(tmp_path / "mean.pt") == _degrader(begun)
+    assert read_checkpoint(tmp_path / "mean.pt").state["kind"] == "warm start"
     with pytest.raises(CheckpointError, match="between 0 and 1"):
         write_mean(begun, tuned, tmp_path / "mean.pt", share=2)
 
