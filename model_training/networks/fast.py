@@ -40,8 +40,9 @@ COEFFICIENTS = sum(PARTS)
 LARGEST = 2.0
 """Bound of every coefficient: enough to lift a veil of two thirds, too little to invent."""
 
-LEAST_GAIN = -0.65
-"""At most this much of a band is taken away: a photo without its finest grain looks like wax (docs/model-card.md)."""
+LEAST_GAINS = (-0.3, -0.75, -0.75)
+"""At most this much of each scale's bands is taken away: a photo without its finest grain looks like wax, and is further
+from natural photos than a noisy one (NIQE, docs/model-card.md)."""
 
 STEM = 48
 """Filters that look at each patch of 4x4 pixels: as many as it has numbers."""
@@ -236,9 +237,10 @@ def apply_coefficients(x: Tensor, maps: Sequence[Tensor]) -> Tensor:
 
 
 def _with_grain(coefficients: Tensor) -> Tensor:
-    """The coefficients (B, COEFFICIENTS, h, w) with no gain of an isotropic band under `LEAST_GAIN`."""
+    """The coefficients (B, COEFFICIENTS, h, w) with no gain of an isotropic band under its scale's of `LEAST_GAINS`."""
     colour, gains, turns = torch.split(coefficients, [COEFFICIENTS - BANDS - ORIENTED, BANDS, ORIENTED], 1)
-    return torch.cat([colour, gains.clamp_min(LEAST_GAIN), turns], 1)
+    kept = [pair.clamp_min(least) for pair, least in zip(torch.split(gains, 2, 1), LEAST_GAINS, strict=True)]
+    return torch.cat([colour, *kept, turns], 1)
 
 
 class FastGenerator(nn.Module):

@@ -6,8 +6,9 @@ import torch
 from model_training.export import require_parity, to_onnx
 from model_training.networks.fast import (
     COEFFICIENTS,
-    LEAST_GAIN,
+    LEAST_GAINS,
     PARTS,
+    SCALES,
     FastGenerator,
     GlobalModulation,
     apply_coefficients,
@@ -129,15 +130,15 @@ def test_a_working_modulation_is_exported_as_it_is(trained):
     assert require_parity(contract, to_onnx(contract)).worst <= 1
 
 
-def test_no_more_of_a_band_is_taken_away_than_its_bound():
+@pytest.mark.parametrize("scale", range(SCALES))
+def test_no_more_of_a_band_is_taken_away_than_its_bound(scale):
     network = FastGenerator(**SMALL).eval()
     torch.manual_seed(0)
     x = 0.5 * (torch.rand(1, 3, 64, 64) - 0.5)
+    tell(network, 15 + 2 * scale, -1.9)  # the gain of this scale's band of the colours
     with torch.no_grad():
-        tell(network, 15, -1.9)  # the gain of the finest band of the colours
         change = network(x) - x
-    finest = fine_bands(x)[0][0][:, :3]
-    assert torch.allclose(change, LEAST_GAIN * finest, atol=1e-5)
+    assert torch.allclose(change, LEAST_GAINS[scale] * fine_bands(x)[0][scale][:, :3], atol=1e-5)
 
 
 def test_while_training_a_clipped_pixel_still_gets_a_gradient():
