@@ -40,9 +40,9 @@ COEFFICIENTS = sum(PARTS)
 LARGEST = 2.0
 """Bound of every coefficient: enough to lift a veil of two thirds, too little to invent."""
 
-LEAST_GAINS = (-0.3, -0.75, -0.75)
-"""At most this much of each scale's bands is taken away: a photo without its finest grain looks like wax, and is further
-from natural photos than a noisy one (NIQE, docs/model-card.md)."""
+LEAST_GAINS = (-0.6, -1.0, -1.0)
+"""At most this much of the luminance's band is taken away at each scale: a photo without its finest grain looks like
+wax, and to NIQE it is less natural than a noisy one (docs/model-card.md). Of the colours all may go: it is noise."""
 
 STEM = 48
 """Filters that look at each patch of 4x4 pixels: as many as it has numbers."""
@@ -237,10 +237,16 @@ def apply_coefficients(x: Tensor, maps: Sequence[Tensor]) -> Tensor:
 
 
 def _with_grain(coefficients: Tensor) -> Tensor:
-    """The coefficients (B, COEFFICIENTS, h, w) with no gain of an isotropic band under its scale's of `LEAST_GAINS`."""
-    colour, gains, turns = torch.split(coefficients, [COEFFICIENTS - BANDS - ORIENTED, BANDS, ORIENTED], 1)
-    kept = [pair.clamp_min(least) for pair, least in zip(torch.split(gains, 2, 1), LEAST_GAINS, strict=True)]
-    return torch.cat([colour, *kept, turns], 1)
+    """The coefficients (B, COEFFICIENTS, h, w) with what they take from the luminance bounded by `LEAST_GAINS`.
+
+    A gain of the colours acts on their luminance too, so that one gives way: the sum of both is what is bounded.
+    """
+    before, gains, turns = torch.split(coefficients, [COEFFICIENTS - BANDS - ORIENTED, BANDS, ORIENTED], 1)
+    bounded: list[Tensor] = []
+    for least, colours, light in zip(LEAST_GAINS, gains[:, 0::2].split(1, 1), gains[:, 1::2].split(1, 1), strict=True):
+        kept = colours.clamp_min(-1)
+        bounded += [kept, (colours + light).clamp_min(least) - kept]
+    return torch.cat([before, *bounded, turns], 1)
 
 
 class FastGenerator(nn.Module):

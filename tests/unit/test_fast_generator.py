@@ -1,11 +1,14 @@
 """The fast generator: the identity at first, and by construction no grid, no frame, no moved structure."""
 
+import math
+
 import pytest
 import torch
 
 from model_training.export import require_parity, to_onnx
 from model_training.networks.fast import (
     COEFFICIENTS,
+    LARGEST,
     LEAST_GAINS,
     PARTS,
     SCALES,
@@ -131,14 +134,28 @@ def test_a_working_modulation_is_exported_as_it_is(trained):
 
 
 @pytest.mark.parametrize("scale", range(SCALES))
-def test_no_more_of_a_band_is_taken_away_than_its_bound(scale):
+def test_no_more_of_the_luminance_is_taken_away_than_its_bound_and_of_the_colours_all(scale):
     network = FastGenerator(**SMALL).eval()
     torch.manual_seed(0)
     x = 0.5 * (torch.rand(1, 3, 64, 64) - 0.5)
-    tell(network, 15 + 2 * scale, -1.9)  # the gain of this scale's band of the colours
+    for coefficient in (15 + 2 * scale, 16 + 2 * scale):  # this scale's gains, of the colours and of the luminance
+        tell(network, coefficient, -1.9)
     with torch.no_grad():
         change = network(x) - x
-    assert torch.allclose(change, LEAST_GAINS[scale] * fine_bands(x)[0][scale][:, :3], atol=1e-5)
+    band = fine_bands(x)[0][scale]
+    colours, light = band[:, :3] - band[:, 3:], band[:, 3:]
+    assert torch.allclose(change, LEAST_GAINS[scale] * light - colours, atol=1e-5)
+
+
+def test_gains_within_their_bounds_act_as_they_are():
+    network = FastGenerator(**SMALL).eval()
+    torch.manual_seed(0)
+    x = 0.5 * (torch.rand(1, 3, 64, 64) - 0.5)
+    tell(network, 15, 0.5)
+    with torch.no_grad():
+        change = network(x) - x
+    gain = LARGEST * math.tanh(0.5 / LARGEST)
+    assert torch.allclose(change, gain * fine_bands(x)[0][0][:, :3], atol=1e-5)
 
 
 def test_while_training_a_clipped_pixel_still_gets_a_gradient():
