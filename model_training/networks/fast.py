@@ -243,7 +243,8 @@ def _with_grain(coefficients: Tensor) -> Tensor:
     """
     before, gains, turns = torch.split(coefficients, [COEFFICIENTS - BANDS - ORIENTED, BANDS, ORIENTED], 1)
     bounded: list[Tensor] = []
-    for least, colours, light in zip(LEAST_GAINS, gains[:, 0::2].split(1, 1), gains[:, 1::2].split(1, 1), strict=True):
+    for least, pair in zip(LEAST_GAINS, torch.split(gains, 2, 1), strict=True):
+        colours, light = torch.split(pair, 1, 1)
         kept = colours.clamp_min(-1)
         bounded += [kept, (colours + light).clamp_min(least) - kept]
     return torch.cat([before, *bounded, turns], 1)
