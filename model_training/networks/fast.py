@@ -40,7 +40,7 @@ COEFFICIENTS = sum(PARTS)
 LARGEST = 2.0
 """Bound of every coefficient: enough to lift a veil of two thirds, too little to invent."""
 
-LEAST_GAINS = (-0.6, -1.0, -1.0)
+LEAST_GAINS = (-0.65, -1.0, -1.0)
 """At most this much of the luminance's band is taken away at each scale: a photo without its finest grain looks like
 wax, and to NIQE it is less natural than a noisy one (docs/model-card.md). Of the colours all may go: it is noise."""
 
