@@ -158,16 +158,18 @@ def test_after_jobs_are_measured_a_wait_past_the_deadline_is_refused_on_arrival(
         pool = live.service.pool
         with frozen(live) as go:
             pool._job_s = 2.0  # as if jobs had been measured to take this long
-            busy = [connect(live) for _ in range(3)]
-            for other in busy:
-                other.sendall(request_bytes(PNG))
-            wait_until(lambda: pool.depth == 2)  # 4 s of waiting and 2 s of work: past half of 10 s
-            answer = live.http.post("/enhance", content=PNG)
-            assert (answer.status_code, answer.headers["retry-after"]) == (429, "4")
-            go.set()
-            for other in busy:
-                assert other.recv(12) == b"HTTP/1.1 200"
-                other.close()
+            with ExitStack() as connections:
+                busy = [connections.enter_context(connect(live)) for _ in range(3)]
+                for waiting, other in enumerate(busy):
+                    other.sendall(request_bytes(PNG))
+                    # The first must run before the third comes: three waiting would be one too many.
+                    wait_until(lambda waiting=waiting: (pool.depth, pool.busy) == (waiting, waiting + 1))
+                # 4 s of waiting and 2 s of work: past half of 10 s
+                answer = live.http.post("/enhance", content=PNG)
+                assert (answer.status_code, answer.headers["retry-after"]) == (429, "4")
+                go.set()
+                for other in busy:
+                    assert other.recv(12) == b"HTTP/1.1 200"
 
 
 @pytest.mark.parametrize(
