@@ -40,6 +40,12 @@ def exported_weights(state: Mapping[str, Any]) -> Mapping[str, Tensor]:
     return weights
 
 
+def handed_on(state: Mapping[str, Any]) -> dict[str, Mapping[str, Tensor]]:
+    """The networks that another run may begin with, by name: of G its average."""
+    networks = dict(state.get("networks", {}))
+    return {**networks, "G": exported_weights(state)} if "G" in networks else networks
+
+
 def load_weights(network: nn.Module, weights: Mapping[str, Tensor], whose: str) -> None:
     """Puts `weights` into `network`.
 

@@ -15,7 +15,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
 
 from model_training.adversarial import AdversarialTraining
-from model_training.checkpoint import Checkpoint, Vault, exported_weights, read_checkpoint
+from model_training.checkpoint import Checkpoint, Vault, handed_on, read_checkpoint
 from model_training.config import TrainingConfig
 from model_training.journal import Journal
 from model_training.loop import Outcome, Progress, Run, run_loop
@@ -231,11 +231,7 @@ def describe(photos: PhotoSet, note: SourceNote) -> dict[str, Any]:
 
 
 def _warm(training: AdversarialTraining, checkpoint: Checkpoint) -> str:
-    state = checkpoint.state
-    networks = state.get("networks", {})
-    if "G" in networks:
-        networks = {**networks, "G": exported_weights(state)}
-    taken = training.warm_start(networks)
+    taken = training.warm_start(handed_on(checkpoint.state))
     kind = checkpoint.state.get("kind", "unknown")
     return f"{' and '.join(taken)} from {kind} training, checkpoint {checkpoint.digest}"
 

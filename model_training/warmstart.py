@@ -22,7 +22,7 @@ from rich.console import Console
 from torch import Tensor, nn
 from torch.nn.utils import clip_grad_norm_
 
-from model_training.checkpoint import Checkpoint, Vault, exported_weights, load_weights, read_checkpoint
+from model_training.checkpoint import Checkpoint, Vault, handed_on, load_weights, read_checkpoint
 from model_training.config import TrainingConfig
 from model_training.data import to_bytes
 from model_training.fit import (
@@ -207,11 +207,10 @@ class WarmStarting:
         Raises:
             CheckpointError: it is another network's.
         """
-        state = checkpoint.state
-        given = {**state["networks"], "G": exported_weights(state)}
+        given = handed_on(checkpoint.state)
         for name in (taken := [name for name in self.learners if name in given]):
             self.learners[name].take(without_code(given[name]), f"{name} in {checkpoint.path}")
-        return f"{' and '.join(taken)} from {state['step']} steps of checkpoint {checkpoint.digest}"
+        return f"{' and '.join(taken)} from {checkpoint.state['step']} steps of checkpoint {checkpoint.digest}"
 
 
 def settings_of(config: TrainingConfig) -> WarmStart:
