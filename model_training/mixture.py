@@ -50,6 +50,8 @@ class Mixture:
         extremes: share of all pictures made night-dark, blown out or grey, which then count as clean.
         extremes_as_is: whether these, too, are left as they are when taken badly: white under haze and grey without
             haze look alike, and a guess would often make them worse.
+        surrounds: share of all pairs shown as an endoscope's screen shows them, inside a black surround that stays
+            as it is; what a generator makes of the picture shall not depend on it.
         clean_after: steps over which the shares of clean pairs rise from 0: while a generator still is near the
             identity, clean pairs hold it there.
         large_after: step from which views are large and batches a quarter as long: grain, blur and detail then look as
@@ -68,6 +70,7 @@ class Mixture:
     jitter: Share = 0.15
     extremes: Share = 0.08
     extremes_as_is: bool = False
+    surrounds: Share = 0.0
     clean_after: Count = 800
     large_after: Count | None = None
     count_phantoms: Count = 220
@@ -111,6 +114,39 @@ def extreme(image: Pixels, rng: np.random.Generator) -> Pixels:
     else:
         made = np.repeat(image.mean(2, keepdims=True), 3, 2)
     return np.asarray(np.rint(made), np.uint8)
+
+
+def screen_mask(height: int, width: int, rng: np.random.Generator) -> NDArray[np.float32]:
+    """Where an endoscope's screen shows its picture: (height, width, 1) in [0, 1], 0 in the black surround.
+
+    A disc, a rectangle or one with its corners cut, somewhere on the screen, with an edge a pixel or two soft.
+    """
+    mask = np.zeros((height, width), np.uint8)
+    kind = rng.integers(3)
+    if kind == 0:
+        radius = min(height, width) * rng.uniform(0.36, 0.6)
+        centre = (rng.uniform(0.38, 0.62) * width, rng.uniform(0.42, 0.58) * height)
+        cv2.circle(mask, (round(centre[0]), round(centre[1])), round(radius), 255, -1, cv2.LINE_AA)
+    else:
+        tall, wide = rng.uniform(0.6, 1.0) * height, rng.uniform(0.5, 0.95) * width
+        top, left = rng.uniform(0, height - tall), rng.uniform(0, width - wide)
+        cut = rng.uniform(0.08, 0.3) * min(tall, wide) if kind == 1 else 0.0
+        low, right = top + tall, left + wide
+        corners = [(left + cut, top), (right - cut, top), (right, top + cut), (right, low - cut)]
+        corners += [(right - cut, low), (left + cut, low), (left, low - cut), (left, top + cut)]
+        cv2.fillConvexPoly(mask, np.rint(corners).astype(np.int32), 255, cv2.LINE_AA)
+    soft = cv2.GaussianBlur(mask, (0, 0), rng.uniform(0.3, 1.2))
+    return np.asarray(soft[..., None] / np.float32(255), np.float32)
+
+
+def in_surround(bad: Pixels, good: Pixels, rng: np.random.Generator) -> tuple[Pixels, Pixels]:
+    """The pair inside one black surround, the same on both sides: a screen adds it after lens, light and sensor."""
+    mask = screen_mask(bad.shape[0], bad.shape[1], rng)
+    black = rng.uniform(0, 8) if rng.random() < 0.5 else 0.0
+    grain = rng.standard_normal(bad.shape, np.float32) * (rng.uniform(0, 1.5) if rng.random() < 0.5 else 0.0)
+    around = np.clip(black + grain, 0, 255) * (1 - mask)
+    shown, wanted = np.rint(bad * mask + around), np.rint(good * mask + around)
+    return shown.astype(np.uint8), wanted.astype(np.uint8)
 
 
 def random_view(image: Pixels, height: int, width: int, rng: np.random.Generator) -> Pixels:
@@ -189,6 +225,14 @@ class MixedPairs:
         self, height: int, width: int, rng: np.random.Generator, clean_scale: float = 1.0
     ) -> tuple[Pixels, Pixels]:
         """One (degraded, clean) pair of (height, width, 3) uint8 images; `clean_scale` scales the clean shares."""
+        bad, good = self._bare_pair(height, width, rng, clean_scale)
+        if self.mixture.surrounds and rng.random() < self.mixture.surrounds:
+            return in_surround(bad, good, rng)
+        return bad, good
+
+    def _bare_pair(
+        self, height: int, width: int, rng: np.random.Generator, clean_scale: float
+    ) -> tuple[Pixels, Pixels]:
         picture, odds = self._pick(rng)
         clean = random_view(picture, height, width, rng)
         if rng.random() < odds.jitter:

@@ -17,6 +17,8 @@ Source: the local affine model of HDRNet (Gharbi et al. 2017) without the grid, 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import reduce
+from operator import add
 from typing import ClassVar
 
 import torch
@@ -223,14 +225,12 @@ def apply_coefficients(x: Tensor, maps: Sequence[Tensor]) -> Tensor:
     """This module's formula: (B, 3, H, W) and the maps of `PARTS`, each (B, n, H, W), to (B, 3, H, W), not clipped."""
     of_red, of_green, of_blue, offset, curve, *gains = maps
     bands, oriented = fine_bands(x)
-    light = torch.zeros_like(x[:, :1])
     filtered = x
-    for scale, band in enumerate(bands):
-        filtered = filtered + gains[2 * scale] * band[:, :3]
-        light = light + gains[2 * scale + 1] * band[:, 3:]
-    for gain, band in zip(gains[BANDS:], oriented, strict=True):
-        light = light + gain * band
-    filtered = filtered + light
+    for gain, band in zip(gains[0:BANDS:2], bands, strict=True):
+        filtered = filtered + gain * band[:, :3]
+    lights = [gain * band[:, 3:] for gain, band in zip(gains[1:BANDS:2], bands, strict=True)]
+    lights += [gain * band for gain, band in zip(gains[BANDS:], oriented, strict=True)]
+    filtered = filtered + reduce(add, lights)
     red, green, blue = filtered[:, 0:1], filtered[:, 1:2], filtered[:, 2:3]
     mixed = of_red * red + of_green * green + of_blue * blue + offset
     return filtered + mixed + curve * (1 - filtered * filtered)
