@@ -171,14 +171,19 @@ def noise(image: FloatImage, scene: Scene) -> FloatImage:
     return _bounded(image + grain * np.sqrt(read**2 + shot**2 * image))
 
 
+def through_jpeg(image: NDArray[np.uint8], quality: int) -> NDArray[np.uint8]:
+    """`image` (H, W, 3) uint8 RGB as a JPEG file of `quality` (1 to 100) gives it back."""
+    done, file = cv2.imencode(".jpg", cv2.cvtColor(image, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, quality])
+    if not done:  # the encoder refuses no 8-bit image; if it ever did, the photo stays as it was
+        return image
+    return np.asarray(cv2.cvtColor(cv2.imdecode(file, cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB), np.uint8)
+
+
 def jpeg(image: FloatImage, scene: Scene) -> FloatImage:
     """A JPEG file of quality 95 down to 18."""
     quality = int(scene.between(95, 18))
     stored = np.clip(np.rint(image * 255), 0, 255).astype(np.uint8)
-    ok, file = cv2.imencode(".jpg", stored, [cv2.IMWRITE_JPEG_QUALITY, quality])
-    if not ok:  # the encoder refuses no 8-bit image; if it ever did, the photo stays as it was
-        return image
-    return _float(np.asarray(cv2.imdecode(file, cv2.IMREAD_COLOR)) / np.float32(255))
+    return _float(through_jpeg(stored, quality) / np.float32(255))
 
 
 def resampling(image: FloatImage, scene: Scene) -> FloatImage:

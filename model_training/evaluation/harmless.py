@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from model_training.degrade import through_jpeg
 from service.quality.pyramid import Image
 
 Change: TypeAlias = Callable[[Image, np.random.Generator], Image]
@@ -91,8 +92,7 @@ def colour_cast(image: Image, generator: np.random.Generator) -> Image:
 
 def recompression(image: Image, generator: np.random.Generator) -> Image:
     """A JPEG of quality 30 to 80."""
-    _, data = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, int(generator.integers(30, 81))])
-    return np.asarray(cv2.imdecode(data, cv2.IMREAD_UNCHANGED), np.uint8)
+    return through_jpeg(image, int(generator.integers(30, 81)))
 
 
 HARMLESS: dict[str, Change] = {

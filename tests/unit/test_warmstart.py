@@ -97,6 +97,29 @@ def test_extreme_pictures_taken_badly_are_wanted_as_they_are_where_that_is_asked
         assert all(np.array_equal(bad, wanted) for bad, wanted in made) is expected
 
 
+def test_a_black_surround_is_the_same_on_both_sides_and_changes_nothing_inside():
+    rng = np.random.default_rng(0)
+    bad, good = np.full((96, 160, 3), 90, np.uint8), np.full((96, 160, 3), 200, np.uint8)
+    for _ in range(20):
+        shown, wanted = in_surround(bad, good, rng)
+        dark = wanted.max(2) < 20
+        assert 0.03 < dark.mean() < 0.8
+        assert np.abs(shown[dark].astype(int) - wanted[dark]).max() < 20
+        whole = wanted.min(2) == 200
+        assert whole.mean() > 0.15
+        assert (shown[whole] == 90).all()
+
+
+def test_the_share_of_surrounds_is_what_is_asked_for():
+    photos = [np.full((128, 128, 3), 120, np.uint8)]
+    only_photos = {"phantoms": 0.0, "everyday": 0.0, "jitter": 0.0, "extremes": 0.0, "clean_photos": 1.0}
+    for share, least, most in ((0.0, 0, 0), (0.3, 15, 45), (1.0, 100, 100)):
+        pairs = MixedPairs(photos, Mixture(**only_photos, surrounds=share, count_phantoms=1, count_everyday=1), 0)
+        rng = np.random.default_rng(0)
+        framed = sum(bool((pairs.pair(96, 96, rng)[1] < 20).any()) for _ in range(100))
+        assert least <= framed <= most
+
+
 def test_plain_pictures_hold_nothing_but_a_slow_change():
     for seed in range(20):
         picture = plain(80, 64, seed).astype(int)
