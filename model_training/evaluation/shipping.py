@@ -280,7 +280,7 @@ def kindness_lines(kinds: dict[str, list[Pixels]], enhance: Enhance) -> list[Lin
 
 
 def surround_lines(clean: Sequence[Pixels], enhance: Enhance) -> list[Line]:
-    """Inside an endoscope's black surround: that stays black, and what is shown is mended or left alone as without it."""
+    """Inside an endoscope's black surround: that stays black, what is shown is mended, or left alone where clean."""
     lightest, rises, kept = 0.0, [], []
     for index, image in enumerate(clean):
         tower = screen(SHAPES[index % len(SHAPES)])

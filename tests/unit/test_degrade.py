@@ -1,10 +1,13 @@
 """Degradation: one seed, one image; every fault does what its name says."""
 
+from io import BytesIO
+
 import numpy as np
 import pytest
+from PIL import Image
 
 from model_training import degrade as faults
-from model_training.degrade import HELD_OUT, RECIPES, Recipe, Scene, degrade, recipe_named, write_degraded
+from model_training.degrade import HELD_OUT, RECIPES, Recipe, Scene, degrade, recipe_named, through_jpeg, write_degraded
 from model_training.phantom import phantom, write_phantoms
 from service.errors import ConfigurationError, ImageDimensions
 
@@ -115,3 +118,10 @@ def test_every_second_photo_of_training_ends_as_a_file_with_its_grain_below_its_
             ends.append(order[-2:] == ["noise", "jpeg"])
     assert len(ends) > 50
     assert 0.4 < np.mean(ends) < 0.75
+
+
+def test_a_jpeg_is_what_pillow_writes_with_red_as_red():
+    image = phantom(96, 64, 3)
+    file = BytesIO()
+    Image.fromarray(image).save(file, "JPEG", quality=30, subsampling="4:2:0")
+    assert np.abs(through_jpeg(image, 30).astype(int) - np.asarray(Image.open(file))).mean() < 0.5

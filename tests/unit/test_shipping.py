@@ -11,6 +11,7 @@ from PIL import Image
 from model_training.degrade import HELD_OUT, degrade
 from model_training.evaluation import no_reference, shipping
 from model_training.evaluation.no_reference import fit_pristine
+from model_training.evaluation.screens import SHAPES, screen
 from model_training.evaluation.shipping import (
     Trial,
     cleanness_lines,
@@ -22,6 +23,7 @@ from model_training.evaluation.shipping import (
     niqe_line,
     restoration_lines,
     smoothness_line,
+    surround_lines,
     trials,
 )
 from model_training.phantom import phantom
@@ -124,6 +126,34 @@ def test_wild_colours_and_losses_on_other_photos_are_found():
     wild, gain = kindness_lines(kinds, lambda image: np.ascontiguousarray(image[..., ::-1]))
     assert not wild.holds
     assert not gain.holds
+
+
+def test_a_black_surround_that_turns_grey_is_found_and_so_is_a_picture_that_depends_on_it():
+    clean = [phantom(400, 300, seed) for seed in (1, 2)]
+    black, rises, kept = surround_lines(clean, lambda image: image)
+    assert black.value == 0
+    assert black.holds
+    assert rises.value == 0
+    assert not rises.holds
+    assert kept.value == 60
+    lifted = surround_lines(clean, lambda image: np.maximum(image, 12))
+    assert lifted[0].value == pytest.approx(12, abs=1)
+    assert not lifted[0].holds
+    brighter = surround_lines(clean, lambda image: np.clip(image * 1.4, 0, 255).astype(np.uint8))
+    assert brighter[0].holds
+    assert not brighter[2].holds
+
+
+def test_a_screen_shows_a_disc_or_an_octagon_on_black():
+    for shape in SHAPES:
+        tower = screen(shape)
+        recorded = tower.record(np.full((300, 400, 3), 180, np.uint8))
+        assert recorded.shape == (272, 480, 3)
+        assert recorded[tower.black].max() <= 12  # a JPEG's blocks reach that far
+        assert recorded[tower.black].mean() < 0.2
+        assert np.abs(recorded[tower.inside].astype(int) - 180).max() <= 12
+        assert 0.3 < tower.inside.mean() < tower.shown.mean() < 0.6
+        assert not (tower.inside & tower.black).any()
 
 
 def test_a_model_is_measured_with_photos_from_elsewhere_and_the_lines_are_written(tmp_path, monkeypatch):

@@ -14,7 +14,16 @@ from model_training.checkpoint import Checkpoint, content_digest, read_checkpoin
 from model_training.config import load_config
 from model_training.loop import Outcome
 from model_training.mean import write_mean
-from model_training.mixture import LARGE_SHAPES, SHAPES, MixedPairs, Mixture, jitter_colour, plain, random_view
+from model_training.mixture import (
+    LARGE_SHAPES,
+    SHAPES,
+    MixedPairs,
+    Mixture,
+    in_surround,
+    jitter_colour,
+    plain,
+    random_view,
+)
 from model_training.networks.coded import CodedGenerator
 from model_training.phantom import phantom
 from model_training.restoration import RestorationWeights, lab, restoration_loss
