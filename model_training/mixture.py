@@ -50,8 +50,8 @@ class Mixture:
         extremes: share of all pictures made night-dark, blown out or grey, which then count as clean.
         extremes_as_is: whether these, too, are left as they are when taken badly: white under haze and grey without
             haze look alike, and a guess would often make them worse.
-        surrounds: share of all pairs shown as an endoscope's screen shows them, inside a black surround that stays
-            as it is; what a generator makes of the picture shall not depend on it.
+        screens: share of all pairs shown as an endoscope's screen shows them, inside a black surround, with text
+            burnt in, or both; these stay as they are, and what a generator makes of the picture shall not depend on it.
         clean_after: steps over which the shares of clean pairs rise from 0: while a generator still is near the
             identity, clean pairs hold it there.
         large_after: step from which views are large and batches a quarter as long: grain, blur and detail then look as
@@ -70,7 +70,7 @@ class Mixture:
     jitter: Share = 0.15
     extremes: Share = 0.08
     extremes_as_is: bool = False
-    surrounds: Share = 0.0
+    screens: Share = 0.0
     clean_after: Count = 800
     large_after: Count | None = None
     count_phantoms: Count = 220
@@ -139,14 +139,40 @@ def screen_mask(height: int, width: int, rng: np.random.Generator) -> NDArray[np
     return np.asarray(soft[..., None] / np.float32(255), np.float32)
 
 
-def in_surround(bad: Pixels, good: Pixels, rng: np.random.Generator) -> tuple[Pixels, Pixels]:
-    """The pair inside one black surround, the same on both sides: a screen adds it after lens, light and sensor."""
-    mask = screen_mask(bad.shape[0], bad.shape[1], rng)
-    black = rng.uniform(0, 8) if rng.random() < 0.5 else 0.0
-    grain = rng.standard_normal(bad.shape, np.float32) * (rng.uniform(0, 1.5) if rng.random() < 0.5 else 0.0)
-    around = np.clip(black + grain, 0, 255) * (1 - mask)
-    shown, wanted = np.rint(bad * mask + around), np.rint(good * mask + around)
-    return shown.astype(np.uint8), wanted.astype(np.uint8)
+def on_screen(bad: Pixels, good: Pixels, rng: np.random.Generator) -> tuple[Pixels, Pixels]:
+    """The pair as a screen shows it: inside a black surround, with text burnt in, or both, the same on both sides.
+
+    A screen adds them after lens, light and sensor, so they are wanted as they are.
+    """
+    surround, text = [(True, False), (True, True), (False, True)][rng.integers(3)]
+    if surround:
+        mask = screen_mask(bad.shape[0], bad.shape[1], rng)
+        black = rng.uniform(0, 8) if rng.random() < 0.5 else 0.0
+        grain = rng.standard_normal(bad.shape, np.float32) * (rng.uniform(0, 1.5) if rng.random() < 0.5 else 0.0)
+        around = np.clip(black + grain, 0, 255) * (1 - mask)
+        bad, good = (np.rint(image * mask + around).astype(np.uint8) for image in (bad, good))
+    if text:
+        cover, colour = burnt_in_text(bad.shape[0], bad.shape[1], rng)
+        bad, good = (np.rint(image * (1 - cover) + colour * cover).astype(np.uint8) for image in (bad, good))
+    return bad, good
+
+
+LETTERS = list("ABCDEFGHIKLMNOPRSTUVWXYZ0123456789 :/-.")
+TEXT_COLOURS = ((255, 255, 255), (255, 255, 255), (230, 230, 60), (60, 230, 90), (90, 220, 230), (170, 170, 170))
+
+
+def burnt_in_text(height: int, width: int, rng: np.random.Generator) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """A few lines as a recorder burns them in: where, (height, width, 1) in [0, 1], and in which colour, (3,)."""
+    cover = np.zeros((height, width), np.uint8)
+    size = rng.uniform(0.25, 1.1) * min(height, width) / 272
+    left, line = int(rng.uniform(0, 0.7) * width), int(rng.uniform(0.05, 0.95) * height)
+    for _ in range(rng.integers(1, 5)):
+        words = "".join(rng.choice(LETTERS, int(rng.integers(4, 16))))
+        thickness = 1 if size < 0.6 else int(rng.integers(1, 3))
+        cv2.putText(cover, words, (left, line), cv2.FONT_HERSHEY_SIMPLEX, size, 255, thickness, cv2.LINE_AA)
+        line += round(34 * size)
+    colour = np.array(TEXT_COLOURS[rng.integers(len(TEXT_COLOURS))], np.float32)
+    return np.asarray(cover[..., None] / np.float32(255), np.float32), colour
 
 
 def random_view(image: Pixels, height: int, width: int, rng: np.random.Generator) -> Pixels:
@@ -226,8 +252,8 @@ class MixedPairs:
     ) -> tuple[Pixels, Pixels]:
         """One (degraded, clean) pair of (height, width, 3) uint8 images; `clean_scale` scales the clean shares."""
         bad, good = self._bare_pair(height, width, rng, clean_scale)
-        if self.mixture.surrounds and rng.random() < self.mixture.surrounds:
-            return in_surround(bad, good, rng)
+        if self.mixture.screens and rng.random() < self.mixture.screens:
+            return on_screen(bad, good, rng)
         return bad, good
 
     def _bare_pair(
