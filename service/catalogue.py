@@ -10,13 +10,21 @@ from service.errors import UnknownModel
 from service.registry.store import self_test
 from service.settings import Settings
 
+LEGEND = "* is what a service started now would serve by default; a running one serves what it loaded (GET /models)."
+NONE_AT_START = "A service started now would have no default model to serve."
+
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """An installed model as the list shows it."""
+    """An installed model as the list shows it.
+
+    Attributes:
+        at_start: a service started now would serve it by default; one that runs serves what it loaded.
+        fault: what is wrong with its card or weights; None if nothing is.
+    """
 
     reference: str
-    active: bool
+    at_start: bool
     size_bytes: int | None
     parameters: int | None
     fault: str | None
@@ -43,18 +51,34 @@ class Verification:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class Activation:
+    """What is active now, and what rolling back would return to."""
+
+    reference: str
+    before: str | None
+
+    @property
+    def words(self) -> str:
+        """The same in one sentence."""
+        back = f"rollback returns to {self.before}" if self.before else "there is nothing before it to roll back to"
+        return f"{self.reference} is active; {back}."
+
+
 def catalogue(settings: Settings) -> list[Entry]:
-    """Every installed model, with the default one marked."""
+    """Every installed model, with the one marked that a service started now would serve by default.
+
+    Sound is what has a valid card and the weights of that card; no self-test is run.
+    """
     store = model_store(settings)
-    history = store.history()
     try:
-        active = store.resolve(history[-1] if history else settings.model)
+        at_start = store.first_sound(store.at_start(settings.model))
     except UnknownModel:
-        active = ""
+        at_start = None
     return [
         Entry(
             reference=found.reference,
-            active=found.reference == active,
+            at_start=found.reference == at_start,
             size_bytes=found.card.file.size_bytes if found.card else None,
             parameters=found.card.network.parameters if found.card else None,
             fault=found.fault,
@@ -64,15 +88,20 @@ def catalogue(settings: Settings) -> list[Entry]:
 
 
 def as_table(entries: Sequence[Entry]) -> str:
-    """A line a model: `*` marks the default."""
+    """A line a model, and a last one that says what `*` marks."""
     if not entries:
         return "No model is installed."
     width = max(len(entry.reference) for entry in entries)
-    return "\n".join(
-        f"{'*' if entry.active else ' '} {entry.reference:{width}}  "
-        + (entry.fault or f"{entry.parameters:>12,} parameters  {(entry.size_bytes or 0) / 1e6:8.2f} MB")
+    lines = [
+        f"{'*' if entry.at_start else ' '} {entry.reference:{width}}  "
+        + (
+            f"broken: {entry.fault}"
+            if entry.fault
+            else f"{entry.parameters:>12,} parameters  {(entry.size_bytes or 0) / 1e6:8.2f} MB"
+        )
         for entry in entries
-    )
+    ]
+    return "\n".join((*lines, LEGEND if any(entry.at_start for entry in entries) else NONE_AT_START))
 
 
 def verify(settings: Settings, reference: str) -> Verification:
@@ -90,12 +119,12 @@ def verify(settings: Settings, reference: str) -> Verification:
         engine.close()
 
 
-def activate(settings: Settings, reference: str) -> str:
-    """Verify the model, then make it the active one and name it; a bad one changes nothing.
+def activate(settings: Settings, reference: str) -> Activation:
+    """Verify the model, then make it the active one; a bad one changes nothing.
 
     Raises:
         LameganError: as `verify`, or the choice cannot be kept.
     """
     verified = verify(settings, reference)
-    model_store(settings).activate(verified.reference)
-    return verified.reference
+    before = model_store(settings).activate(verified.reference, settings.model)
+    return Activation(verified.reference, before)

@@ -195,7 +195,7 @@ def progress_bar() -> Progress:
 
 @models.command("list")
 def list_models(as_json: Annotated[bool, typer.Option("--json", help="Print one JSON array.")] = False) -> None:
-    """Every installed model; the one that serves by default is marked."""
+    """Every installed model; marked are what a service started now would serve by default, and broken ones."""
     from service.catalogue import as_table, catalogue
     from service.settings import read_settings
 
@@ -228,12 +228,12 @@ def activate_model(reference: Annotated[str, typer.Argument(help="name or name/v
     from service.catalogue import activate
     from service.settings import read_settings
 
-    print_line(f"{activate(read_settings(allow_anonymous=True), reference)} is active.")
+    print_line(activate(read_settings(allow_anonymous=True), reference).words)
 
 
 @models.command("rollback")
 def roll_back_model() -> None:
-    """Return to the model that was active before."""
+    """Return to the model that was active before, or that served before the first activation."""
     from service.app import model_store
     from service.settings import read_settings
 

@@ -65,7 +65,7 @@ class Change:
     Attributes:
         default: the default model now, `name/version`.
         loaded: models newly in service.
-        faults: models that could not be put into service, with why; what served before still does.
+        faults: models that could not be put into service, with why; what served before does, or an older version.
     """
 
     default: str
@@ -84,6 +84,8 @@ class Roster:
         warm_shapes: Sequence[tuple[int, int]] = (),
     ) -> None:
         """Nothing is loaded yet; `default` (name or name/version) holds until a model is activated in the store.
+
+        Of a name the newest version serves that can; newer ones that cannot are among the faults of a `Change`.
 
         `warm_shapes` are the (height, width) that a model runs before it takes requests.
         """
@@ -136,20 +138,20 @@ class Roster:
         """Put the store's active model and the other names' versions into service; what cannot be stays as it was.
 
         Raises:
-            LameganError: the default model cannot be served and no earlier one can.
+            LameganError: nothing serves yet, and the default model and all that may stand in for it cannot.
         """
         with self._reloading:
-            wanted = self._wanted()
-            ready: dict[str, ServedModel] = {}
-            faults: list[tuple[str, str]] = []
-            for reference in wanted:
-                try:
-                    ready[reference] = self._loaded(reference) or self._load(reference)
-                except LameganError as error:
-                    faults.append((reference, error.detail))
-                    if reference == wanted[0] and not self._models:
-                        ready |= self._fall_back(reference, error)
-            return self._swap(wanted[0], ready, faults)
+            faults: dict[str, LameganError] = {}
+            order = self._default_order()
+            default = self._first_to_load(order, faults)
+            if default is None and not self._models:
+                raise faults[order[0]]
+            ready = [default] if default else []
+            names = {_name(reference) for reference in self._store.references()}
+            for name in sorted(names - {default.card.name if default else _name(order[0])}):
+                model = self._first_to_load(self._store.candidates(name), faults)
+                ready += [model] if model else []
+            return self._swap(default, ready, faults)
 
     def close(self) -> None:
         """Take every model out of service and finish what it accepted."""
@@ -158,12 +160,27 @@ class Roster:
         for model in models:
             model.close()
 
-    def _wanted(self) -> list[str]:
-        """The default first, then the version to serve of every other name."""
+    def _default_order(self) -> list[str]:
+        """What to try as the default model; once something serves, nothing stands in for the active one but that."""
         history = self._store.history()
-        default = self._store.resolve(history[-1] if history else self._configured)
-        names = {_name(entry.reference) for entry in self._store.installed()}
-        return [default, *(self._store.resolve(name) for name in sorted(names - {_name(default)}))]
+        return history[-1:] if history and self._models else self._store.at_start(self._configured)
+
+    def _first_to_load(self, order: Sequence[str], faults: dict[str, LameganError]) -> ServedModel | None:
+        """The first of `order` that can be served; what cannot goes to `faults`, each reference once.
+
+        None: none can, or the one in service was reached and its folder is damaged, so that what is loaded stays.
+        """
+        for reference in order:
+            if reference in faults:
+                continue
+            try:
+                return self._loaded(reference) or self._load(reference)
+            except LameganError as error:
+                faults[reference] = error
+                served = self._models.get(_name(reference))
+                if served is not None and served.card.reference == reference:
+                    return None
+        return None
 
     def _find(self, reference: str | None) -> ServedModel:
         if not self._models:
@@ -192,26 +209,17 @@ class Roster:
             raise
         return ServedModel(card, engine)
 
-    def _fall_back(self, failed: str, error: Exception) -> dict[str, ServedModel]:
-        """At start, when the active model is bad: the newest of those that were active before it and still load."""
-        for reference in reversed(self._store.history()):
-            if reference == failed:
-                continue
-            try:
-                return {reference: self._load(self._store.resolve(reference))}
-            except LameganError:
-                continue
-        raise error
-
-    def _swap(self, default: str, ready: dict[str, ServedModel], faults: list[tuple[str, str]]) -> Change:
+    def _swap(
+        self, default: ServedModel | None, ready: Sequence[ServedModel], faults: dict[str, LameganError]
+    ) -> Change:
+        """Serve `ready` and, of what served before, the names that only had faults; `default` None keeps it."""
         with self._lock:
             before = self._models
-            after = before | {_name(reference): model for reference, model in ready.items()}
-            known = {_name(reference) for reference in (*ready, *(reference for reference, _ in faults))}
+            self._default_name = default.card.name if default else self._default_name
+            known = {self._default_name, *(model.card.name for model in ready), *map(_name, faults)}
+            after = before | {model.card.name: model for model in ready}
             after = {name: model for name, model in after.items() if name in known}
             self._models = after
-            if default in ready or self._default_name not in after:
-                self._default_name = _name(default if default in ready else next(iter(ready)))
             gone = [model for model in before.values() if model not in after.values()]
             for model in gone:
                 model.retired = True
@@ -219,7 +227,7 @@ class Roster:
             loaded = tuple(m.card.reference for m in after.values() if m not in before.values())
         for model in unused:
             model.close()
-        return Change(self.default, loaded, tuple(faults))
+        return Change(self.default, loaded, tuple((reference, error.detail) for reference, error in faults.items()))
 
 
 def _name(reference: str) -> str:

@@ -232,16 +232,16 @@ def read_card(path: Path) -> ModelCard:
     """The card in `path`, checked.
 
     Raises:
-        ModelInvalid: it cannot be read, or a field is absent, unknown or outside its values.
+        ModelInvalid: it cannot be read, or a field is absent, unknown or outside its values; the message names `path`.
     """
     try:
         return ModelCard.model_validate_json(path.read_bytes())
     except OSError as error:
-        raise ModelInvalid(f"The model card cannot be read: {error.strerror}.") from error
+        raise ModelInvalid(f"{path}: the model card cannot be read: {error.strerror}.") from error
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"]) or "the card"
-        raise ModelInvalid(f"The model card is not valid: {where}: {first['msg']}.") from error
+        raise ModelInvalid(f"{path}: the model card is not valid: {where}: {first['msg']}.") from error
 
 
 def write_card(card: ModelCard, path: Path) -> None:

@@ -1,7 +1,8 @@
 """The models on disk: models/<name>/<version>/{model.onnx, card.json}, which one is active, and whether it is sound.
 
-The active model is the last entry of a history kept in `active.json`; rolling back drops that entry. Nothing here runs
-a model: a self-test is handed the function that does.
+The active model is the last entry of a history kept in `active.json`; rolling back drops that entry. While nothing was
+ever activated there is no history, and the newest sound version serves. Nothing here runs a model: a self-test is
+handed the function that does.
 """
 
 from __future__ import annotations
@@ -9,8 +10,9 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import logging
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
@@ -31,6 +33,8 @@ HISTORY_LENGTH = 20
 Run = Callable[[NDArray[np.uint8]], NDArray[np.uint8]]
 """Runs a batch (B, H, W, 3) uint8 RGB through a model."""
 
+_log = logging.getLogger(__name__)
+
 
 @dataclass(frozen=True, slots=True)
 class Installed:
@@ -49,50 +53,74 @@ class ModelStore:
         self._models_dir = models_dir
         self.state_file = (state_dir or models_dir) / STATE_FILE
 
+    def references(self) -> list[str]:
+        """`name/version` of every model folder, by name, newest version first; broken ones too."""
+        folders = (f"{folder.parent.name}/{folder.name}" for folder in self._models_dir.glob("*/*/"))
+        return sorted(filter(MODEL_REFERENCE.match, folders), key=_by_name_then_newest)
+
     def installed(self) -> list[Installed]:
-        """Every model folder, by name, newest version first; broken ones too, with what is wrong."""
-        references = [
-            f"{folder.parent.name}/{folder.name}"
-            for folder in self._models_dir.glob("*/*/")
-            if MODEL_REFERENCE.match(f"{folder.parent.name}/{folder.name}")
-        ]
-        found = []
-        for reference in sorted(references, key=_by_name_then_newest):
-            try:
-                found.append(Installed(reference, self.card(reference), None))
-            except ModelError as error:
-                found.append(Installed(reference, None, error.detail))
-        return found
+        """Every model folder in the order of `references`; the unsound ones with what is wrong."""
+        return [self._inspect(reference) for reference in self.references()]
 
-    def resolve(self, reference: str) -> str:
-        """The `name/version` that `reference` means: itself, or the version of that name to serve.
+    def candidates(self, reference: str) -> list[str]:
+        """What `reference` may mean, in the order to try.
 
-        The version of a name to serve is its last activated one, else the newest installed.
+        That of `name/version` is itself alone; that of a name the version activated last, alone, else every version of
+        that name, newest first: the first sound one is meant.
 
         Raises:
             UnknownModel: no such model is installed.
         """
         if MODEL_REFERENCE.match(reference) is None:
             raise UnknownModel("A model is named as name or name/version.")
-        installed = [entry.reference for entry in self.installed()]
-        if "/" in reference:
-            candidates = [reference]
-        else:
-            of_this_name = [r for r in (*reversed(self.history()), *installed) if r.startswith(f"{reference}/")]
-            candidates = [r for r in of_this_name if r in installed]
-        if not candidates or candidates[0] not in installed:
+        versions = [found for found in self.references() if reference in (found, found.partition("/")[0])]
+        activated = [chosen for chosen in reversed(self.history()) if chosen in versions]
+        if not versions:
             raise UnknownModel(f"No model {reference} is installed.")
-        return candidates[0]
+        return activated[:1] or versions
+
+    def at_start(self, default: str) -> list[str]:
+        """What a service that starts now tries as its default model, in this order, until one can be served.
+
+        The activated ones, last first; while nothing was activated, the candidates of the settings' `default`.
+
+        Raises:
+            UnknownModel: nothing was activated, and `default` is not installed.
+        """
+        return list(dict.fromkeys(reversed(self.history()))) or self.candidates(default)
+
+    def first_sound(self, candidates: Iterable[str]) -> str | None:
+        """The first of `candidates` whose card is valid and whose weights are those of its card; None if none is."""
+        return next((reference for reference in candidates if self._inspect(reference).fault is None), None)
+
+    def resolve(self, reference: str) -> str:
+        """The `name/version` that `reference` means: the first sound one of its candidates.
+
+        Newer ones that are passed over because they are broken are named in a warning. Where none is sound it is the
+        first, so that whoever loads it says what is wrong with it.
+
+        Raises:
+            UnknownModel: no such model is installed.
+        """
+        candidates = self.candidates(reference)
+        chosen = self.first_sound(candidates) if len(candidates) > 1 else None
+        for passed_over in candidates[: candidates.index(chosen)] if chosen else []:
+            _log.warning("%s is passed over for %s: %s", passed_over, chosen, self._inspect(passed_over).fault)
+        return chosen or candidates[0]
 
     def card(self, reference: str) -> ModelCard:
         """The card of `name/version`.
 
         Raises:
+            UnknownModel: there is no such folder.
             ModelInvalid: it cannot be read, is not valid, or is another model's.
         """
-        card = read_card(self._folder(reference) / CARD_FILE)
+        folder = self._folder(reference)
+        if not folder.is_dir():
+            raise UnknownModel(f"No model {reference} is installed.")
+        card = read_card(folder / CARD_FILE)
         if card.reference != reference:
-            raise ModelInvalid(f"The card in {reference} is that of {card.reference}.")
+            raise ModelInvalid(f"{folder / CARD_FILE}: the card is that of {card.reference}.")
         return card
 
     def weights(self, card: ModelCard) -> bytes:
@@ -102,16 +130,17 @@ class ModelStore:
             ModelInvalid: the file cannot be read.
             ModelCorrupt: its SHA-256 is not the card's.
         """
+        path = self._folder(card.reference) / WEIGHTS_FILE
         try:
-            weights = (self._folder(card.reference) / WEIGHTS_FILE).read_bytes()
+            weights = path.read_bytes()
         except OSError as error:
-            raise ModelInvalid(f"The model file of {card.reference} cannot be read: {error.strerror}.") from error
+            raise ModelInvalid(f"{path}: the model file cannot be read: {error.strerror}.") from error
         if hashlib.sha256(weights).hexdigest() != card.file.sha256:
-            raise ModelCorrupt(f"The model file of {card.reference} is not the one its card describes.")
+            raise ModelCorrupt(f"{path}: the model file is not the one its card describes.")
         return weights
 
     def history(self) -> list[str]:
-        """Activated models, oldest first; empty when none was ever activated.
+        """Activated models, oldest first, led by what served before the first; empty when none was ever activated.
 
         Raises:
             ModelInvalid: the state file cannot be understood.
@@ -124,29 +153,51 @@ class ModelStore:
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise ModelInvalid(f"{STATE_FILE} cannot be understood; remove it to forget activations.") from error
 
-    def activate(self, reference: str) -> None:
-        """Make the installed `name/version` the active one, durably and atomically.
+    def activate(self, reference: str, default: str | None = None) -> str | None:
+        """Make the installed `name/version` the active one, durably and atomically; answer what rolling back gives.
+
+        `default` is the settings' default model (None: the name in `reference`). The first activation keeps what of it
+        served before, to roll back to: the first sound candidate of `default` other than `reference` itself, which may
+        be the newest only since its folder was copied in to be activated.
 
         Raises:
             UnknownModel: it is not installed.
             CommandError: the state cannot be written.
         """
         reference = self.resolve(reference)
-        history = self.history()
+        history = self.history() or self._served_before(reference, default or reference.partition("/")[0])
         if not history or history[-1] != reference:
-            self._remember([*history, reference])
+            history = [*history, reference]
+            self._remember(history)
+        return history[-2] if len(history) > 1 else None
 
     def roll_back(self) -> str:
-        """Return to the model that was active before, and name it.
+        """Return to the model that was active before, or served before the first activation, and name it.
 
         Raises:
             CommandError: there is none, or the state cannot be written.
         """
         history = self.history()
         if len(history) < 2:
-            raise CommandError("There is no earlier activation to roll back to.")
+            raise CommandError("There is no earlier model to roll back to; lamegan models activate chooses one.")
         self._remember(history[:-1])
         return history[-2]
+
+    def _served_before(self, reference: str, default: str) -> list[str]:
+        try:
+            others = [candidate for candidate in self.candidates(default) if candidate != reference]
+        except UnknownModel:
+            return []
+        served = self.first_sound(others)
+        return [served] if served else []
+
+    def _inspect(self, reference: str) -> Installed:
+        try:
+            card = self.card(reference)
+            self.weights(card)
+        except (ModelError, UnknownModel) as error:
+            return Installed(reference, None, error.detail)
+        return Installed(reference, card, None)
 
     def _remember(self, history: list[str]) -> None:
         partial = self.state_file.with_suffix(".partial")

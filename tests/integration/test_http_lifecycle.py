@@ -77,6 +77,33 @@ def test_the_activate_command_moves_a_running_service_and_roll_back_moves_it_aga
         wait_until(lambda: live.http.post("/enhance", content=PNG).headers["model"] == "tiny/1.0.0")
 
 
+def test_roll_back_after_the_first_activation_returns_to_what_served(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LAMEGAN_MODELS_DIR", str(root))
+    monkeypatch.setenv("LAMEGAN_MODEL", "tiny")
+    with LiveService(root) as live:
+        models.install(root, models.brighten(40), "tiny", "2.1.0")
+        activated = CliRunner().invoke(app, ["models", "activate", "tiny/2.1.0"])
+        assert activated.stdout == "tiny/2.1.0 is active; rollback returns to tiny/2.0.0.\n"
+        wait_until(lambda: live.http.post("/enhance", content=PNG).headers["model"] == "tiny/2.1.0")
+        assert CliRunner().invoke(app, ["models", "rollback"]).stdout == "tiny/2.0.0 is active.\n"
+        wait_until(lambda: live.http.post("/enhance", content=PNG).headers["model"] == "tiny/2.0.0")
+
+
+def test_a_service_starts_beside_an_incomplete_newer_model_and_names_it(root: Path, tmp_path: Path) -> None:
+    incomplete = root / "tiny" / "3.0.0"
+    incomplete.mkdir()
+    with command(root, tmp_path / "log") as running:
+        url = running.ready_url()
+        assert httpx.post(f"{url}/enhance", content=PNG, trust_env=False).headers["model"] == "tiny/2.0.0"
+        (event,) = [event for event in running.events() if event["event"] == "model not loaded"]
+        assert (event["model"], event["serving"]) == ("tiny/3.0.0", "tiny/2.0.0")
+        assert str(incomplete / "card.json") in str(event["reason"])
+        text = httpx.get(f"{url}/metrics", trust_env=False).text
+        assert 'lamegan_model_reloads_total{outcome="failed"} 1.0' in text
+
+
 def test_a_bad_model_is_refused_by_the_command_and_by_the_service(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LAMEGAN_MODELS_DIR", str(root))
     with LiveService(root) as live:
@@ -167,11 +194,29 @@ def test_models_are_listed_shown_and_verified(root: Path, monkeypatch: pytest.Mo
     assert re.search(r"^\* tiny/1\.0\.0 ", listed, re.MULTILINE)
     assert re.search(r"^  tiny/2\.0\.0 ", listed, re.MULTILINE)
     facts = json.loads(run(app, ["models", "list", "--json"]).stdout)
-    assert [fact["active"] for fact in facts] == [False, True]
+    assert [fact["at_start"] for fact in facts] == [False, True]
     assert json.loads(run(app, ["models", "show", "tiny"]).stdout)["version"] == "2.0.0"
     assert "tiny/2.0.0 is sound" in run(app, ["models", "verify", "tiny/2.0.0"]).stdout
     (root / "tiny/2.0.0/card.json").write_text("{}")
     assert "card is not valid" in run(app, ["models", "list"]).stdout
+
+
+def test_the_list_marks_what_a_service_started_now_would_serve_and_says_so(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LAMEGAN_MODELS_DIR", str(root))
+    monkeypatch.setenv("LAMEGAN_MODEL", "tiny")
+    run = CliRunner().invoke
+    models.install(root, models.identity(), "tiny", "3.0.0")
+    assert re.search(r"^\* tiny/3\.0\.0 ", run(app, ["models", "list"]).stdout, re.MULTILINE)
+    (root / "tiny/3.0.0/model.onnx").write_bytes(b"half")
+    listed = run(app, ["models", "list"]).stdout
+    assert re.search(r"^  tiny/3\.0\.0  broken: .*tiny/3\.0\.0/model\.onnx", listed, re.MULTILINE)
+    assert re.search(r"^\* tiny/2\.0\.0 ", listed, re.MULTILINE)
+    assert "* is what a service started now would serve by default" in listed
+    assert "a service started now" in run(app, ["models", "list", "--help"]).stdout
+    monkeypatch.setenv("LAMEGAN_MODEL", "tiny/3.0.0")
+    assert "would have no default model" in run(app, ["models", "list"]).stdout
 
 
 def test_refusals_of_the_models_command_are_one_sentence_and_exit_2(

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +19,8 @@ from tests import models
 
 BLACK = np.zeros((64, 64, 3), np.uint8)
 PATIENCE_S = 20.0
+
+Harm = Callable[[Path, str], None]
 
 
 def load_engine(weights: bytes) -> Engine:
@@ -40,6 +44,14 @@ def roster(root: Path) -> Roster:
 
 def corrupt(root: Path, reference: str) -> None:
     (root / reference / "model.onnx").write_bytes(b"no model")
+
+
+def without_card(root: Path, reference: str) -> None:
+    (root / reference / "card.json").unlink()
+
+
+def without_weights(root: Path, reference: str) -> None:
+    (root / reference / "model.onnx").unlink()
 
 
 def spoil_golden(root: Path, reference: str) -> None:
@@ -89,7 +101,7 @@ def test_activation_and_roll_back_take_effect_at_the_next_reload(roster: Roster,
 
 
 @pytest.mark.parametrize("harm", [corrupt, spoil_golden])
-def test_a_bad_model_leaves_the_old_one_serving(roster: Roster, root: Path, harm) -> None:  # type: ignore[no-untyped-def]
+def test_a_bad_model_leaves_the_old_one_serving(roster: Roster, root: Path, harm: Harm) -> None:
     harm(root, "tiny/1.0.0")
     ModelStore(root).activate("tiny/1.0.0")
     change = roster.reload()
@@ -108,10 +120,64 @@ def test_a_service_that_starts_with_a_bad_active_model_returns_to_an_earlier_one
     assert answer(roster) == ("tiny/1.0.0", 10)
 
 
-def test_a_service_with_no_sound_model_does_not_start(root: Path) -> None:
+def test_a_first_activation_of_a_bad_model_returns_at_a_start_to_what_served_before(root: Path) -> None:
+    models.install(root, models.brighten(30), "tiny", "3.0.0")
+    store = ModelStore(root)
+    store.activate("tiny/3.0.0")
+    shutil.rmtree(root / "tiny/3.0.0")
+    roster = Roster(store, "tiny", load_engine)
+    assert roster.reload().faults == (("tiny/3.0.0", "No model tiny/3.0.0 is installed."),)
+    assert answer(roster) == ("tiny/2.0.0", 20)
+
+
+@pytest.mark.parametrize("harm", [without_card, without_weights, corrupt, spoil_golden])
+@pytest.mark.parametrize("name", ["tiny", "other"])
+def test_the_newest_version_that_can_serve_does_and_a_broken_newer_one_is_named(
+    root: Path, harm: Harm, name: str
+) -> None:
+    models.install(root, models.brighten(30), name, "3.0.0")
+    harm(root, f"{name}/3.0.0")
+    roster = Roster(ModelStore(root), "tiny", load_engine)
+    ((reference, reason),) = roster.reload().faults
+    assert reference == f"{name}/3.0.0"
+    assert f"{name}/3.0.0" in reason
+    assert answer(roster) == ("tiny/2.0.0", 20)
+    assert answer(roster, "other") == ("other/1.0.0", 0)
+
+
+@pytest.mark.parametrize("harm", [without_card, corrupt])
+def test_a_broken_newer_folder_leaves_the_one_in_service_at_a_reload(roster: Roster, root: Path, harm: Harm) -> None:
+    models.install(root, models.brighten(30), "tiny", "3.0.0")
+    harm(root, "tiny/3.0.0")
+    change = roster.reload()
+    assert (change.default, change.loaded) == ("tiny/2.0.0", ())
+    assert [reference for reference, _ in change.faults] == ["tiny/3.0.0"]
+    assert answer(roster) == ("tiny/2.0.0", 20)
+
+
+def test_a_model_in_service_whose_folder_is_damaged_goes_on_serving(roster: Roster, root: Path) -> None:
+    without_card(root, "tiny/2.0.0")
+    change = roster.reload()
+    assert (change.default, change.loaded) == ("tiny/2.0.0", ())
+    assert answer(roster) == ("tiny/2.0.0", 20)
+
+
+def test_an_activated_model_whose_folder_went_changes_nothing_in_a_running_service(roster: Roster, root: Path) -> None:
+    ModelStore(root).activate("other/1.0.0")
+    shutil.rmtree(root / "other")
+    assert roster.reload().default == "tiny/2.0.0"
+    shutil.rmtree(root / "tiny")
+    assert roster.reload().default == "tiny/2.0.0"
+    assert answer(roster) == ("tiny/2.0.0", 20)
+
+
+@pytest.mark.parametrize("default", ["tiny", "tiny/2.0.0"])
+def test_a_service_whose_named_model_or_every_version_is_broken_does_not_start(root: Path, default: str) -> None:
     corrupt(root, "tiny/2.0.0")
-    with pytest.raises(ModelCorrupt):
-        Roster(ModelStore(root), "tiny", load_engine).reload()
+    if default == "tiny":
+        corrupt(root, "tiny/1.0.0")
+    with pytest.raises(ModelCorrupt, match=r"tiny/2\.0\.0"):
+        Roster(ModelStore(root), default, load_engine).reload()
 
 
 def test_a_replaced_model_is_closed_only_after_its_last_lease(roster: Roster, root: Path) -> None:

@@ -36,7 +36,7 @@ def test_a_name_means_the_newest_version_until_one_is_activated(store: ModelStor
     store.activate("tiny/1.0.0")
     store.activate("other")
     assert store.resolve("tiny") == "tiny/1.0.0"
-    assert store.history() == ["tiny/1.0.0", "other/2.0.0"]
+    assert store.history() == ["tiny/1.10.0", "tiny/1.0.0", "other/2.0.0"]
 
 
 def test_activations_outlive_the_process_and_roll_back_one_by_one(store: ModelStore, tmp_path: Path) -> None:
@@ -44,9 +44,73 @@ def test_activations_outlive_the_process_and_roll_back_one_by_one(store: ModelSt
         store.activate(reference)
     assert ModelStore(tmp_path).roll_back() == "tiny/1.2.0"
     assert ModelStore(tmp_path).roll_back() == "tiny/1.0.0"
+    assert ModelStore(tmp_path).roll_back() == "tiny/1.10.0"
     with pytest.raises(CommandError):
         store.roll_back()
-    assert store.history() == ["tiny/1.0.0"]
+    assert store.history() == ["tiny/1.10.0"]
+
+
+@pytest.mark.parametrize(
+    ("reference", "default", "before"),
+    [
+        ("tiny/1.10.0", "tiny", "tiny/1.10.0-rc.1"),  # copied in and activated: the newest beside it served
+        ("tiny/1.2.0", "tiny", "tiny/1.10.0"),
+        ("tiny/1.2.0", "tiny/1.0.0", "tiny/1.0.0"),
+        ("tiny/1.2.0", "other", "other/2.0.0"),
+        ("other/2.0.0", "tiny", "tiny/1.10.0"),
+        ("tiny/1.2.0", None, "tiny/1.10.0"),
+    ],
+)
+def test_the_first_activation_rolls_back_to_what_served_before(
+    store: ModelStore, reference: str, default: str | None, before: str
+) -> None:
+    assert store.activate(reference, default) == before
+    assert store.resolve(reference.partition("/")[0]) == reference
+    assert store.roll_back() == before
+    assert store.at_start("absent") == [before]
+
+
+@pytest.mark.parametrize("default", ["other", "absent", "other/2.0.0"])
+def test_a_first_activation_with_nothing_else_to_serve_has_nothing_to_roll_back_to(
+    store: ModelStore, default: str
+) -> None:
+    assert store.activate("other/2.0.0", default) is None
+    with pytest.raises(CommandError):
+        store.roll_back()
+
+
+def test_a_first_activation_never_rolls_back_to_a_broken_model(store: ModelStore, tmp_path: Path) -> None:
+    (tmp_path / "tiny/1.10.0/card.json").unlink()
+    (tmp_path / "tiny/1.10.0-rc.1/model.onnx").write_bytes(b"half")
+    assert store.activate("tiny/1.0.0", "tiny") == "tiny/1.2.0"
+
+
+def test_a_name_passes_over_newer_versions_that_are_incomplete_and_says_so(
+    store: ModelStore, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "tiny/1.10.0/card.json").unlink()
+    (tmp_path / "tiny/1.10.0-rc.1/model.onnx").write_bytes(b"half")
+    assert store.resolve("tiny") == "tiny/1.2.0"
+    missing, half = (record.getMessage() for record in caplog.records)
+    assert missing.startswith("tiny/1.10.0 is passed over for tiny/1.2.0: ")
+    assert str(tmp_path / "tiny/1.10.0/card.json") in missing
+    assert half.startswith("tiny/1.10.0-rc.1 is passed over for tiny/1.2.0: ")
+    assert str(tmp_path / "tiny/1.10.0-rc.1/model.onnx") in half
+
+
+def test_what_was_named_or_activated_is_meant_though_it_is_broken(store: ModelStore, tmp_path: Path) -> None:
+    (tmp_path / "tiny/1.10.0/card.json").unlink()
+    assert store.resolve("tiny/1.10.0") == "tiny/1.10.0"
+    store.activate("tiny/1.10.0")
+    assert store.resolve("tiny") == "tiny/1.10.0"
+
+
+def test_a_name_without_a_sound_version_means_the_newest(store: ModelStore, tmp_path: Path) -> None:
+    for card in tmp_path.glob("tiny/*/card.json"):
+        card.unlink()
+    assert store.resolve("tiny") == "tiny/1.10.0"
+    with pytest.raises(ModelInvalid, match=r"tiny/1\.10\.0/card\.json"):
+        store.card("tiny/1.10.0")
 
 
 def test_state_can_lie_elsewhere(tmp_path: Path) -> None:
@@ -83,8 +147,15 @@ def test_a_broken_card_is_listed_with_what_is_wrong(store: ModelStore, tmp_path:
     assert broken.card is None
     assert broken.fault
     card_file.unlink()
-    with pytest.raises(ModelInvalid):
+    with pytest.raises(ModelInvalid, match=r"tiny/1\.0\.0/card\.json"):
         store.card("tiny/1.0.0")
+
+
+def test_weights_that_are_not_the_cards_are_listed_as_a_fault(store: ModelStore, tmp_path: Path) -> None:
+    (tmp_path / "tiny/1.0.0/model.onnx").write_bytes(b"half")
+    faults = {entry.reference: entry.fault for entry in store.installed() if entry.fault}
+    assert list(faults) == ["tiny/1.0.0"]
+    assert str(tmp_path / "tiny/1.0.0/model.onnx") in faults["tiny/1.0.0"]
 
 
 def test_a_card_in_another_models_folder_is_refused(store: ModelStore, tmp_path: Path) -> None:
