@@ -195,8 +195,8 @@ class JournalConfig(Section):
 
 
 class WatchConfig(Section):
-    """When a discriminator has won for good: its loss under ``loss``, and the generator's adversarial term over
-    ``adversarial``, both as averages with decay 0.99, for ``patience`` steps on end."""
+    """When a discriminator has won for good: its loss under ``loss``, and the generator's adversarial loss, without its
+    weight, over ``adversarial``, both as averages with decay 0.99, for ``patience`` steps on end."""
 
     loss: Weight = 0.005
     adversarial: Weight = 0.95

@@ -105,7 +105,7 @@ def run_loop(run: Run, progress: Progress) -> Outcome:
             step = training.step
             require_finite(losses, step)
             journal.losses(step, losses)
-            winner = watch(losses, progress, run.config.watch)
+            winner = watch(losses, progress, run.config.watch, weight=run.config.adversarial)
             if journal.wants_grid(step):
                 journal.grid(step, training.preview())
             if run.validation is not None and step % run.config.journal.validate_every == 0:
@@ -138,14 +138,18 @@ def require_finite(losses: Mapping[str, float], step: int) -> None:
             )
 
 
-def watch(losses: Mapping[str, float], progress: Progress, config: WatchConfig) -> str | None:
-    """The side whose discriminator has won for good, by the stated criterion; None while the game is open."""
+def watch(losses: Mapping[str, float], progress: Progress, config: WatchConfig, *, weight: float = 1.0) -> str | None:
+    """The side whose discriminator has won for good, by the stated criterion; None while the game is open.
+
+    `weight` is what the adversarial losses were multiplied by; the criterion is about the loss without it.
+    """
+    lost = weight * config.adversarial
     for name, value in losses.items():
         old = progress.averages.get(name, value)
         progress.averages[name] = _WATCH_DECAY * old + (1 - _WATCH_DECAY) * value
     for side in ("x", "y"):
         judge, fooled = (progress.averages.get(f"{kind}_{side}") for kind in ("discriminator", "adversarial"))
-        winning = judge is not None and fooled is not None and judge < config.loss and fooled > config.adversarial
+        winning = judge is not None and fooled is not None and judge < config.loss and fooled > lost
         progress.won_for[side] = progress.won_for.get(side, 0) + 1 if winning else 0
         if progress.won_for[side] >= config.patience:
             return side
@@ -155,7 +159,8 @@ def watch(losses: Mapping[str, float], progress: Progress, config: WatchConfig) 
 def _won(side: str, step: int, config: WatchConfig) -> str:
     return (
         f"The discriminator D_{side} has won for good at step {step}: for {config.patience} steps its loss was under "
-        f"{config.loss} and the generator's adversarial term over {config.adversarial} (averages). The state is saved."
+        f"{config.loss} and the generator's unweighted adversarial loss over {config.adversarial} (averages). "
+        "The state is saved."
     )
 
 

@@ -83,6 +83,12 @@ def restoration_loss(
     output: Tensor, clean: Tensor, weights: RestorationWeights, bad: Tensor | None = None
 ) -> dict[str, Tensor]:
     """The weighted terms, by name, for (B, 3, H, W) in [-1, 1]; the loss is their sum. `bad` is what G was given."""
+    # The bands are small differences of large values, which bfloat16 would lose.
+    with torch.autocast(output.device.type, enabled=False):
+        return _terms(output.float(), clean.float(), weights, None if bad is None else bad.float())
+
+
+def _terms(output: Tensor, clean: Tensor, weights: RestorationWeights, bad: Tensor | None) -> dict[str, Tensor]:
     first, second = (output + 1) / 2, (clean + 1) / 2
     pairs = [(residual(first, level=level), residual(second, level=level)) for level in range(LEVELS)]
     gaps = [(ours - theirs).abs().mean() for ours, theirs in pairs]

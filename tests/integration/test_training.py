@@ -303,8 +303,9 @@ def test_fine_tuning_learns_from_its_everyday_photos_and_tells_them(files, tmp_p
     assert content_digest(told["networks"]) != content_digest(silent["networks"])
 
 
-def test_a_step_in_bfloat16_has_the_losses_of_one_in_float32(files, tmp_path):
-    first = ["optimiser.constant=1", "optimiser.decay=0", *EVERYTHING]
+@pytest.mark.parametrize("loss", ["l1", "full"])
+def test_a_step_in_bfloat16_has_the_losses_of_one_in_float32(files, tmp_path, loss):
+    first = ["optimiser.constant=1", "optimiser.decay=0", *EVERYTHING, f"restoration.loss={loss}"]
     for precision in ("float32", "bfloat16"):
         fit(request(files, tmp_path / precision, f"precision={precision}", *first), QUIET)
     (exact,), (rounded,) = (losses(tmp_path / precision) for precision in ("float32", "bfloat16"))
@@ -316,6 +317,12 @@ def test_a_time_budget_ends_the_run_with_everything_saved(files, tmp_path):
     asked = request(files, tmp_path / "run", "objective=cyclegan", "optimiser.constant=100000", minutes=0.01)
     assert fit(asked, QUIET) is Outcome.OUT_OF_TIME
     assert read_checkpoint(last(tmp_path / "run")).state["step"] >= 1
+
+
+def test_a_run_whose_adversarial_loss_weighs_little_is_watched_without_that_weight(files, tmp_path):
+    settings = ["adversarial=0.01", "watch={loss: 100, adversarial: 0.1, patience: 2}"]
+    with pytest.raises(Diverged, match="has won for good"):
+        fit(request(files, tmp_path / "run", *settings), QUIET)
 
 
 def test_a_diverging_run_stops_and_keeps_the_checkpoints_from_before(files, tmp_path, monkeypatch):

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from model_training.config import OptimiserConfig, WatchConfig
+from model_training.config import OptimiserConfig, WatchConfig, load_config
 from model_training.loop import Progress, require_finite, watch
 from model_training.networks import build_generator
 from model_training.optimisation import Optimisation, blend, learning_rate, total_steps
@@ -56,6 +56,15 @@ def test_a_discriminator_has_won_after_its_patience_and_not_before():
     config, progress = WatchConfig(loss=0.01, adversarial=0.9, patience=5), Progress()
     lost = {"discriminator_y": 0.001, "adversarial_y": 0.99, "discriminator_x": 0.2, "adversarial_x": 0.4}
     assert [watch(lost, progress, config) for _ in range(5)] == [None, None, None, None, "y"]
+
+
+def test_a_small_weight_of_the_adversarial_loss_does_not_hide_that_a_discriminator_has_won():
+    config, progress = load_config("fast", ["watch.patience=5"]), Progress()
+    lost = {"discriminator_x": 0.001, "adversarial_x": config.adversarial * 0.99}
+    called = [watch(lost, progress, config.watch, weight=config.adversarial) for _ in range(5)]
+    assert called == [None, None, None, None, "x"]
+    open_ = {"discriminator_x": 0.001, "adversarial_x": config.adversarial * 0.9}
+    assert not any(watch(open_, Progress(), config.watch, weight=config.adversarial) for _ in range(9))
 
 
 def test_an_open_game_is_never_called():
