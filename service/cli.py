@@ -87,7 +87,8 @@ def score(
 ) -> None:
     """LaSSIM of an image against its input: 1 is unchanged structure.
 
-    Exit codes: 0 everything was scored, 1 some pairs of a folder were not (they are listed), 2 nothing was.
+    Exit codes: 0 everything was scored, 1 some pairs of a folder were not (they are listed) or the CSV could not be
+    written, 2 nothing was.
     """
     from service.score import pair_folders, score_files
 
@@ -123,12 +124,14 @@ def enhance(
 ) -> None:
     """Enhance photos as the service does. One path: the answer lies beside it as NAME.enhanced.
 
-    Exit codes: 0 everything was enhanced, 1 some files were not (they are listed), 2 nothing was, 3 everything was
-    answered, but the guard's verdict on some is withheld: they are the original (under annotate, should be).
+    Exit codes: 0 everything was enhanced, 1 some files were not (they are listed) or the CSV could not be written,
+    2 nothing was, 3 everything was answered, but the guard's verdict on some is withheld: they are the original (under
+    annotate, should be).
     """
-    from service.enhance.files import enhance_files, plan, to_csv
+    from service.enhance.files import enhance_files, plan, targets_of, to_csv
 
     jobs = plan(paths, map)
+    targets = targets_of(jobs, None if str(csv) == "-" else csv)
     options = _enhance_options(format, quality)
     with _one_model_enhancer(model, policy, options) as enhancer, progress_bar() as bar:
         task = bar.add_task("Enhancing", total=len(jobs))
@@ -136,15 +139,13 @@ def enhance(
             enhancer,
             jobs,
             options,
+            targets=targets,
             overwrite=overwrite,
             threads=min(len(jobs), os.cpu_count() or 1),
             advance=lambda: bar.advance(task),
         )
-    if csv is not None and str(csv) == "-":
-        sys.stdout.write(to_csv(outcomes))
-    elif csv is not None:
-        _write_text(csv, to_csv(outcomes))
-    _print_outcomes(outcomes, as_json, quiet=str(csv) == "-")
+    kept = csv is None or _put_table(csv, to_csv(outcomes))
+    _print_outcomes(outcomes, as_json, quiet=str(csv) == "-", kept=kept)
 
 
 @app.command()
@@ -164,14 +165,17 @@ def serve(
 
 @app.command()
 def health(
-    url: Annotated[str | None, typer.Option(help="Of the service; default: this machine, LAMEGAN_PORT.")] = None,
-    timeout_s: Annotated[float, typer.Option(help="How long to wait for the answer.")] = 3.0,
+    url: Annotated[str | None, typer.Option(help="Of the service; default: LAMEGAN_HOST and LAMEGAN_PORT.")] = None,
+    timeout_s: Annotated[float, typer.Option(help="How long to wait for the answer: above 0, at most 3600.")] = 3.0,
 ) -> None:
     """Ask a running service whether it is ready: exit code 0 if so, 1 if not. For container health checks."""
-    from service.health import ask_readiness
+    from service.health import ask_readiness, own_url
     from service.settings import read_settings
 
-    answer = ask_readiness(url or f"http://127.0.0.1:{read_settings(allow_anonymous=True).port}", timeout_s)
+    if not url:
+        chosen = read_settings(allow_anonymous=True)
+        url = own_url(chosen.host, chosen.port)
+    answer = ask_readiness(url, timeout_s)
     print_line(answer.words)
     raise typer.Exit(0 if answer.ready else 1)
 
@@ -291,8 +295,11 @@ def _enhance_options(format: FormatOption, quality: int | None) -> EnhanceOption
     return EnhanceOptions(format=format.value, quality=quality)
 
 
-def _print_outcomes(outcomes: list[Outcome], as_json: bool, *, quiet: bool) -> None:
-    """One line a file, the failed ones on the error output; ends the command with its exit code."""
+def _print_outcomes(outcomes: list[Outcome], as_json: bool, *, quiet: bool, kept: bool) -> None:
+    """One line a file, the failed ones on the error output; ends the command with its exit code.
+
+    `kept`: whether the table that was asked for, if any, was written.
+    """
     from service.enhance.files import outcome_facts
 
     if as_json:
@@ -305,7 +312,7 @@ def _print_outcomes(outcomes: list[Outcome], as_json: bool, *, quiet: bool) -> N
     done = [outcome for outcome in outcomes if not outcome.error]
     if not done:
         raise CommandError("No file was enhanced.")
-    if len(done) < len(outcomes):
+    if len(done) < len(outcomes) or not kept:
         raise typer.Exit(EXIT_PARTLY)
     raise typer.Exit(EXIT_WITHHELD if any(outcome.withheld for outcome in done) else EXIT_DONE)
 
@@ -313,17 +320,20 @@ def _print_outcomes(outcomes: list[Outcome], as_json: bool, *, quiet: bool) -> N
 def _score_folders(
     pairing: Pairing, level: int, scale: ScaleOption, maps: Path | None, as_json: bool, csv: Path | None
 ) -> None:
-    from service.score import score_folders, to_csv
+    from service.score import score_folders, targets_of, to_csv
 
+    targets = targets_of(pairing, maps, None if str(csv) == "-" else csv)
     with progress_bar() as bar:
         task = bar.add_task("Scoring", total=len(pairing.pairs))
         scores = score_folders(
-            pairing, level=level, scale=scale.value, heat_maps=maps, advance=lambda: bar.advance(task)
+            pairing,
+            level=level,
+            scale=scale.value,
+            targets=targets,
+            heat_maps=maps,
+            advance=lambda: bar.advance(task),
         )
-    if csv is not None and str(csv) == "-":
-        sys.stdout.write(to_csv(scores))
-    elif csv is not None:
-        _write_text(csv, to_csv(scores))
+    kept = csv is None or _put_table(csv, to_csv(scores))
     for name in pairing.outputs_alone:
         errors.print(f"Not scored: {name} is only among the outputs.")
     for name in pairing.inputs_alone:
@@ -335,7 +345,7 @@ def _score_folders(
     scored = sum(named.score is not None for named in scores)
     if scored == 0:
         raise CommandError("No pair was scored.")
-    partly = scored < len(scores) or pairing.outputs_alone or pairing.inputs_alone
+    partly = scored < len(scores) or pairing.outputs_alone or pairing.inputs_alone or not kept
     raise typer.Exit(EXIT_PARTLY if partly else EXIT_DONE)
 
 
@@ -378,11 +388,22 @@ def _as_text(one: Score) -> str:
     )
 
 
-def _write_text(path: Path, text: str) -> None:
+def _put_table(path: Path, text: str) -> bool:
+    """Print the CSV if `path` is -, else write it; whether that went well, and if not one sentence says why.
+
+    The work is done by then: its results are worth printing whatever becomes of the table.
+    """
+    from service.targets import write_report
+
+    if str(path) == "-":
+        sys.stdout.write(text)
+        return True
     try:
-        path.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise CommandError.unwritable(path, error) from error
+        write_report(path, text)
+    except CommandError as error:
+        errors.print(error.detail)
+        return False
+    return True
 
 
 def main() -> None:

@@ -18,6 +18,7 @@ from service.imaging.decoders import Pixels
 from service.imaging.heatmap import render_heatmap
 from service.quality.lassim import LassimMap, Scale, lassim_map, ssim
 from service.quality.pyramid import WINDOW
+from service.targets import Targets
 
 CSV_COLUMNS = ("name", "lassim", "ssim", "level", "scale", "worst", "left", "top", "right", "bottom", "error")
 
@@ -68,11 +69,13 @@ class Pairing:
         pairs: (name, output file, input file), sorted by name.
         outputs_alone: names only the output folder has.
         inputs_alone: names only the input folder has.
+        files: every file of both folders.
     """
 
     pairs: list[tuple[str, Path, Path]]
     outputs_alone: list[str]
     inputs_alone: list[str]
+    files: list[Path]
 
 
 def read_pixels(path: Path) -> Pixels:
@@ -93,9 +96,11 @@ def score_files(output: Path, input: Path, *, level: int, scale: Scale, heat_map
     """The score of two files; `heat_map` also writes a PNG of where structure changed.
 
     Raises:
-        CommandError: a file cannot be read or written.
+        CommandError: a file cannot be read or written, or the heat map would replace one of the two.
         BadRequest: the sizes differ, or are too small for the level.
     """
+    if heat_map is not None:
+        Targets((output, input)).check(heat_map)
     output_pixels, input_pixels = read_pixels(output), read_pixels(input)
     score = Score(lassim_map(output_pixels, input_pixels, level=level, scale=scale), ssim(output_pixels, input_pixels))
     if heat_map is not None:
@@ -128,7 +133,23 @@ def pair_folders(outputs: Path, inputs: Path) -> Pairing:
         pairs=[(name, by_output[name], by_input[name]) for name in both],
         outputs_alone=sorted(by_output.keys() - by_input.keys()),
         inputs_alone=sorted(by_input.keys() - by_output.keys()),
+        files=[*by_output.values(), *by_input.values()],
     )
+
+
+def targets_of(pairing: Pairing, heat_maps: Path | None = None, table: Path | None = None) -> Targets:
+    """What scoring the folders may write; `table`, the CSV file, is claimed already.
+
+    Raises:
+        CommandError: a heat map or the table would replace a file of the folders, or the table cannot be written.
+    """
+    targets = Targets(pairing.files)
+    if heat_maps is not None:
+        for name, _, _ in pairing.pairs:
+            targets.check(_map_path(heat_maps, name))
+    if table is not None:
+        targets.claim_report(table)
+    return targets
 
 
 def score_folders(
@@ -136,14 +157,21 @@ def score_folders(
     *,
     level: int,
     scale: Scale,
+    targets: Targets,
     heat_maps: Path | None = None,
     advance: Callable[[], None] = lambda: None,
 ) -> list[NamedScore]:
-    """Score every pair; one that cannot be scored is kept with its reason. `advance` is called after each."""
+    """Score every pair; one that cannot be scored is kept with its reason.
+
+    `targets` are those of `targets_of`. `advance` is called after each.
+    """
     scores = []
     for name, output, input in pairing.pairs:
         try:
             drawn = None if heat_maps is None else _map_path(heat_maps, name)
+            if drawn is not None:
+                targets.claim(drawn, overwrite=True)
+                _make_folder(drawn.parent)
             scores.append(NamedScore(name, score_files(output, input, level=level, scale=scale, heat_map=drawn)))
         except LameganError as error:
             scores.append(NamedScore(name, None, error.detail))
@@ -191,9 +219,11 @@ def _by_name(folder: Path) -> dict[str, Path]:
 
 
 def _map_path(folder: Path, name: str) -> Path:
-    path = folder / f"{name}.png"
+    return folder / f"{name}.png"
+
+
+def _make_folder(folder: Path) -> None:
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise CommandError.unmakable(path.parent, error) from error
-    return path
+        raise CommandError.unmakable(folder, error) from error

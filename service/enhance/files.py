@@ -5,22 +5,24 @@ from __future__ import annotations
 import csv
 import glob
 import io
+import os
+import stat
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from threading import Lock
 
 from service.enhance.enhancer import Enhancement, EnhanceOptions, Enhancer
 from service.errors import CommandError, LameganError, MissingImage
 from service.imaging.codecs import SUFFIXES, OutputFormat
 from service.imaging.headers import SourceFormat, sniff
+from service.targets import Targets
 
 LARGEST_FILE_BYTES = 1 << 30
 
 MADE = ".enhanced"
-"""Ends the stem of an answer that lies beside its input; such files are skipped when a folder is walked."""
+"""Ends the stem of an answer that lies beside its input; such files are skipped in folders and patterns."""
 
 CSV_COLUMNS = (
     *("input", "output", "verdict", "lassim", "worst", "left", "top", "right", "bottom", "blend"),
@@ -99,8 +101,8 @@ def plan(paths: Sequence[str], maps: Path | None = None) -> list[Job]:
     """What `IN... [OUT]` means: the files to enhance and where each answer goes.
 
     With one path the answer lies beside it, named NAME.enhanced. With more, the last is OUT: a folder, or with a
-    single input file a file. Folders are walked, hidden files and earlier answers skipped; patterns that no shell
-    expanded are expanded.
+    single input file a file. Folders are walked and patterns that no shell expanded are expanded, hidden files and
+    earlier answers skipped. What is no regular file, or a broken link, is meant like any other: it fails by itself.
 
     Raises:
         CommandError: an input does not exist, nothing is meant, or OUT is a file for several inputs.
@@ -111,10 +113,10 @@ def plan(paths: Sequence[str], maps: Path | None = None) -> list[Job]:
     files = [entry for path in inputs for entry in _files_of(path, out)]
     if not files:
         raise CommandError("There is nothing to enhance: no files are there.")
-    several = len(files) > 1 or len(inputs) > 1 or not Path(inputs[0]).is_file()
-    if several and out is not None and out.is_file():
+    several = len(files) > 1 or len(inputs) > 1 or not _is_named(Path(inputs[0]))
+    if several and out is not None and _is_named(out):
         raise CommandError(f"{out} is a file; for several inputs the last path must be a folder.")
-    if out is not None and not several and not out.is_dir() and not paths[-1].endswith(("/", "\\")):
+    if out is not None and not several and not _is_folder(out) and not paths[-1].endswith(("/", "\\")):
         if out.suffix.lower() not in _BY_SUFFIX:
             raise CommandError(f"{out} does not end in a format's name, such as .png or .jpg.")
         return [Job(files[0][0], out.parent, out.stem, out.suffix, maps)]
@@ -131,20 +133,52 @@ def _job(source: Path, name: Path, out: Path | None, maps: Path | None, several:
 def _files_of(path: str, out: Path | None) -> Iterator[tuple[Path, Path]]:
     """The files that one input means, each with its path below the folder that it was found in."""
     given = Path(path)
-    if given.is_dir():
+    if _is_folder(given):
         for file in sorted(given.rglob("*")):
             below = file.relative_to(given)
             hidden = any(part.startswith(".") for part in below.parts)
-            made = file.stem.endswith(MADE) or (out is not None and out != given and file.is_relative_to(out))
-            if file.is_file() and not hidden and not made:
+            made = _is_made(file) or (out is not None and out != given and file.is_relative_to(out))
+            if not _is_folder(file) and not hidden and not made:
                 yield file, below
-    elif given.is_file():
+    elif _is_named(given):
         yield given, Path(given.name)
     elif glob.has_magic(path):
         for found in sorted(glob.glob(path, recursive=True)):  # noqa: PTH207  (the pattern may be absolute)
-            yield from _files_of(found, out)
+            if not _is_made(Path(found)):
+                yield from _files_of(found, out)
     else:
         raise CommandError(f"{path} does not exist.")
+
+
+def _is_folder(path: Path) -> bool:
+    try:
+        return path.is_dir()
+    except OSError:
+        return False
+
+
+def _is_named(path: Path) -> bool:
+    """Whether a directory entry that is no folder is there, be it a file, a pipe or a broken link."""
+    return os.path.lexists(path) and not _is_folder(path)
+
+
+def _is_made(path: Path) -> bool:
+    return path.stem.endswith(MADE)
+
+
+def targets_of(jobs: Sequence[Job], table: Path | None = None) -> Targets:
+    """What the run may write; `table`, the CSV file, is claimed already.
+
+    Raises:
+        CommandError: a heat map or the table would replace an input, or the table cannot be written.
+    """
+    targets = Targets(job.source for job in jobs)
+    for job in jobs:
+        if job.heatmap is not None:
+            targets.check(job.heatmap)
+    if table is not None:
+        targets.claim_report(table)
+    return targets
 
 
 def enhance_files(
@@ -152,19 +186,20 @@ def enhance_files(
     jobs: Sequence[Job],
     options: EnhanceOptions,
     *,
+    targets: Targets,
     overwrite: bool = False,
     threads: int = 1,
     advance: Callable[[], None] = lambda: None,
 ) -> list[Outcome]:
     """Enhance every file, several at a time; one that cannot be is kept with its reason, and the rest goes on.
 
-    `advance` is called after each, from the calling thread. Outcomes are in the order of `jobs`.
+    `targets` are those of `targets_of`. `advance` is called after each, from the calling thread. Outcomes are in the
+    order of `jobs`.
     """
     outcomes = []
-    taken = _Targets(overwrite)
     with ThreadPoolExecutor(threads, thread_name_prefix="enhance") as pool:
         try:
-            for outcome in pool.map(lambda job: _enhance_file(enhancer, job, options, taken), jobs):
+            for outcome in pool.map(lambda job: _enhance_file(enhancer, job, options, targets, overwrite), jobs):
                 outcomes.append(outcome)
                 advance()
         except BaseException:
@@ -173,40 +208,16 @@ def enhance_files(
     return outcomes
 
 
-class _Targets:
-    """Files that this run has written or found, so that no answer is lost under another."""
-
-    def __init__(self, overwrite: bool) -> None:
-        self._overwrite = overwrite
-        self._lock = Lock()
-        self._claimed: set[Path] = set()
-
-    def claim(self, path: Path) -> None:
-        """Keep `path` for the caller.
-
-        Raises:
-            CommandError: another file of this run goes there, or it exists and may not be overwritten.
-        """
-        with self._lock:
-            if path in self._claimed:
-                raise CommandError(f"{path} would be written twice: two inputs share that name.")
-            if path.exists() and not self._overwrite:
-                raise CommandError(f"{path} exists; say --overwrite to replace it.")
-            self._claimed.add(path)
-
-
-def _enhance_file(enhancer: Enhancer, job: Job, options: EnhanceOptions, taken: _Targets) -> Outcome:
+def _enhance_file(enhancer: Enhancer, job: Job, options: EnhanceOptions, targets: Targets, overwrite: bool) -> Outcome:
     try:
         body = _read(job.source)
         if not body:
             raise MissingImage("The image is empty.")
         options = replace(options, format=_format_of(job, options), map=job.heatmap is not None)
         target = job.target(options.format if options.format != "same" else sniff(body))
-        if target.resolve() == job.source.resolve():
-            raise CommandError(f"{target} would replace its own input.")
-        taken.claim(target)
+        targets.claim(target, overwrite=overwrite)
         if job.heatmap is not None:
-            taken.claim(job.heatmap)
+            targets.claim(job.heatmap, overwrite=overwrite)
         made = enhancer.enhance(body, options)
         _write(target, made.body)
         if job.heatmap is not None and made.heatmap is not None:
@@ -260,9 +271,16 @@ def _facts(made: Enhancement) -> dict[str, object]:
 
 def _read(path: Path) -> bytes:
     try:
-        if path.stat().st_size > LARGEST_FILE_BYTES:
+        found = path.stat()
+        if not stat.S_ISREG(found.st_mode):
+            raise CommandError(f"{path} is no regular file.")
+        if found.st_size > LARGEST_FILE_BYTES:
             raise CommandError(f"{path} is larger than {LARGEST_FILE_BYTES >> 30} GiB.")
         return path.read_bytes()
+    except FileNotFoundError as error:
+        if path.is_symlink():
+            raise CommandError(f"{path} is a broken link.") from error
+        raise CommandError.unreadable(path, error) from error
     except OSError as error:
         raise CommandError.unreadable(path, error) from error
 

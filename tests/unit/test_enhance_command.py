@@ -5,8 +5,10 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import cv2
@@ -131,6 +133,58 @@ def test_an_input_is_never_replaced_even_when_told_to_overwrite(folder: Path) ->
     assert (folder / "in" / "one.png").read_bytes() == before
 
 
+def contents(folder: Path) -> dict[str, bytes]:
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_no_answer_replaces_another_input_and_the_rest_is_done(folder: Path, photo: np.ndarray) -> None:
+    put(folder / "in" / "one.jpg", photo, "jpeg")
+    before = contents(folder)
+    result = lamegan("in", "in", "--format", "png", "--overwrite")
+    assert result.exit_code == EXIT_PARTLY
+    for name in ("one.jpg", "one.png"):
+        assert f"Not enhanced: in/{name}: in/one.png would replace an input of this run." in result.stderr
+    assert {name: contents(folder)[name] for name in before} == before
+    assert set(contents(folder)) - set(before) == {"in/two.png", "in/deeper/three.png"}
+
+
+@pytest.mark.parametrize("link", [os.symlink, os.link])
+def test_an_input_is_known_through_links(folder: Path, link: Callable[[str, str], None]) -> None:
+    link(str(folder / "in" / "one.png"), "other.png")
+    before = contents(folder)
+    assert isinstance(lamegan("in/one.png", "other.png", "--overwrite").exception, CommandError)
+    assert refused("in/one.png", "o.png", "--map", "other.png", "--overwrite").startswith("other.png would replace")
+    assert refused("in/one.png", "o.png", "--csv", "other.png").startswith("other.png would replace")
+    assert contents(folder) == before
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["in/one.png", "o.png", "--map", "in/../in/one.png", "--overwrite"],
+        ["in/one.png", "in/two.jpg", "out", "--csv", "in/two.jpg"],
+        ["in", "out", "--csv", "in/deeper/three.webp"],
+        ["in", "out", "--map", "in", "--overwrite"],
+    ],
+)
+def test_a_heat_map_or_table_that_would_replace_an_input_stops_the_run(folder: Path, arguments: list[str]) -> None:
+    before = contents(folder)
+    assert refused(*arguments).endswith(" would replace an input of this run.")
+    assert contents(folder) == before
+
+
+def test_answers_heat_maps_and_table_do_not_overwrite_each_other(folder: Path) -> None:
+    for arguments in (["--map", "out.png"], ["--csv", "out.png"], ["--map", "m.png", "--csv", "./m.png"]):
+        result = lamegan("in/one.png", "out.png", "--overwrite", *arguments)
+        assert "would be written twice in this run." in result.stderr
+        assert not (folder / "out.png").is_file() or (folder / "out.png").read_text().startswith("input,")
+    (folder / "alias").symlink_to("out", target_is_directory=True)
+    (folder / "out").mkdir()
+    result = lamegan("in", "out", "--format", "png", "--map", "alias", "--overwrite")
+    assert result.stderr.count("would be written twice in this run.") == 3
+    assert found(folder / "out") == []
+
+
 def test_two_inputs_of_one_name_do_not_overwrite_each_other(folder: Path, photo: np.ndarray) -> None:
     put(folder / "in" / "one.jpg", photo, "jpeg")
     result = lamegan("in", "out", "--format", "png", "--overwrite")
@@ -154,6 +208,80 @@ def test_answers_below_the_input_folder_are_not_taken_for_inputs(folder: Path) -
 def test_a_pattern_is_expanded_where_the_shell_has_not(folder: Path) -> None:
     assert lamegan("in/*.p*g", "out").exit_code == EXIT_DONE
     assert found(folder / "out") == ["one.png"]
+
+
+def test_a_pattern_passes_over_earlier_answers_as_a_folder_does(folder: Path) -> None:
+    assert lamegan("in/*.png").exit_code == EXIT_DONE
+    assert lamegan("in/*.png", "--overwrite").exit_code == EXIT_DONE
+    assert found(folder / "in") == [".hidden.png", "deeper/three.webp", "one.enhanced.png", "one.png", "two.jpg"]
+
+
+@pytest.mark.parametrize("meant", [["in"], ["in/*.jpg", "in/*.png"], ["in/dead.jpg", "in/pipe.jpg", "in/one.png"]])
+def test_broken_links_and_pipes_are_listed_and_the_rest_is_done(folder: Path, meant: list[str]) -> None:
+    (folder / "in" / "dead.jpg").symlink_to("nowhere")
+    os.mkfifo(folder / "in" / "pipe.jpg")
+    result = lamegan(*meant, "out")
+    assert result.exit_code == EXIT_PARTLY
+    assert "Not enhanced: in/dead.jpg: in/dead.jpg is a broken link.\n" in result.stderr
+    assert "Not enhanced: in/pipe.jpg: in/pipe.jpg is no regular file.\n" in result.stderr
+    assert "one.png" in found(folder / "out")
+
+
+def test_links_in_a_ring_are_listed_with_their_reason(folder: Path) -> None:
+    (folder / "in" / "ring.png").symlink_to("ring.png")
+    result = lamegan("in", "out")
+    assert result.exit_code == EXIT_PARTLY
+    assert "Not enhanced: in/ring.png: in/ring.png cannot be read: " in result.stderr
+
+
+def test_a_broken_link_alone_is_refused_whatever_out_is(folder: Path) -> None:
+    (folder / "dead.jpg").symlink_to("nowhere")
+    for out in ("o.png", "in/one.png"):
+        result = lamegan("dead.jpg", out)
+        assert isinstance(result.exception, CommandError)
+        assert "Not enhanced: dead.jpg: dead.jpg is a broken link." in result.stderr
+    assert not (folder / "o.png").exists()
+
+
+def test_a_name_too_long_to_be_written_fails_alone(folder: Path, photo: np.ndarray) -> None:
+    put(folder / "in" / f"{'n' * 245}.png", photo)
+    result = lamegan("in")
+    assert result.exit_code == EXIT_PARTLY
+    assert "cannot be written: File name too long." in result.stderr
+    assert "n" * 300 in refused("n" * 300)
+
+
+@pytest.mark.parametrize(
+    ("table", "said"),
+    [
+        ("in", "in is a folder."),
+        ("in/one.txt/scores.csv", "in/one.txt/scores.csv cannot be written: "),
+        (f"{'n' * 300}/scores.csv", "File name too long."),
+    ],
+)
+def test_a_table_that_cannot_be_written_is_told_before_the_work(folder: Path, table: str, said: str) -> None:
+    (folder / "in" / "one.txt").write_text("no folder")
+    assert said in refused("in/one.png", "o.png", "--csv", table)
+    assert not (folder / "o.png").exists()
+
+
+def test_a_table_that_may_not_be_written_is_told_before_the_work(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "access", lambda *_: False)  # root, who runs this in containers, may write anywhere
+    assert "scores.csv cannot be written: " in refused("in/one.png", "o.png", "--csv", "new/scores.csv")
+    assert not (folder / "o.png").exists()
+
+
+def test_the_tables_folder_is_made(folder: Path) -> None:
+    assert lamegan("in/one.png", "o.png", "--csv", "new/er/scores.csv").exit_code == EXIT_DONE
+    assert (folder / "new" / "er" / "scores.csv").read_text(encoding="utf-8").count("\n") == 2
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no device that is always full")
+def test_results_are_told_even_if_the_table_cannot_be_written_in_the_end(folder: Path) -> None:
+    result = lamegan("in/one.png", "o.png", "--csv", "/dev/full")
+    assert result.exit_code == EXIT_PARTLY
+    assert "in/one.png -> o.png" in result.stdout
+    assert "/dev/full cannot be written: No space left on device.\n" in result.stderr
 
 
 def test_json_holds_every_file_with_its_facts(folder: Path) -> None:

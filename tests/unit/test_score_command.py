@@ -152,3 +152,38 @@ def test_an_empty_folder_is_refused(folders: tuple[Path, Path], tmp_path: Path) 
     empty = tmp_path / "empty"
     empty.mkdir()
     assert "holds no files" in refused(run(empty, folders[1]))
+
+
+def test_a_heat_map_never_replaces_what_is_scored(pair: tuple[Path, Path], tmp_path: Path) -> None:
+    link = tmp_path / "link.png"
+    link.symlink_to(pair[1])
+    before = [path.read_bytes() for path in pair]
+    for target in (*pair, link):
+        assert "would replace an input of this run." in refused(run(*pair, "--map", target))
+    assert [path.read_bytes() for path in pair] == before
+
+
+def test_maps_and_tables_of_folders_never_replace_what_they_hold(folders: tuple[Path, Path]) -> None:
+    outputs, inputs = folders
+    alone = inputs / "alone.png"
+    alone.write_bytes(b"mine")
+    for arguments in (["--map", inputs], ["--map", outputs], ["--csv", inputs / "one.png"], ["--csv", alone]):
+        before = {path: path.read_bytes() for path in inputs.parent.rglob("*.png")}
+        assert "would replace an input of this run." in refused(run(*folders, *arguments))
+        assert {path: path.read_bytes() for path in inputs.parent.rglob("*.png")} == before
+
+
+def test_a_heat_map_and_the_table_do_not_overwrite_each_other(folders: tuple[Path, Path], tmp_path: Path) -> None:
+    table = tmp_path / "maps" / "one.png"
+    result = run(*folders, "--map", tmp_path / "maps", "--csv", table)
+    assert result.returncode == 1
+    assert "Not scored: one: " in result.stderr
+    assert table.read_text().startswith("name,")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no device that is always full")
+def test_scores_are_told_even_if_the_table_cannot_be_written_in_the_end(folders: tuple[Path, Path]) -> None:
+    result = run(*folders, "--csv", "/dev/full")
+    assert result.returncode == 1
+    assert "(3 pairs)" in result.stdout
+    assert "/dev/full cannot be written: No space left on device." in result.stderr
