@@ -1,4 +1,5 @@
-"""Photos as an endoscope's tower records them: a disc or an octagon in the middle of a black 16:9 screen, as a JPEG."""
+"""Photos as an endoscope's tower records them: a disc or an octagon in the middle of a black 16:9 screen, as a JPEG;
+and photos with text burnt in."""
 
 from __future__ import annotations
 
@@ -53,6 +54,19 @@ class Screen:
         """PSNR in dB of what is shown, capped at 60."""
         error = float(np.mean((made[self.inside].astype(np.float64) - truth[self.inside]) ** 2))
         return float(min(60.0, 10 * np.log10(255**2 / max(error, 1e-9))))
+
+
+TEXT = ("PATIENT 1234", "F 61Y  0042 B")
+
+
+def with_text(picture: Pixels) -> Pixels:
+    """`picture` (H, W, 3) uint8 RGB with white text burnt in at the top left, each line a twelfth as high as it."""
+    made = picture.copy()
+    size = picture.shape[0] / 272
+    for index, line in enumerate(TEXT):
+        at = (round(12 * size), round((30 + 30 * index) * size))
+        cv2.putText(made, line, at, cv2.FONT_HERSHEY_SIMPLEX, 0.8 * size, (255, 255, 255), 2, cv2.LINE_AA)
+    return made
 
 
 def screen(shape: Shape) -> Screen:

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from model_training.degrade import HELD_OUT, Recipe, degrade, exposure, haze, uneven_light
 from model_training.evaluation.images import read_image
 from model_training.evaluation.no_reference import PristineModel, fit_pristine, niqe, read_pristine
-from model_training.evaluation.screens import SHAPES, screen
+from model_training.evaluation.screens import SHAPES, screen, with_text
 from model_training.everyday import everyday
 from model_training.phantom import phantom
 from model_training.photos import find_photos
@@ -279,9 +279,12 @@ def kindness_lines(kinds: dict[str, list[Pixels]], enhance: Enhance) -> list[Lin
     return lines
 
 
-def surround_lines(clean: Sequence[Pixels], enhance: Enhance) -> list[Line]:
-    """Inside an endoscope's black surround: that stays black, what is shown is mended, or left alone where clean."""
-    lightest, rises, kept = 0.0, [], []
+def screen_lines(clean: Sequence[Pixels], enhance: Enhance) -> list[Line]:
+    """Inside an endoscope's black surround: that stays black, what is shown is mended, or left alone where clean.
+
+    And burnt-in text does not keep a photo from being mended.
+    """
+    lightest, rises, kept, named = 0.0, [], [], []
     for index, image in enumerate(clean):
         tower = screen(SHAPES[index % len(SHAPES)])
         bad = tower.record(degrade(image, FIRST_SEED + 1500 + index, recipe=HELD_OUT))
@@ -289,10 +292,13 @@ def surround_lines(clean: Sequence[Pixels], enhance: Enhance) -> list[Line]:
         lightest = max(lightest, tower.brightened(made, bad))
         rises.append(tower.psnr(made, truth) - tower.psnr(bad, truth))
         kept.append(tower.psnr(enhance(truth), truth))
+        bad, truth = (with_text(photo) for photo in (degrade(image, FIRST_SEED + index, recipe=HELD_OUT), image))
+        named.append(psnr(enhance(bad), truth) - psnr(bad, truth))
     return [
         ceiling("black surround: lightened by at most, mean grey levels", lightest, 2),
         floor("black surround: PSNR of what is shown rises, dB", float(np.mean(rises)), 6),
         floor("black surround, clean: PSNR of what is shown to itself, dB", float(np.mean(kept)), 30),
+        floor("burnt-in text: PSNR rises, dB", float(np.mean(named)), 6),
     ]
 
 
@@ -316,7 +322,7 @@ def all_lines(
         lines += harmlessness_lines(f"throat photo {index + 1}, twice", [once], [enhance(once)])
     made = [t.made for t in pairs]
     lines += harmlessness_lines("enhanced again", made, [enhance(image) for image in made])
-    lines += [*cleanness_lines(pairs, calm), smoothness_line(enhance), *surround_lines(clean[::2], enhance)]
+    lines += [*cleanness_lines(pairs, calm), smoothness_line(enhance), *screen_lines(clean[::2], enhance)]
     return lines + kindness_lines(kinds, enhance)
 
 

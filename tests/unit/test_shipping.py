@@ -22,8 +22,8 @@ from model_training.evaluation.shipping import (
     main,
     niqe_line,
     restoration_lines,
+    screen_lines,
     smoothness_line,
-    surround_lines,
     trials,
 )
 from model_training.phantom import phantom
@@ -130,16 +130,18 @@ def test_wild_colours_and_losses_on_other_photos_are_found():
 
 def test_a_black_surround_that_turns_grey_is_found_and_so_is_a_picture_that_depends_on_it():
     clean = [phantom(400, 300, seed) for seed in (1, 2)]
-    black, rises, kept = surround_lines(clean, lambda image: image)
+    black, rises, kept, named = screen_lines(clean, lambda image: image)
     assert black.value == 0
     assert black.holds
     assert rises.value == 0
     assert not rises.holds
     assert kept.value == 60
-    lifted = surround_lines(clean, lambda image: np.maximum(image, 12))
+    assert named.value == 0
+    assert not named.holds
+    lifted = screen_lines(clean, lambda image: np.maximum(image, 12))
     assert lifted[0].value == pytest.approx(12, abs=1)
     assert not lifted[0].holds
-    brighter = surround_lines(clean, lambda image: np.clip(image * 1.4, 0, 255).astype(np.uint8))
+    brighter = screen_lines(clean, lambda image: np.clip(image * 1.4, 0, 255).astype(np.uint8))
     assert brighter[0].holds
     assert not brighter[2].holds
 
