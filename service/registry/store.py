@@ -175,11 +175,13 @@ class ModelStore:
         """Return to the model that was active before, or served before the first activation, and name it.
 
         Raises:
-            CommandError: there is none, or the state cannot be written.
+            CommandError: there is none, it is broken, or the state cannot be written; nothing is changed then.
         """
         history = self.history()
         if len(history) < 2:
             raise CommandError("There is no earlier model to roll back to; lamegan models activate chooses one.")
+        if fault := self._inspect(history[-2]).fault:
+            raise CommandError(f"{history[-2]} cannot serve: {fault} lamegan models activate chooses another.")
         self._remember(history[:-1])
         return history[-2]
 

@@ -85,6 +85,15 @@ def test_a_first_activation_never_rolls_back_to_a_broken_model(store: ModelStore
     assert store.activate("tiny/1.0.0", "tiny") == "tiny/1.2.0"
 
 
+def test_rolling_back_to_a_broken_model_is_refused_and_changes_nothing(store: ModelStore, tmp_path: Path) -> None:
+    store.activate("tiny/1.0.0", "tiny")
+    store.activate("tiny/1.2.0", "tiny")
+    (tmp_path / "tiny/1.0.0/model.onnx").write_bytes(b"half")
+    with pytest.raises(CommandError, match=r"tiny/1\.0\.0 cannot serve: .*not the one its card describes"):
+        store.roll_back()
+    assert store.resolve("tiny") == "tiny/1.2.0"
+
+
 def test_a_name_passes_over_newer_versions_that_are_incomplete_and_says_so(
     store: ModelStore, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
