@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, get_args
 
 import torch
 
-from model_training.config import TrainingConfig, load_config
-from model_training.fit import SourceNote
+from model_training.adversarial import AdversarialTraining
+from model_training.config import ObjectiveName, TrainingConfig, load_config
+from model_training.provenance import SIDES, SourceNote, photos_seen
+from model_training.warmstart import WarmStarting, settings_of
+from service.errors import DataError
 from service.registry.card import (
     Contract,
     DataSource,
@@ -23,7 +26,14 @@ from service.registry.card import (
 
 Scalar = str | int | float | bool | None
 
-_SEEN = "seen "
+_UNNAMED = SourceNote().name
+_SECTIONS = {"warm start": "warmstart", "distillation": "distillation"}
+"""Where the settings of a kind of run without an adversary stand in the configuration."""
+_READ_BY = {
+    "warm start": {"data", "degrader", "generator", "seed", "warmstart"},
+    "distillation": {"data", "distillation", "ema", "generator", "optimiser", "seed"},
+}
+"""The sections that such a run reads; what the others say is nothing to it."""
 
 _INTENDED_USE = (
     "Research on the enhancement of throat photos: showing a person a clearer picture beside the original, with the "
@@ -50,7 +60,7 @@ class CardFacts:
 def compose_card(facts: CardFacts) -> ModelCard:
     """The card; evaluation, reference histogram and guardrail floors stay open until ``evaluate`` measures them."""
     config, state = facts.config, facts.state
-    data = data_sources(state.get("data", {}) | _before(state), facts.notes)
+    data = data_sources(state, facts.notes)
     return ModelCard(
         name=facts.name,
         version=facts.version,
@@ -78,49 +88,76 @@ def compose_card(facts: CardFacts) -> ModelCard:
     )
 
 
-def _before(state: Mapping[str, Any]) -> dict[str, Any]:
-    """What the weights had seen before this run, unless this run names the same."""
-    named = {known.get("digest") for known in state.get("data", {}).values()}
-    return {f"{_SEEN}{digest}": known for digest, known in state.get("seen", {}).items() if digest not in named}
+def data_sources(state: Mapping[str, Any], notes: Mapping[str, SourceNote]) -> list[DataSource]:
+    """The card's data entries: every set of photos that a checkpoint's state tells of, once, as ``notes`` mend it.
+
+    A side's note is of this run's photos; photos of an earlier run have theirs under their digest.
+
+    Raises:
+        DataError: a note's digest is none of these photos'.
+    """
+    data = state.get("data", {})
+    noted = {side: {**told, **_said(notes, _note_key(side, data))} for side, told in data.items()}
+    seen = photos_seen({**state, "data": noted})
+    if strange := notes.keys() - {*SIDES, *seen}:
+        raise DataError(f"The checkpoint knows no photos of digest {min(strange)}; its card lists those it knows.")
+    told = ({**known, **_said(notes, digest)} for digest, known in seen.items())
+    return [DataSource(**{key: value for key, value in known.items() if key != "skipped"}) for known in told]
 
 
-def data_sources(data: Mapping[str, Mapping[str, Any]], notes: Mapping[str, SourceNote]) -> list[DataSource]:
-    """The card's data entries from a checkpoint's, with ``notes`` overriding what they say of name and licence."""
-    roles: dict[str, tuple[Literal["lq", "hq", "both"], str]] = {
-        "x": ("lq", "lq"),
-        "y": ("hq", "hq"),
-        "photos": ("both", "lq"),
-    }
-    sources: list[DataSource] = []
-    for side, known in data.items():
-        role, key = roles.get(side, ("both", "everyday" if side.startswith(_SEEN) else side))
-        said = notes[key].model_dump() if key in notes else {}
-        told = {**known, **said}
-        told.pop("skipped", None)
-        sources.append(DataSource(role=told.pop("role", role), **told))
-    return sources
+def _said(notes: Mapping[str, SourceNote], key: str) -> dict[str, Any]:
+    return notes[key].model_dump(exclude_unset=True) if key in notes else {}
+
+
+def _note_key(side: str, data: Mapping[str, Mapping[str, Any]]) -> str:
+    """What a user's file calls the photos of a checkpoint's side."""
+    if side == "x" and data["x"]["digest"] == data.get("y", {}).get("digest"):
+        return "hq"  # a warm start makes its bad photos of the good ones
+    return {"x": "lq", "y": "hq", "photos": "lq"}.get(side, side)
 
 
 def _objective(config: TrainingConfig, state: Mapping[str, Any]) -> Objective:
-    kind = state["kind"]
-    name = config.objective if kind in ("adversarial", "best") else kind
-    departures = _departures(config)
-    note = f"Departs from the paper's preset in: {'; '.join(departures)}." if departures else "As in the paper."
-    section = "distillation" if name == "distillation" else name
-    settings = config.model_dump(mode="json").get(section, {})
-    return Objective(name=name, settings=_flat(settings if isinstance(settings, Mapping) else {}), note=note)
+    kind = _kind(state)
+    name = config.objective if kind == AdversarialTraining.kind else kind
+    departures = _departures(config, kind)
+    if kind != AdversarialTraining.kind:
+        note = f"Not a step of the paper's. Departs from the defaults in: {'; '.join(departures) or 'nothing'}."
+    elif departures:
+        note = f"Departs from the paper's preset in: {'; '.join(departures)}."
+    else:
+        note = "As in the paper."
+    settings = _settings(config, kind)[_SECTIONS.get(kind, config.objective)]
+    return Objective(name=name, settings=_flat(settings), note=note)
 
 
-def _departures(config: TrainingConfig) -> list[str]:
-    ours, papers = (_flat(side.model_dump(mode="json", exclude={"features", "journal"})) for side in (
-        config, load_config("paper", [f"objective={config.objective}"])
-    ))  # fmt: skip
-    other_objectives = {"cyclegan", "lamegan", "miinet", "stillgan", "warmstart", "distillation"} - {config.objective}
+def _kind(state: Mapping[str, Any]) -> str:
+    """What kind of run a checkpoint is of. Older ones say "best" where the best by validation was kept."""
+    kind: str = state["kind"]
+    if kind != "best":
+        return kind
+    x, y = (state["data"].get(side, {}).get("digest") for side in ("x", "y"))
+    return WarmStarting.kind if x == y else AdversarialTraining.kind
+
+
+def _departures(config: TrainingConfig, kind: str) -> list[str]:
+    paper = load_config("paper", [f"objective={config.objective}"])
+    ours, papers = (_flat(_settings(side, kind)) for side in (config, paper))
     return [
         f"{key} {papers.get(key)} -> {ours.get(key)}"
         for key in sorted(ours.keys() | papers.keys())
-        if ours.get(key) != papers.get(key) and key.split(".")[0] not in other_objectives
+        if ours.get(key) != papers.get(key)
     ]
+
+
+def _settings(config: TrainingConfig, kind: str) -> dict[str, Any]:
+    """By section, what has a say in a run of this kind."""
+    settings = config.model_dump(mode="json", exclude={"features", "journal"})
+    if kind == WarmStarting.kind:
+        settings["warmstart"] = settings_of(config).model_dump(mode="json")
+    if kind in _READ_BY:
+        return {section: settings[section] for section in _READ_BY[kind]}
+    others = {*get_args(ObjectiveName), *_SECTIONS.values()} - {config.objective}
+    return {section: said for section, said in settings.items() if section not in others}
 
 
 def _flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Scalar]:
@@ -139,7 +176,7 @@ def _written(value: Any) -> str | int | float | bool:
 
 def _limits(data: list[DataSource]) -> str:
     images = sum(source.images for source in data)
-    people = {source.name: source.patients for source in data}
+    people = {source.name if source.name != _UNNAMED else source.digest: source.patients for source in data}
     known = [patients for patients in people.values() if patients is not None]
     shown = f"{sum(known)} patients" if len(known) == len(people) and known else "an unstated number of patients"
     return (

@@ -14,11 +14,11 @@ import torch.nn.functional as F
 from rich.console import Console
 from torch import Tensor, nn
 
-from model_training.checkpoint import Vault, load_weights
+from model_training.checkpoint import Checkpoint, Vault, load_weights
 from model_training.config import TrainingConfig
 from model_training.data import PhotoStore, Sampler, to_bytes
 from model_training.export import find_checkpoint, load_generator
-from model_training.fit import SourceNote, describe, find_resumption, load_side, read_notes, require_same_run
+from model_training.fit import find_resumption, load_side, require_same_run
 from model_training.journal import Journal
 from model_training.loop import Outcome, Progress, Run, run_loop
 from model_training.networks import multiple_of
@@ -27,6 +27,7 @@ from model_training.objectives.lamegan import StructureDistance
 from model_training.optimisation import Optimisation, blend, learning_rate, total_steps
 from model_training.parallel import DeviceName, Ranks, joined_ranks
 from model_training.photos import PhotoSet
+from model_training.provenance import SourceNote, describe, photos_seen, read_notes
 from service.errors import CheckpointError, ConfigurationError
 
 Teacher = Callable[[Tensor], Tensor]
@@ -148,7 +149,7 @@ def distil(request: DistilRequest, console: Console) -> Outcome:
     resumed = find_resumption(vault, request.resume, console)
     taught_by = find_checkpoint(request.teacher)
     photos = load_side(request.photos, config, console)
-    origin = _origin(request, photos, taught_by.digest)
+    origin = _origin(request, photos, taught_by)
     if resumed is not None:
         require_same_run(resumed, origin)
     with joined_ranks(request.device) as (ranks, device):
@@ -166,12 +167,13 @@ def distil(request: DistilRequest, console: Console) -> Outcome:
             return run_loop(run, progress)
 
 
-def _origin(request: DistilRequest, photos: PhotoSet, teacher: str) -> dict[str, Any]:
+def _origin(request: DistilRequest, photos: PhotoSet, teacher: Checkpoint) -> dict[str, Any]:
     weights = request.config.features.weights
     note = read_notes(request.sources).get("lq", SourceNote())
     return {
         "config": request.config.recipe(),
         "features": hashlib.sha256(weights.read_bytes()).hexdigest() if weights and weights.is_file() else "",
         "data": {"photos": describe(photos, note)},
-        "warm_start": f"taught by checkpoint {teacher}",
+        "warm_start": f"taught by checkpoint {teacher.digest}",
+        "seen": photos_seen(teacher.state),
     }

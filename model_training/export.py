@@ -25,11 +25,11 @@ from torch import nn
 from model_training.card import CardFacts, compose_card
 from model_training.checkpoint import Checkpoint, Vault, exported_weights, load_weights, read_checkpoint
 from model_training.config import TrainingConfig
-from model_training.fit import read_notes
 from model_training.loop import best_path
 from model_training.networks import parameter_count
 from model_training.phantom import phantom
 from model_training.pixels import PixelContract
+from model_training.provenance import read_notes
 from service.errors import CheckpointError, ExportError
 from service.registry.card import MODEL_REFERENCE, Golden, write_card
 

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
@@ -22,24 +21,14 @@ from model_training.loop import Outcome, Progress, Run, run_loop
 from model_training.optimisation import total_steps
 from model_training.parallel import DeviceName, Ranks, joined_ranks
 from model_training.photos import PhotoSet, load_photos
+from model_training.provenance import SourceNote, describe, photos_seen, read_notes
 from model_training.validation import Validation
-from service.errors import CheckpointError, ConfigurationError, DataError
+from service.errors import CheckpointError, ConfigurationError
 
 # What may differ between a run and its resumption: how long, how often, and when to give up.
 _FREE_KEYS = {"journal", "watch"}
 _FREE_OPTIMISER_KEYS = {"constant", "decay"}
 _SKIPPED_SHOWN = 5
-
-
-class SourceNote(BaseModel):
-    """What a card says of one side's photos: their name, licence, whom to credit, how many people they show."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    name: str = "unnamed"
-    licence: str = "unstated"
-    credit: str = "unstated"
-    patients: int | None = Field(default=None, ge=0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +79,7 @@ def fit(request: FitRequest, console: Console) -> Outcome:
             origin |= {key: resumed.state[key] for key in INHERITED if key in resumed.state}
         elif request.warm_start is not None:
             warm = read_checkpoint(request.warm_start)
-            origin |= {"warm_start": _warm(training, warm), "seen": seen_before(warm)}
+            origin |= {"warm_start": _warm(training, warm), "seen": photos_seen(warm.state)}
         steps = total_steps(config.optimiser, training.steps_per_epoch)
         validation = Validation(request.validate, config) if request.validate and ranks.leads else None
         journal = Journal(
@@ -207,42 +196,10 @@ def _origin(request: FitRequest, lq: PhotoSet, hq: PhotoSet, everyday: PhotoSet 
     }
 
 
-def read_notes(path: Path | None) -> dict[str, SourceNote]:
-    """What a YAML file says of the photos ``lq``, ``hq`` and ``everyday`` (name, licence, credit, patients).
-
-    Raises:
-        DataError: it is missing, is not YAML, or has an unknown key.
-    """
-    if path is None:
-        return {}
-    try:
-        notes = yaml.safe_load(path.read_text(encoding="utf-8"))
-        return {side: SourceNote.model_validate(notes[side]) for side in ("lq", "hq", "everyday") if side in notes}
-    except (OSError, UnicodeDecodeError, yaml.YAMLError, ValidationError, TypeError) as error:
-        raise DataError(
-            f"{path} does not describe the photos: wanted YAML with lq, hq or everyday, "
-            "each with name, licence, credit and patients."
-        ) from error
-
-
-def describe(photos: PhotoSet, note: SourceNote) -> dict[str, Any]:
-    """One side of the data as a checkpoint and a card tell it."""
-    return note.model_dump() | {"images": len(photos), "skipped": len(photos.skipped), "digest": photos.digest}
-
-
 def _warm(training: AdversarialTraining, checkpoint: Checkpoint) -> str:
     taken = training.warm_start(handed_on(checkpoint.state))
     kind = checkpoint.state.get("kind", "unknown")
     return f"{' and '.join(taken)} from {kind} training, checkpoint {checkpoint.digest}"
-
-
-def seen_before(checkpoint: Checkpoint) -> dict[str, Any]:
-    """The photos that the weights in a checkpoint have seen and a run that begins with them need not name: a card does.
-
-    By digest, described as by `describe`.
-    """
-    everyday = checkpoint.state.get("data", {}).get("everyday")
-    return {**checkpoint.state.get("seen", {}), **({everyday["digest"]: everyday} if everyday else {})}
 
 
 def _write_config(folder: Path, config: TrainingConfig, ranks: Ranks) -> None:

@@ -36,6 +36,11 @@ class Training(Protocol):
 
     step: int
 
+    @property
+    def kind(self) -> str:
+        """What it is called in a checkpoint."""
+        ...
+
     def advance(self) -> dict[str, Tensor]:
         """One step; answers its scalar losses."""
         ...
@@ -171,7 +176,11 @@ def _validate(run: Run, progress: Progress) -> None:
     best = score.score > progress.best
     if best:
         progress.best = score.score
-        state = {"kind": "best", "step": run.training.step, "networks": {"G": run.training.enhancer.state_dict()}}
+        state = {
+            "kind": run.training.kind,
+            "step": run.training.step,
+            "networks": {"G": run.training.enhancer.state_dict()},
+        }
         write_checkpoint(best_path(run.vault.folder), {**state, **run.origin, "score": asdict(score)})
     run.journal.score(run.training.step, score, best)
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from model_training.checkpoint import exported_weights, read_checkpoint, write_checkpoint
-from model_training.fit import seen_before
+from model_training.provenance import each_once, photos_seen
 from service.errors import CheckpointError
 
 ORIGIN = ("kind", "config", "data", "features", "step")
@@ -38,7 +38,7 @@ def write_mean(begun: Path, tuned: Path, out: Path, *, share: float = 0.5) -> st
         f"the mean of {1 - share:g} of checkpoint {first.digest} and {share:g} of checkpoint {second.digest}, "
         f"which began with {second.state.get('warm_start') or 'random weights'}"
     )
-    seen = seen_before(first) | seen_before(second)
+    seen = each_once([*photos_seen(second.state).values(), *photos_seen(first.state).values()])
     degrader = second.state["networks"].get("F") or first.state["networks"].get("F")
     networks = {"G": mean, "F": degrader} if degrader else {"G": mean}
     return write_checkpoint(out, {**origin, "networks": networks, "warm_start": said, "seen": seen})

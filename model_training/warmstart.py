@@ -25,16 +25,7 @@ from torch.nn.utils import clip_grad_norm_
 from model_training.checkpoint import Checkpoint, Vault, handed_on, load_weights, read_checkpoint
 from model_training.config import TrainingConfig
 from model_training.data import to_bytes
-from model_training.fit import (
-    INHERITED,
-    SourceNote,
-    describe,
-    find_resumption,
-    name_skipped,
-    read_notes,
-    require_same_run,
-    seen_before,
-)
+from model_training.fit import INHERITED, find_resumption, name_skipped, require_same_run
 from model_training.journal import Journal
 from model_training.loop import Outcome, Progress, Run, run_loop
 from model_training.mixture import MixedPairs, Mixture
@@ -42,6 +33,7 @@ from model_training.networks.coded import without_code
 from model_training.optimisation import blend
 from model_training.parallel import DeviceName, joined_ranks
 from model_training.photos import PhotoSet, as_images, load_photos
+from model_training.provenance import SourceNote, describe, photos_seen, read_notes
 from model_training.restoration import RestorationWeights, Weight, restoration_loss
 from model_training.validation import Validation
 from service.errors import CheckpointError, ConfigurationError
@@ -265,7 +257,7 @@ def warm_start(request: WarmStartRequest, console: Console) -> Outcome:
             origin |= {key: resumed.state[key] for key in INHERITED if key in resumed.state}
         elif request.begin is not None:
             first = read_checkpoint(request.begin)
-            origin |= {"warm_start": training.begin(first), "seen": seen_before(first)}
+            origin |= {"warm_start": training.begin(first), "seen": photos_seen(first.state)}
         validation = Validation(request.validate, config) if request.validate else None
         journal = Journal(
             request.out, config.journal, steps=settings.steps, first_step=training.step, speaks=True, console=console

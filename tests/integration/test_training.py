@@ -285,7 +285,8 @@ def test_a_warm_start_hands_over_g_and_f_also_to_a_coded_f(files, tmp_path):
     for key, value in source.state["networks"]["F"].items():
         assert torch.allclose(state["networks"]["F"][f"inner.{key}"], value)
     assert state["warm_start"] == f"G and F from adversarial training, checkpoint {source.digest}"
-    assert state["seen"] == {everyday["digest"]: everyday}
+    assert state["seen"].keys() == {source.state["data"][side]["digest"] for side in ("x", "y")}
+    assert state["seen"][everyday["digest"]]["name"] == "holidays"
     with pytest.raises(CheckpointError, match="another network"):
         fit(request(files, tmp_path / "third", warm_start=source.path), QUIET)
 

@@ -314,7 +314,7 @@ def test_a_run_begun_with_anothers_weights_tells_its_everyday_photos_also_when_r
     for path in (*sorted(folder.glob("step-*.pt")), tmp_path / "mean.pt"):
         state = read_checkpoint(path).state
         assert "everyday" not in state["data"]
-        assert state["seen"] == {everyday["digest"]: everyday}
+        assert state["seen"] == {everyday["digest"]: {**everyday, "role": "both"}}
 
 
 def test_files_that_are_no_use_are_named(photos, tmp_path):
