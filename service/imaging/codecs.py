@@ -6,7 +6,8 @@ of `encode` carries pixels alone: no EXIF, GPS, thumbnail or profile. Choices a 
 - Transparent places are laid on black, the ground of an endoscope's picture.
 - Of several frames or pages the first is used; all of them count towards the pixel limit.
 - 16-bit samples are rounded to 8 bits. CMYK without a profile is converted by (255 - C)(255 - K) / 255.
-- Not read: BigTIFF, run-length coded BMP, samples of more than 16 bits, GIF.
+- Not read: BigTIFF, run-length coded BMP, samples of more than 16 bits, GIF; of TIFF, 12 bits, and 16-bit grey with
+  transparency whose samples lie side by side.
 """
 
 from __future__ import annotations

@@ -17,9 +17,18 @@ from PIL import BmpImagePlugin, Image, JpegImagePlugin, PngImagePlugin, TiffImag
 
 from service.errors import UndecodableImage
 from service.imaging.colour_profile import to_srgb
-from service.imaging.headers import SourceFormat, exif_orientation, jpeg_facts, png_content, webp_content
+from service.imaging.headers import (
+    SourceFormat,
+    exif_orientation,
+    jpeg_facts,
+    png_clear_grey,
+    png_content,
+    webp_content,
+)
+from service.imaging.tiff_samples import TiffSamples
 
 Pixels = NDArray[np.uint8]
+Stored = NDArray[np.uint8] | NDArray[np.uint16]
 
 _STRIP_ROWS = 256
 
@@ -29,6 +38,7 @@ def _decode_jpeg(body: bytes) -> Pixels:
     if facts.components == 3 or (facts.components == 1 and to_srgb(facts.profile, "L") is None):
         pixels = _turned(_fast_jpeg(body), to_srgb(facts.profile, "RGB"))
     else:
+        # Pillow takes every CMYK JPEG for Adobe's, whose values are inverted; without Adobe's marker they are not.
         before = _inverted if facts.components == 4 and not facts.adobe else None
         pixels = _flattened(JpegImagePlugin.JpegImageFile(BytesIO(body)), facts.profile, before)
     return _upright(pixels, exif_orientation(facts.exif))
@@ -44,7 +54,6 @@ def _fast_jpeg(body: bytes) -> Pixels:
 
 
 def _inverted(strip: Image.Image) -> Image.Image:
-    # Pillow takes every CMYK JPEG for Adobe's, whose values are inverted; without Adobe's marker they are not.
     return Image.eval(strip, lambda value: 255 - value)
 
 
@@ -56,7 +65,10 @@ def _decode_png(body: bytes) -> Pixels:
     if body[24] == 16:
         if png_content(body, b"IEND") is None:
             raise UndecodableImage("The PNG is cut off.")
-        pixels = _by_opencv(body, profile)
+        stored = _by_opencv(body)
+        pixels = _shown_in_strips(stored, profile)
+        if (clear := png_clear_grey(body)) is not None:  # OpenCV heeds it in colour only
+            pixels[stored == clear] = 0
     else:
         pixels = _flattened(image, profile)
     return _upright(pixels, exif_orientation(png_content(body, b"eXIf") or b""))
@@ -65,7 +77,9 @@ def _decode_png(body: bytes) -> Pixels:
 def _decode_webp(body: bytes) -> Pixels:
     profile = webp_content(body, b"ICCP")
     if webp_content(body, b"ANIM") is None:
-        pixels = _by_opencv(body, profile)  # a tenth of the time and a third of the memory that Pillow takes
+        pixels = _shown_in_strips(
+            _by_opencv(body), profile
+        )  # a tenth of the time and a third of the memory that Pillow takes
     else:
         pixels = _flattened(WebPImagePlugin.WebPImageFile(BytesIO(body)), profile)
     return _upright(pixels, exif_orientation(webp_content(body, b"EXIF") or b""))
@@ -77,33 +91,70 @@ def _decode_bmp(body: bytes) -> Pixels:
 
 def _decode_tiff(body: bytes) -> Pixels:
     # Pillow and OpenCV both turn a TIFF upright themselves, unlike the other formats.
-    image = TiffImagePlugin.TiffImageFile(BytesIO(body))
-    tags = image.tag_v2
-    for starts, lengths in ((0x111, 0x117), (0x144, 0x145)):  # of strips, of tiles
-        ends = map(sum, zip(tags.get(starts, ()), tags.get(lengths, ()), strict=False))
-        if max(ends, default=0) > len(body):
-            raise UndecodableImage("The TIFF is cut off.")
-    profile = image.info.get("icc_profile")
-    if image.mode.startswith("I;16") and tags.get(TiffImagePlugin.PHOTOMETRIC_INTERPRETATION) == 0:
-        return 255 - _flattened(image, profile)
-    chunky = tags.get(TiffImagePlugin.PLANAR_CONFIGURATION, 1) == 1
-    if image.mode in ("RGB", "RGBA") and set(tags.get(TiffImagePlugin.BITSPERSAMPLE, ())) == {16} and chunky:
-        return _by_opencv(body, profile)
-    return _flattened(image, profile)
+    samples = TiffSamples(body)
+    if samples.cut_off:
+        raise UndecodableImage("The TIFF is cut off.")
+    if samples.planar and samples.channels > 1:
+        return _planar_tiff(samples)
+    if samples.bits == 16 and samples.colours in (1, 3):
+        return _wide_tiff(body, samples)
+    try:
+        image = TiffImagePlugin.TiffImageFile(BytesIO(samples.contiguous() if samples.planar else body))
+    except SyntaxError as error:
+        raise UndecodableImage("The TIFF is damaged, or of a kind that is not read.") from error
+    return _flattened(image, samples.profile)
 
 
-def _by_opencv(body: bytes, profile: bytes | None) -> Pixels:
-    """Decoded by OpenCV, which keeps all 16 bits of a sample; they are rounded to 8, where Pillow would cut them."""
+def _planar_tiff(samples: TiffSamples) -> Pixels:
+    """A TIFF whose channels lie apart: each is read as a grey picture of its own."""
+    mode = samples.mode
+    if samples.bits not in (8, 16) or mode is None:
+        raise UndecodableImage("A TIFF of separate channels is read in grey, RGB and CMYK of 8 or 16 bits only.")
+    bands = [*range(samples.colours), samples.opacity][: Image.getmodebands(mode)]
+    planes = [Image.fromarray(_narrowed(_by_opencv(samples.channel(band)))) for band in bands if band is not None]
+    if samples.zero_is_white:
+        planes[0] = _inverted(planes[0])
+    return _flattened(Image.merge(mode, planes), samples.profile)
+
+
+def _wide_tiff(body: bytes, samples: TiffSamples) -> Pixels:
+    """A TIFF of 16 bits whose channels lie side by side: Pillow would cut the samples, or refuse them."""
+    mode = samples.mode
+    if (mode, samples.channels) not in (("L", 1), ("RGB", 3), ("RGB", 4), ("RGBA", 4), ("RGBa", 4)):
+        raise UndecodableImage("A TIFF of 16 bits is read in grey, RGB and RGB with transparency only.")
+
+    def shown(strip: Pixels) -> Image.Image:
+        strip = 255 - strip if samples.zero_is_white else strip
+        if mode == "RGBa":
+            return Image.frombytes(mode, strip.shape[1::-1], strip.tobytes())
+        return Image.fromarray(strip[..., :3] if mode == "RGB" else strip)
+
+    return _shown_in_strips(_by_opencv(body), samples.profile, shown)
+
+
+def _by_opencv(body: bytes) -> Stored:
+    """The samples as they are stored, (H, W) or blue first (H, W, C): OpenCV keeps all 16 bits, where Pillow cuts."""
     stored = cv2.imdecode(np.frombuffer(body, np.uint8), cv2.IMREAD_UNCHANGED)
     if stored is None:
         raise UndecodableImage("The image is damaged or cut off.")
     if stored.dtype not in (np.uint8, np.uint16):
         raise UndecodableImage("Samples of this kind are not read.")
+    return stored  # type: ignore[return-value]
+
+
+def _narrowed(stored: Stored) -> Pixels:
+    """Samples of 8 or 16 bits rounded to 8."""
+    scale = 1 / 257 if stored.dtype == np.uint16 else 1.0
+    return np.asarray(cv2.convertScaleAbs(stored, alpha=scale), np.uint8).reshape(stored.shape)
+
+
+def _shown_in_strips(
+    stored: Stored, profile: bytes | None, shown: Callable[[Pixels], Image.Image] = Image.fromarray
+) -> Pixels:
+    """What OpenCV read as (H, W, 3) uint8 sRGB; `shown` says what rounded, red-first samples mean."""
     pixels = np.empty((*stored.shape[:2], 3), np.uint8)
     for rows in _strips(len(stored)):
-        scale = 1 / 257 if stored.dtype == np.uint16 else 1.0
-        strip = np.asarray(cv2.convertScaleAbs(stored[rows], alpha=scale), np.uint8).reshape(stored[rows].shape)
-        pixels[rows] = _flat_strip(Image.fromarray(_red_first(strip)), profile)
+        pixels[rows] = _flat_strip(shown(_red_first(_narrowed(stored[rows]))), profile)
     return pixels
 
 
@@ -128,13 +179,10 @@ def _flattened(
 
 
 def _flat_strip(strip: Image.Image, profile: bytes | None) -> Pixels:
-    if strip.mode.startswith("I;16"):
-        grey = (np.asarray(strip).astype(np.uint32) * 255 + 32_767) // 65_535
-        strip = Image.fromarray(grey.astype(np.uint8))
-    if strip.mode in ("I", "F", "LAB", "HSV"):
+    if strip.mode.startswith(("I", "F", "LAB", "HSV")):
         raise UndecodableImage("Samples of this kind are not read.")
     if strip.has_transparency_data:
-        rgba = strip.convert("RGBA")
+        rgba = (strip.convert("LA") if strip.mode == "La" else strip).convert("RGBA")
         colours = _turned(np.asarray(rgba.convert("RGB")), to_srgb(profile, "RGB"))
         opacity = np.asarray(rgba.getchannel("A"), np.uint16)[..., None]
         return ((colours * opacity + 127) // 255).astype(np.uint8)

@@ -6,6 +6,7 @@ bytes. Sources: ITU-T T.81 (JPEG), PNG third edition, the WebP container specifi
 
 from __future__ import annotations
 
+import re
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -19,11 +20,17 @@ SourceFormat = Literal["jpeg", "png", "webp", "tiff", "bmp"]
 MAX_SCANS = 64
 """Scans a JPEG may have: the usual progressive scripts have 6 to 13; each one more is a pass over the whole image."""
 
+MAX_SEGMENTS = 100_000
+"""Segments of a JPEG walked before giving up; a megabyte of metadata fills 16 of them."""
+
 MAX_FRAMES_WALKED = 100_000
 """Frames counted before giving up; any real pixel limit is passed long before."""
 
 _SOF_MARKERS = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _BARE_MARKERS = frozenset((0x01, *range(0xD0, 0xD8)))
+_JPEG_FILL = re.compile(rb"\xff*")
+_JPEG_MARKER = re.compile(rb"\xff[^\x00\x01\xd0-\xd8\xff]")
+"""A marker that coded data cannot hold: no stuffed zero, no restart, no filling."""
 _TIFF_INTEGERS = {1: "B", 3: "H", 4: "I"}
 
 
@@ -88,16 +95,16 @@ def jpeg_segments(body: bytes) -> Iterator[tuple[int, int, bytes]]:
     """The segments in front of a JPEG's first scan: marker, offset, content.
 
     Raises:
-        UndecodableImage: what stands where a segment should begin is none.
+        UndecodableImage: what stands where a segment should begin is none, or there are far too many.
         IndexError, struct.error: the bytes end first.
     """
     position = 2
-    while True:
-        while body[position] == 0xFF and body[position + 1] == 0xFF:
-            position += 1
-        marker = body[position + 1]
-        if body[position] != 0xFF:
+    for _ in range(MAX_SEGMENTS):
+        filled = _JPEG_FILL.match(body, position)
+        if filled is None or filled.end() == position:
             raise UndecodableImage("The JPEG's segments are damaged.")
+        position = filled.end() - 1
+        marker = body[position + 1]
         if marker in (0xD9, 0xDA):
             return
         if marker in _BARE_MARKERS:
@@ -106,6 +113,26 @@ def jpeg_segments(body: bytes) -> Iterator[tuple[int, int, bytes]]:
         (length,) = struct.unpack_from(">H", body, position + 2)
         yield marker, position, body[position + 4 : position + 2 + length]
         position += 2 + max(2, length)
+    raise UndecodableImage("The JPEG has far too many segments.", limit=MAX_SEGMENTS)
+
+
+def _jpeg_scans(body: bytes, position: int) -> int:
+    """The scans from the marker at `position` to the end of the image, at most one more than `MAX_SCANS`.
+
+    What lies in a segment or behind the image (a thumbnail, a phone's film) is not of this image and does not count.
+
+    Raises:
+        UndecodableImage: far too many segments.
+    """
+    scans = 0
+    for _ in range(MAX_SEGMENTS):
+        found = _JPEG_MARKER.search(body, position)
+        marker = body[found.end() - 1] if found else 0xD9
+        scans += marker == 0xDA
+        if found is None or marker == 0xD9 or scans > MAX_SCANS:
+            return scans
+        position = found.end() + max(2, int.from_bytes(body[found.end() : found.end() + 2], "big"))
+    raise UndecodableImage("The JPEG has far too many segments.", limit=MAX_SEGMENTS)
 
 
 def _jpeg(body: bytes) -> Header:
@@ -113,7 +140,7 @@ def _jpeg(body: bytes) -> Header:
     if found is None:
         raise UndecodableImage("The JPEG has no frame before its data.")
     position, content = found
-    if body.count(b"\xff\xda", position) > MAX_SCANS:
+    if _jpeg_scans(body, position) > MAX_SCANS:
         raise UndecodableImage(f"The JPEG has more than {MAX_SCANS} scans.", limit=MAX_SCANS)
     bits, height, width = struct.unpack_from(">BHH", content)
     return Header("jpeg", width, height, 1, width * height, bits)
@@ -144,6 +171,16 @@ def png_chunks(body: bytes) -> Iterator[tuple[bytes, int, int]]:
 def png_content(body: bytes, wanted: bytes) -> bytes | None:
     """The content of the first chunk of kind `wanted`; None if there is none."""
     return _content(body, png_chunks(body), wanted)
+
+
+def png_clear_grey(body: bytes) -> int | None:
+    """The one grey value that a grey PNG of 16 bits declares transparent (tRNS); None if there is none."""
+    for kind, start, length in islice(png_chunks(body), MAX_FRAMES_WALKED):
+        if kind == b"IDAT" or body[25] != 0:
+            return None
+        if kind == b"tRNS" and length == 2:
+            return int.from_bytes(body[start : start + 2], "big")
+    return None
 
 
 def _webp(body: bytes) -> Header:

@@ -23,8 +23,18 @@ from service.errors import (
     UnsupportedType,
 )
 from service.imaging.codecs import MEDIA_TYPES, decode, encode, output_format
-from service.imaging.headers import SourceFormat, exif_orientation, jpeg_facts, read_header
-from tests.hostile import animated_webp, good_files, grey_tiff_tags, paged_tiff, photo_pixels, png, saved, tiff
+from service.imaging.headers import MAX_SCANS, MAX_SEGMENTS, SourceFormat, exif_orientation, jpeg_facts, read_header
+from tests.hostile import (
+    animated_webp,
+    good_files,
+    grey_tiff_tags,
+    paged_tiff,
+    photo_pixels,
+    png,
+    png_chunk,
+    saved,
+    tiff,
+)
 
 Array = NDArray[np.uint8]
 
@@ -129,6 +139,42 @@ def test_a_cmyk_jpeg_has_the_colours_of_its_inks(adobe: bool) -> None:
     assert difference(decode(body).pixels, expected) <= 4
 
 
+SCAN = b"\xff\xda"
+
+
+def test_what_lies_behind_a_jpeg_or_in_its_segments_is_no_scan_of_it() -> None:
+    film, thumbnail = SCAN * 100_000, SCAN * 5_000
+    body = good_files()["jpeg"]
+    frame = body.index(b"\xff\xc0")
+    segment = b"\xff\xe1" + struct.pack(">H", len(thumbnail) + 2) + thumbnail
+    for odd in (body + film, body[:2] + segment + body[2:], body[:frame] + segment + body[frame:], body + segment):
+        assert np.array_equal(decode(odd).pixels, decode(body).pixels)
+
+
+@pytest.mark.parametrize(
+    "between", [b"", b"\xff", b"\xff\0", b"\xff\xd3", b"\xff\xfe\0\x06\xff\xd9\xff\xd9", b"\xff\xfe\0\0"]
+)
+def test_scans_are_counted_whatever_lies_between_them(between: bytes) -> None:
+    body = saved(photo_pixels(), "JPEG", progressive=True)
+    scan = body[body.rindex(SCAN) : -2] + between
+    present = sum(body.count(SCAN + bytes((0, length))) for length in (8, 10, 12))
+    assert read_header(body[:-2] + scan * (MAX_SCANS - present) + b"\xff\xd9").format == "jpeg"
+    with pytest.raises(UndecodableImage, match="64 scans"):
+        read_header(body[:-2] + scan * (MAX_SCANS - present + 1) + b"\xff\xd9")
+
+
+@pytest.mark.parametrize(
+    ("before", "segment"),
+    [(b"\xff\xdb", b"\xff\xe0\0\x02"), (b"\xff\xdb", b"\xff\x01"), (SCAN, b"\xff\xe0\0\x02")],
+    ids=["in front", "bare", "behind the frame"],
+)
+def test_a_jpeg_of_hardly_anything_but_segments_is_given_up(before: bytes, segment: bytes) -> None:
+    body = good_files()["jpeg"]
+    at = body.index(before)
+    with pytest.raises(UndecodableImage, match="far too many segments"):
+        decode(body[:at] + segment * (MAX_SEGMENTS + 1) + body[at:])
+
+
 def test_transparent_places_of_a_palette_are_black() -> None:
     indices = (photo_pixels()[..., 0] // 64).astype(np.uint8)
     palette = np.array([[250, 10, 10], [10, 250, 10], [10, 10, 250], [200, 200, 200]], np.uint8)
@@ -187,6 +233,17 @@ def test_a_16_bit_png_with_alpha_is_rounded_and_laid_on_black() -> None:
     body = cv2.imencode(".png", WIDE[..., [2, 1, 0, 3]])[1].tobytes()
     expected = np.rint(ROUNDED[..., :3] * (ROUNDED[..., 3:] / 255.0)).astype(np.uint8)
     assert difference(decode(body).pixels, expected) <= 1
+
+
+@pytest.mark.parametrize("bits", [8, 16])
+def test_the_one_grey_that_a_png_declares_transparent_is_black(bits: int) -> None:
+    grey = photo_pixels()[..., 0]
+    scale = 257 if bits == 16 else 1
+    rows = (grey.astype(np.uint16) * scale).astype(">u2" if bits == 16 else np.uint8)
+    key = png_chunk(b"tRNS", struct.pack(">H", int(grey[10, 10]) * scale))
+    body = png(160, 120, bits=bits, colour=0, raw=b"".join(b"\0" + row.tobytes() for row in rows), before=(key,))
+    expected = np.where(grey == grey[10, 10], 0, grey)
+    assert np.array_equal(decode(body).pixels, expected[..., None].repeat(3, axis=2))
 
 
 @pytest.mark.parametrize("bits", [8, 16])
