@@ -6,11 +6,12 @@ docs/settings.md (a test fails otherwise).
 
 from __future__ import annotations
 
+import re
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from service.errors import ConfigurationError
@@ -18,12 +19,28 @@ from service.errors import ConfigurationError
 Policy = Literal["annotate", "constrain", "withhold"]
 Device = Literal["auto", "cpu", "cuda"]
 
+MOST_THREADS = 256
+"""More than the cores of the machines this is for; a thousand threads would only wait for one another."""
+
+DAY_S = 86_400
+
+_ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://([a-z0-9._-]+|\[[0-9a-f:.]+\])(:[1-9][0-9]{0,4})?")
+"""As browsers write the Origin header (RFC 6454 section 6.2), letter for letter."""
+
+_OWN_PORT = re.compile(r"http://.*:80|https://.*:443")
+"""What no browser writes: the port that the scheme has anyway."""
+
 
 class Settings(BaseSettings):
     """What an operator may set. Units are in the names; sizes are bytes or pixels, times seconds."""
 
     model_config = SettingsConfigDict(
-        env_prefix="LAMEGAN_", frozen=True, extra="ignore", env_ignore_empty=True, hide_input_in_errors=True
+        env_prefix="LAMEGAN_",
+        frozen=True,
+        extra="ignore",
+        env_ignore_empty=True,
+        hide_input_in_errors=True,
+        allow_inf_nan=False,
     )
 
     host: str = Field("127.0.0.1", description="Address to bind. Other than loopback needs keys.")
@@ -37,9 +54,13 @@ class Settings(BaseSettings):
     protect_metrics: bool = Field(False, description="/metrics asks for a key too.")
     protect_page: bool = Field(False, description="The page and /docs ask for a key too, as a password.")
     cors_origins: Annotated[tuple[str, ...], NoDecode] = Field(
-        (), description="Origins that browsers may call from, separated by commas; empty is none."
+        (),
+        description="Origins that browsers may call from, as scheme://host[:port] in lower case, separated by commas; "
+        "`*` is all, empty none.",
     )
-    rate_per_key_per_s: float = Field(0.0, ge=0, description="Requests a second a key may make; 0 is no limit.")
+    rate_per_key_per_s: float = Field(
+        0.0, ge=0, le=1_000_000, description="Requests a second a key may make; 0 is no limit."
+    )
 
     models_dir: Path = Field(Path("models"), description="Folder of <name>/<version>/{model.onnx, card.json}.")
     state_dir: Path | None = Field(
@@ -48,23 +69,35 @@ class Settings(BaseSettings):
     model: str = Field("lamegan-fast", description="Model served by default: name or name/version.")
     device: Device = Field("auto", description="auto takes a GPU when there is one; cuda without one is an error.")
     allow_cpu_fallback: bool = Field(False, description="With device=cuda: serve on the CPU when there is no GPU.")
-    infer_threads: int | None = Field(None, ge=1, description="Threads of one inference on the CPU; none: the cores.")
+    infer_threads: int | None = Field(
+        None, ge=1, le=MOST_THREADS, description="Threads of one inference on the CPU, at most 256; none: the cores."
+    )
     max_batch: int | None = Field(None, ge=1, le=64, description="Images in one batch; none: 1 on CPU, 8 on GPU.")
     max_wait_ms: float = Field(2.0, ge=0, le=1000, description="How long a busy engine waits to fill a batch.")
     queue_capacity: int = Field(32, ge=1, description="Accepted requests waiting; one more is refused with 429.")
-    workers: int | None = Field(None, ge=1, description="Threads that decode, score and encode; none: the cores.")
-    deadline_s: float = Field(
-        10.0, gt=0, description="From the last byte of the body to the answer; later is 504, foreseeably later 429."
+    workers: int | None = Field(
+        None, ge=1, le=MOST_THREADS, description="Threads that decode, score and encode, at most 256; none: the cores."
     )
-    body_timeout_s: float = Field(60.0, gt=0, description="From the first to the last byte of a body.")
-    shutdown_grace_s: float = Field(20.0, gt=0, description="How long accepted work may take to finish at the end.")
+    deadline_s: float = Field(
+        10.0,
+        gt=0,
+        le=DAY_S,
+        description="From the last byte of the body to the answer; later is 504, foreseeably later 429.",
+    )
+    body_timeout_s: float = Field(60.0, gt=0, le=DAY_S, description="From the first to the last byte of a body.")
+    shutdown_grace_s: float = Field(
+        20.0, gt=0, le=DAY_S, description="How long accepted work may take to finish at the end."
+    )
     warm_shapes: Annotated[tuple[str, ...], NoDecode] = Field(
         ("480x272", "272x480", "361x361"), description="Sizes warmed before ready, WxH separated by commas."
     )
 
     max_body_bytes: int = Field(32 * 2**20, ge=1024, description="Largest request body.")
     body_memory_bytes: int = Field(
-        256 * 2**20, ge=1024, description="Most bytes of all request bodies held at once; one more is refused with 429."
+        256 * 2**20,
+        ge=1024,
+        description="Most bytes of all request bodies held at once, at least one of the largest; one more is refused "
+        "with 429.",
     )
     max_in_flight: int = Field(
         256, ge=1, description="Requests being received or answered at once; one more is refused with 429."
@@ -83,6 +116,25 @@ class Settings(BaseSettings):
             if isinstance(text := values.get(name), str):
                 values[name] = tuple(part.strip() for part in text.split(",") if part.strip())
         return values
+
+    @field_validator("cors_origins")
+    @classmethod
+    def _origins_can_match(cls, origins: tuple[str, ...]) -> tuple[str, ...]:
+        if origins != ("*",) and not all(_ORIGIN.fullmatch(one) and not _OWN_PORT.fullmatch(one) for one in origins):
+            raise ValueError(
+                "write each origin as browsers do, scheme://host or scheme://host:port in lower case, without a path "
+                "or the scheme's own port; or * alone"
+            )
+        return origins
+
+    @model_validator(mode="after")
+    def _the_largest_body_can_be_held(self) -> Self:
+        if self.body_memory_bytes < self.max_body_bytes:
+            raise ValueError(
+                f"LAMEGAN_BODY_MEMORY_BYTES ({self.body_memory_bytes}) is below LAMEGAN_MAX_BODY_BYTES "
+                f"({self.max_body_bytes}), so a body of the largest size could never be taken"
+            )
+        return self
 
     @model_validator(mode="after")
     def _open_addresses_need_keys(self) -> Self:

@@ -116,7 +116,7 @@ def test_a_body_that_never_ends_is_408(root: Path) -> None:
 
 
 def test_too_many_uploads_at_once_are_429_and_the_memory_is_given_back(root: Path) -> None:
-    with LiveService(root, body_memory_bytes=len(PNG) + 1000) as live:
+    with LiveService(root, body_memory_bytes=len(PNG) + 1000, max_body_bytes=len(PNG)) as live:
         with connect(live) as slow:
             slow.sendall(request_bytes(PNG[:-10], length=len(PNG)))
             wait_until(lambda: live.service.gate.in_flight == 1)

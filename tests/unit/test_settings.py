@@ -96,3 +96,64 @@ def test_a_secret_value_is_not_repeated(monkeypatch: pytest.MonkeyPatch) -> None
     with pytest.raises(ConfigurationError) as caught:
         read_settings()
     assert "s3cret" not in caught.value.detail
+
+
+@pytest.mark.parametrize(
+    "name", ["shutdown_grace_s", "deadline_s", "body_timeout_s", "rate_per_key_per_s", "max_wait_ms"]
+)
+@pytest.mark.parametrize("value", ["inf", "-inf", "nan", "1e308"])
+def test_a_number_without_a_sensible_end_is_refused(name: str, value: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(f"LAMEGAN_{name.upper()}", value)
+    with pytest.raises(ConfigurationError, match=rf"^LAMEGAN_{name.upper()}: Input should be .*\.$"):
+        read_settings()
+
+
+def test_every_number_of_settings_is_bounded_or_finite() -> None:
+    for name, field in Settings.model_fields.items():
+        if field.annotation in (float, float | None):
+            with pytest.raises(ConfigurationError):
+                read_settings(**{name: float("inf")})
+
+
+@pytest.mark.parametrize("name", ["infer_threads", "workers"])
+def test_no_more_threads_than_a_machine_can_use(name: str) -> None:
+    assert getattr(read_settings(**{name: 256}), name) == 256
+    with pytest.raises(ConfigurationError, match=f"LAMEGAN_{name.upper()}: .* 256"):
+        read_settings(**{name: 257})
+    (row,) = [line for line in DOCUMENT.read_text(encoding="utf-8").splitlines() if f"LAMEGAN_{name.upper()}`" in line]
+    assert "at most 256" in row
+
+
+def test_memory_that_cannot_hold_the_largest_body_is_refused() -> None:
+    with pytest.raises(ConfigurationError, match=r"^LAMEGAN_BODY_MEMORY_BYTES \(.*LAMEGAN_MAX_BODY_BYTES .*\.$"):
+        read_settings(body_memory_bytes=2**20)
+    with pytest.raises(ConfigurationError, match="LAMEGAN_BODY_MEMORY_BYTES"):
+        read_settings(max_body_bytes=2**30)
+    assert read_settings(body_memory_bytes=2**20, max_body_bytes=2**20).max_body_bytes == 2**20
+
+
+@pytest.mark.parametrize(
+    "origins",
+    [
+        *("https://his.example", "http://localhost:3000", "http://[::1]:8080", "http://192.0.2.7", "*"),
+        *("https://a.example:8443, app://bundle_1", "https://xn--bcher-kva.example"),
+    ],
+)
+def test_origins_that_a_browser_sends_are_taken(origins: str) -> None:
+    assert read_settings(cors_origins=origins).cors_origins == tuple(origins.split(", "))
+
+
+@pytest.mark.parametrize(
+    "origins",
+    [
+        *("http://localhost:3000/", "his.example", "HTTPS://his.example", "https://His.example", "https://", "null"),
+        *("https://his.example/page", "https://his.example:443", "http://his.example:80", "https://*.his.example"),
+        *("https://his.example:", "https://user@his.example", "https://bücher.example", "*,https://his.example"),
+        *("https://good.example,bad.example", "https://a.example https://b.example", "https://his.example?"),
+    ],
+)
+def test_an_origin_that_no_browser_sends_is_refused_in_one_sentence(origins: str) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        read_settings(cors_origins=origins)
+    assert caught.value.detail.startswith("LAMEGAN_CORS_ORIGINS: write each origin as browsers do, scheme://host")
+    assert origins not in caught.value.detail
