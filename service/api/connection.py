@@ -1,14 +1,18 @@
-"""The HTTP/1.1 connection: uvicorn's, with a deadline for a request's head, and problem documents for broken heads."""
+"""The HTTP/1.1 connection: uvicorn's, with a deadline for a request's head, and problem documents for broken heads.
+
+A wish for another protocol (Upgrade) is ignored and the request served, as RFC 9110 section 7.8 lets a server do:
+Java's HttpClient wishes for HTTP/2 in the first request of every connection.
+"""
 
 from __future__ import annotations
 
 import asyncio
-import uuid
-from typing import Any
+from typing import cast
 
+from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
-from service.api.problems import problem_answer
+from service.api.front import FrontDoor
 from service.errors import BadRequest, Overloaded
 
 HEAD_TIMEOUT_S = 10.0
@@ -41,7 +45,12 @@ class Connection(HttpToolsProtocol):
         """Feed the parser; a head that never ends is cut off."""
         if self._head_timer is not None:
             self._head_bytes += len(data)
-        super().data_received(data)
+        self._unset_keepalive_if_required()
+        try:
+            self._feed(data)
+        except (HttpParserError, HttpParserUpgrade):  # the latter is CONNECT: no head of it is without its wish
+            self._answer_and_close(BadRequest("This is not a well-formed HTTP request."))
+            return
         if self._head_timer is not None and self._head_bytes > MAX_HEAD_BYTES and not self.transport.is_closing():
             self._answer_and_close(BadRequest("The head of the request is too long.", limit=MAX_HEAD_BYTES))
         cycle: RequestResponseCycle | None = self.cycle
@@ -59,13 +68,39 @@ class Connection(HttpToolsProtocol):
         super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
-        """End the deadline."""
-        self._end_head()
-        super().on_headers_complete()
+        """End the deadline and begin the request, unless its head is about to be fed again."""
+        if not self.parser.should_upgrade():
+            self._end_head()
+            super().on_headers_complete()
 
-    def send_400_response(self, msg: str) -> None:
-        """Answer what is no HTTP with a problem document."""
-        self._answer_and_close(BadRequest("This is not a well-formed HTTP request."))
+    def on_message_complete(self) -> None:
+        """End the request, unless it has not begun."""
+        if not self.parser.should_upgrade():
+            super().on_message_complete()
+
+    def _feed(self, data: bytes) -> None:
+        """Feed the parser.
+
+        After the head of a request that wishes for another protocol the parser stops, and would take the body for the
+        next request. So a new parser is given the same head without the wish, and then the rest.
+        """
+        rest = memoryview(data)
+        while rest:
+            try:
+                self.parser.feed_data(rest)
+            except HttpParserUpgrade as wish:
+                rest = rest[wish.args[0] :]
+                head = self._head_without_wish()
+                self.parser = HttpRequestParser(self)
+                self.parser.set_dangerous_leniencies(lenient_data_after_close=True)  # as uvicorn's: it is not an error
+                self.parser.feed_data(head)
+            else:
+                return
+
+    def _head_without_wish(self) -> bytes:
+        start = b"%s %s HTTP/%s" % (self.parser.get_method(), self.url, self.parser.get_http_version().encode())
+        lines = [b"%s: %s" % (name, value) for name, value in self.headers if name != b"upgrade"]
+        return b"\r\n".join((start, *lines, b"", b""))
 
     def _start_head(self) -> None:
         self._end_head()
@@ -83,8 +118,12 @@ class Connection(HttpToolsProtocol):
             self.transport.close()
 
     def _answer_and_close(self, error: BadRequest | Overloaded) -> None:
-        answer = problem_answer(error, uuid.uuid4().hex)
-        headers: dict[str, Any] = answer.headers | {"connection": "close"}
-        lines = [f"HTTP/1.1 {answer.status} {error.code}", *(f"{name}: {value}" for name, value in headers.items())]
-        self.transport.write("\r\n".join([*lines, "", ""]).encode("latin-1") + answer.body)
+        front = cast(FrontDoor, self.app)  # uvicorn wraps it in nothing
+        answer = front.turn_away(error)
+        cycle: RequestResponseCycle | None = self.cycle
+        if cycle is None or cycle.response_complete or not cycle.response_started:  # else it would land in that answer
+            headers = answer.headers | {"connection": "close"}
+            lines = [f"{name}: {value}" for name, value in headers.items()]
+            head = "\r\n".join((f"HTTP/1.1 {answer.status} {answer.code}", *lines, "", ""))
+            self.transport.write(head.encode("latin-1") + answer.body)
         self.transport.close()

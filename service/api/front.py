@@ -2,7 +2,7 @@
 
 It gives each request an id, turns every failure into a problem document, adds the headers all answers share, writes
 the one log line and the request metrics, and reads off what a refused client is still sending, so that the client gets
-to see the refusal.
+to see the refusal. HEAD is answered as GET would be; the server sends the headers alone.
 """
 
 from __future__ import annotations
@@ -10,9 +10,10 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Iterable
+from dataclasses import replace
 
 from service.api.context import SCOPE_KEY, App, Message, Receive, RequestContext, Scope, Send, header, request_id
-from service.api.problems import send_problem
+from service.api.problems import ProblemAnswer, problem_answer, send_problem
 from service.errors import InternalError, LameganError
 from service.monitoring.logs import get_logger
 from service.monitoring.metrics import Metrics
@@ -28,6 +29,9 @@ LINGER_BYTES = 1 << 20
 
 UNFORESEEN = InternalError("Something went wrong here; quote the request id when asking for help.")
 SHARED_HEADERS = ((b"x-content-type-options", b"nosniff"),)
+
+UNMATCHED = "unmatched"
+"""The route of requests that are for none, and of what is no request."""
 
 
 class FrontDoor:
@@ -50,7 +54,7 @@ class FrontDoor:
         exchange = _Exchange(scope, receive, send, context)
         self._metrics.in_flight.inc()
         try:
-            await self._app(scope, exchange.receive, exchange.send)
+            await self._app(_head_as_get(scope), exchange.receive, exchange.send)
         except LameganError as error:
             await exchange.refuse(error)
         except Exception as error:  # whatever it is, the client gets a problem document and the log gets the place
@@ -60,22 +64,30 @@ class FrontDoor:
             )
         finally:
             self._metrics.in_flight.dec()
-            self._record(scope, exchange)
+            self._record(context, scope["method"], exchange.status, exchange.bytes_in)
         await exchange.end()
+
+    def turn_away(self, error: LameganError) -> ProblemAnswer:
+        """The answer to what never became a request, recorded like any other."""
+        context = RequestContext(request_id(None), UNMATCHED)
+        answer = problem_answer(error, context.request_id)
+        context.code = answer.code
+        self._record(context, "none", answer.status, bytes_in=0)
+        shared = {name.decode(): value.decode() for name, value in _shared_headers(context)}
+        return replace(answer, headers=answer.headers | shared)
 
     def _route(self, path: str) -> str:
         if path in self._routes:
             return path
         folder = path[: path.rfind("/") + 1]
-        return folder if folder != "/" and folder in self._routes else "unmatched"
+        return folder if folder != "/" and folder in self._routes else UNMATCHED
 
-    def _record(self, scope: Scope, exchange: _Exchange) -> None:
-        context = exchange.context
+    def _record(self, context: RequestContext, method: str, status: int, bytes_in: int) -> None:
+        """Log and count one answer; `status` 0: the client was gone before."""
         seconds = time.monotonic() - context.arrived
-        method = scope["method"] if scope["method"] in _METHODS else "other"
-        status = str(exchange.status or 499)
-        code = context.code if exchange.status else "client-gone"
-        self._metrics.requests.labels(context.route, method, status, code).inc()
+        method = method if method in _METHODS else "other"
+        code = context.code if status else "client-gone"
+        self._metrics.requests.labels(context.route, method, str(status or 499), code).inc()
         self._metrics.request_seconds.labels(context.route).observe(seconds)
         if code in REFUSED_WITHOUT_WORK:
             self._metrics.refusals.labels(code).inc()
@@ -85,10 +97,10 @@ class FrontDoor:
             request_id=context.loggable_id,
             method=method,
             route=context.route,
-            status=exchange.status,
+            status=status,
             code=code,
             ms=round(seconds * 1000, 1),
-            bytes_in=exchange.bytes_in,
+            bytes_in=bytes_in,
             key=context.key,
             **context.facts,
         )
@@ -151,8 +163,17 @@ class _Exchange:
         return not self._body_done and self._scope["method"] in ("POST", "PUT", "PATCH")
 
     def _shared_headers(self) -> list[tuple[bytes, bytes]]:
-        headers = [(b"x-request-id", self.context.request_id.encode()), *SHARED_HEADERS]
+        headers = _shared_headers(self.context)
         declared = header(self._scope, b"content-length") or ""
         if self._lingers() and not (declared.isdecimal() and int(declared) <= LINGER_BYTES):
             headers.append((b"connection", b"close"))  # the rest of such a body is not worth reading
         return headers
+
+
+def _shared_headers(context: RequestContext) -> list[tuple[bytes, bytes]]:
+    return [(b"x-request-id", context.request_id.encode()), *SHARED_HEADERS]
+
+
+def _head_as_get(scope: Scope) -> Scope:
+    """`scope` with HEAD turned into GET; the server keeps its own, and so knows to leave the body out."""
+    return {**scope, "method": "GET"} if scope["method"] == "HEAD" else scope
