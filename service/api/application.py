@@ -10,14 +10,14 @@ from typing import Any, cast
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
-from starlette.middleware.cors import CORSMiddleware
 
 from service.api.about import USE, about_routes
 from service.api.context import App, context_of
+from service.api.cors import with_cors
 from service.api.enhancing import enhance_routes
 from service.api.front import UNFORESEEN, FrontDoor
 from service.api.gate import PAGE_FILES, Gate
-from service.api.openapi import ENHANCE_HEADERS, Terms, describe
+from service.api.openapi import Terms, describe
 from service.api.pages import page_routes
 from service.api.parts import ApiParts
 from service.api.problems import problem_answer
@@ -34,7 +34,8 @@ ROUTES = (
 )
 """Paths that logs and metrics may name."""
 
-_OPTIONS = ", ".join(sorted({*EnhanceQuery.model_fields, *ScoreQuery.model_fields}))
+_OPTIONS = {"/enhance": sorted(EnhanceQuery.model_fields), "/score": sorted(ScoreQuery.model_fields)}
+"""The options that each route knows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,28 +70,13 @@ def build_api(parts: ApiParts, lifespan: Lifespan) -> Api:
     for routes in (enhance_routes(parts), score_routes(parts), about_routes(parts), page_routes(openapi)):
         inner.include_router(routes)
     _answer_errors_with_problems(inner)
-    return Api(FrontDoor(_with_cors(gate, parts.cors_origins), parts.metrics, ROUTES), gate)
+    return Api(FrontDoor(with_cors(gate, parts.cors_origins), parts.metrics, ROUTES), gate)
 
 
 def _terms(parts: ApiParts, gate: Gate) -> Terms:
     """A request may ask for the server's policy or a stricter one."""
     order = [policy.value for policy in Policy]
     return Terms(gate.needs_key, tuple(order[order.index(parts.enhancer.defaults.policy.value) :]))
-
-
-def _with_cors(app: App, origins: tuple[str, ...]) -> App:
-    if not origins:
-        return app
-    return cast(
-        App,
-        CORSMiddleware(
-            cast(Any, app),
-            allow_origins=origins,
-            allow_methods=("GET", "POST"),
-            allow_headers=("authorization", "content-type", "x-request-id"),
-            expose_headers=(*ENHANCE_HEADERS, "Retry-After"),
-        ),
-    )
 
 
 def _answer_errors_with_problems(app: FastAPI) -> None:
@@ -104,7 +90,7 @@ def _answer_errors_with_problems(app: FastAPI) -> None:
 
     @app.exception_handler(RequestValidationError)
     async def invalid(request: Request, error: RequestValidationError) -> Response:
-        return _problem(request, _invalid_parameter(error))
+        return _problem(request, _invalid_parameter(error, _OPTIONS.get(context_of(request.scope).route, [])))
 
     @app.exception_handler(HTTPException)
     async def foreign(request: Request, error: HTTPException) -> Response:
@@ -118,12 +104,12 @@ def _problem(request: Request, error: LameganError) -> Response:
     return Response(answer.body, answer.status, answer.headers)
 
 
-def _invalid_parameter(error: RequestValidationError) -> InvalidParameter:
+def _invalid_parameter(error: RequestValidationError, options: list[str]) -> InvalidParameter:
     """Name the option and what it must be; never what the client wrote, which may be anything."""
     first = error.errors()[0]
     name = str(first["loc"][-1])
-    if first["type"] == "extra_forbidden" or name not in _OPTIONS.split(", "):
-        return InvalidParameter(f"An option is not known here. Known are {_OPTIONS}.")
+    if first["type"] == "extra_forbidden" or name not in options:
+        return InvalidParameter(f"An option is not known here. Known here: {', '.join(options)}.")
     reason = str(first["msg"]).removeprefix("Value error, ").removeprefix("Input ")
     return InvalidParameter(f"{name} {reason}.", parameter=name)
 
@@ -132,5 +118,7 @@ def _from_framework(error: HTTPException) -> LameganError:
     if error.status_code == 404:
         return NotFound("There is no such route.")
     if error.status_code == 405:
-        return MethodNotAllowed("This route does not take this method.", allow=(error.headers or {}).get("Allow", ""))
+        allowed = (error.headers or {}).get("Allow", "")
+        allowed = "GET, HEAD" if allowed == "GET" else allowed  # the front door turns HEAD into GET
+        return MethodNotAllowed("This route does not take this method.", allow=allowed)
     return BadRequest("The request cannot be understood.")

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Annotated
 
-from fastapi import APIRouter, Query, Request, Response
+from fastapi import APIRouter, Depends, Query, Request, Response
 
 from service.api.body import image_of
 from service.api.context import RequestContext, context_of
@@ -21,6 +21,7 @@ from service.api.schemas import (
     ModelName,
     Picture,
     WorstFacts,
+    each_option_once,
 )
 from service.enhance import MAP_SIDE, STAGES, Enhancement, EnhanceOptions, Enhancer, Patience
 from service.monitoring.metrics import Metrics
@@ -58,6 +59,7 @@ def enhance_routes(parts: ApiParts) -> APIRouter:
         response_class=Response,
         responses=ENHANCE_RESPONSES,
         openapi_extra=ENHANCE_BODY,
+        dependencies=[Depends(each_option_once)],
     )
     async def enhance(request: Request, query: Annotated[EnhanceQuery, Query()]) -> Response:
         """The enhanced image, upright and of the size sent, with its LaSSIM against the input in the headers."""

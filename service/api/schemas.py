@@ -5,8 +5,10 @@ from __future__ import annotations
 import re
 from typing import Annotated, Literal
 
+from fastapi import Request
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
+from service.errors import InvalidParameter
 from service.imaging.codecs import OutputFormat
 from service.quality.guard import Policy
 from service.registry.card import GuardFloors
@@ -23,6 +25,16 @@ def _only_true_or_false(value: object) -> object:
     if isinstance(value, str) and value not in ("true", "false"):
         raise ValueError("must be true or false")
     return value
+
+
+def each_option_once(request: Request) -> None:
+    """Refuse an option that is given twice, for one of the two would be ignored: perhaps the stricter policy.
+
+    Raises:
+        InvalidParameter: one is; it is not named, for it may be anything.
+    """
+    if len(request.query_params.multi_items()) > len(request.query_params):
+        raise InvalidParameter("An option is given more than once.")
 
 
 Flag = Annotated[bool, BeforeValidator(_only_true_or_false)]

@@ -6,14 +6,14 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Annotated
 
-from fastapi import APIRouter, Query, Request, Response
+from fastapi import APIRouter, Depends, Query, Request, Response
 
 from service.api.body import images_of
 from service.api.context import context_of
 from service.api.enhancing import map_picture
 from service.api.openapi import SCORE_BODY, SCORE_RESPONSES
 from service.api.parts import ApiParts, hung_up
-from service.api.schemas import BoxFacts, ColourFacts, ScoreFacts, ScoreQuery, WorstFacts
+from service.api.schemas import BoxFacts, ColourFacts, ScoreFacts, ScoreQuery, WorstFacts, each_option_once
 from service.enhance import Patience, check_scorable, heatmap_png
 from service.imaging.codecs import decode
 from service.quality.guard import measure
@@ -41,6 +41,7 @@ def score_routes(parts: ApiParts) -> APIRouter:
         response_model=ScoreFacts,
         responses=SCORE_RESPONSES,
         openapi_extra=SCORE_BODY,
+        dependencies=[Depends(each_option_once)],
     )
     async def score(request: Request, query: Annotated[ScoreQuery, Query()]) -> Response:
         """LaSSIM of `output` against `input`, the worst place and the colour shift."""

@@ -151,6 +151,27 @@ def test_an_option_outside_its_values_or_unknown_is_422(service: LiveService, qu
 
 
 @pytest.mark.parametrize(
+    "query",
+    [
+        *("policy=withhold&policy=constrain", "quality=50&quality=90", "map=true&map=true", "policy=withhold&policy"),
+        *("unheard=of&unheard=of", "policy=withhold&model=tiny&p%6Flicy=constrain"),
+    ],
+)
+@pytest.mark.parametrize("route", ["/enhance", "/score"])
+def test_an_option_given_twice_is_422_for_one_would_be_ignored(service: LiveService, route: str, query: str) -> None:
+    files = {"file": PNG} if route == "/enhance" else {"output": PNG, "input": PNG}
+    problem = assert_problem(service.http.post(f"{route}?{query}", files=files), "invalid-parameter")
+    assert problem["detail"] == "An option is given more than once."
+
+
+def test_an_unknown_option_is_answered_with_those_that_this_route_knows(service: LiveService) -> None:
+    enhance = service.http.post("/enhance?unheard=of", content=PNG)
+    assert assert_problem(enhance, "invalid-parameter")["detail"].endswith(": format, map, model, policy, quality.")
+    score = service.http.post("/score?format=png", files={"output": PNG, "input": PNG})
+    assert assert_problem(score, "invalid-parameter")["detail"].endswith(" Known here: map.")
+
+
+@pytest.mark.parametrize(
     "body",
     [
         b'--b\r\nContent-Disposition: form-data; name="policy"\r\n\r\nwithhold\r\n--b--\r\n',
@@ -169,6 +190,13 @@ def test_a_multipart_body_that_cannot_be_understood_is_422(service: LiveService,
 def test_a_multipart_body_without_boundary_is_422(service: LiveService) -> None:
     answer = service.http.post("/enhance", content=b"--b--", headers={"content-type": "multipart/form-data"})
     assert_problem(answer, "invalid-parameter")
+
+
+def test_a_second_file_where_one_is_expected_is_422(service: LiveService) -> None:
+    for route, names in (("/enhance", ["file"]), ("/score", ["output", "input"])):
+        for repeated in names:
+            files = [(name, PNG) for name in (*names, repeated)]
+            assert_problem(service.http.post(route, files=files), "invalid-parameter")
 
 
 def test_scoring_asks_for_both_images_and_no_other(service: LiveService) -> None:
@@ -243,7 +271,7 @@ def test_a_method_that_a_route_does_not_take_is_405_and_says_which_it_takes(
 ) -> None:
     answer = service.http.request(method, path)
     assert_problem(answer, "method-not-allowed")
-    assert answer.headers["allow"] == ("GET" if path == "/models" else "POST")
+    assert answer.headers["allow"] == ("GET, HEAD" if path == "/models" else "POST")
 
 
 def test_what_is_no_http_gets_a_problem_document_too(service: LiveService) -> None:

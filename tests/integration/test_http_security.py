@@ -191,6 +191,30 @@ def test_browsers_of_other_origins_are_let_in_only_where_configured(root: Path, 
         assert "access-control-allow-origin" not in stranger.headers
 
 
+@pytest.mark.parametrize(
+    "asked",
+    [
+        {"origin": "https://evil.example"},
+        {"access-control-request-method": "DELETE"},
+        {"access-control-request-headers": "x-unheard-of"},
+    ],
+    ids=["origin", "method", "header"],
+)
+def test_a_refused_preflight_is_a_problem_document_and_counted_under_its_code(
+    root: Path, asked: dict[str, str]
+) -> None:
+    preflight = {"origin": "https://clinic.example", "access-control-request-method": "POST", **asked}
+    with LiveService(root, cors_origins="https://clinic.example") as live:
+        refused = live.http.options("/enhance", headers=preflight)
+        assert (refused.status_code, refused.json()["code"]) == (400, "bad-request")
+        assert refused.headers["content-type"] == "application/problem+json"
+        assert refused.headers["x-request-id"] == refused.json()["request_id"]
+        assert "access-control-allow-origin" not in refused.headers
+        text = live.http.get("/metrics").text
+    series = 'lamegan_requests_total{code="bad-request",method="OPTIONS",route="/enhance",status="400"} 1.0'
+    assert series in text
+
+
 def test_pages_carry_security_headers(brightening: LiveService) -> None:
     headers = brightening.http.get("/docs").headers
     assert headers["x-frame-options"] == "DENY"
