@@ -342,6 +342,9 @@ def _polyglots() -> Iterator[HostileFile]:
     yield HostileFile("png data that claims 2 GB, all pixels there", endless, "image/png", None)
     yield HostileFile("ZIP behind a JPEG", good["jpeg"] + archive, "image/jpeg", None)
     yield HostileFile("JPEG behind a JPEG", good["jpeg"] * 2, "image/jpeg", None)
+    filled = good["jpeg"][:-40] + b"\xff" * 3_000_000 + good["jpeg"][-40:]
+    yield HostileFile("jpeg of 3 MB of fill bytes in its scan", filled, "image/jpeg", broken)
+    yield HostileFile("a card's fill bytes behind a JPEG", good["jpeg"] + b"\xff" * 3_000_000, "image/jpeg", None)
     yield HostileFile("script in a JPEG comment", jpeg_with_segments((0xFE, b"<script>alert(1)</script>")), None, None)
     chunks = [(0xE2, b"ICC_PROFILE\0" + bytes((n, 120)) + b"\xaa" * 65_000) for n in range(1, 121)]
     yield HostileFile("jpeg profile of 8 MB of garbage", jpeg_with_segments(*chunks), None, None)

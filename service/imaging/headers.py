@@ -116,20 +116,26 @@ def jpeg_segments(body: bytes) -> Iterator[tuple[int, int, bytes]]:
     raise UndecodableImage("The JPEG has far too many segments.", limit=MAX_SEGMENTS)
 
 
+_FILL = b"\xff" * 262_144
+
+
 def _jpeg_scans(body: bytes, position: int) -> int:
     """The scans from the marker at `position` to the end of the image, at most one more than `MAX_SCANS`.
 
     What lies in a segment or behind the image (a thumbnail, a phone's film) is not of this image and does not count.
 
     Raises:
-        UndecodableImage: far too many segments.
+        UndecodableImage: far too many segments, or fill bytes.
     """
-    scans = 0
+    scans, first = 0, position
     for _ in range(MAX_SEGMENTS):
         found = _JPEG_MARKER.search(body, position)
         marker = body[found.end() - 1] if found else 0xD9
         scans += marker == 0xDA
         if found is None or marker == 0xD9 or scans > MAX_SCANS:
+            # The decoder reads them again with every piece of the file that it is fed.
+            if _FILL in body[first : found.end() if found else len(body)]:
+                raise UndecodableImage("The JPEG has far too many fill bytes.", limit=len(_FILL))
             return scans
         position = found.end() + max(2, int.from_bytes(body[found.end() : found.end() + 2], "big"))
     raise UndecodableImage("The JPEG has far too many segments.", limit=MAX_SEGMENTS)
