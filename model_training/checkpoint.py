@@ -11,7 +11,10 @@ import io
 import os
 import pickle
 import re
+import struct
+import zipfile
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +25,20 @@ from torch import Tensor, nn
 from service.errors import CheckpointError
 
 FORMAT = 1
+UNREADABLE = (
+    RuntimeError,
+    OSError,
+    EOFError,
+    LookupError,
+    TypeError,
+    ValueError,
+    AssertionError,
+    struct.error,
+    pickle.UnpicklingError,
+    zipfile.BadZipFile,
+)
+"""What torch.load and numpy.load raise for files of other kinds and damaged ones (found by reading random bytes)."""
+
 _NAME = re.compile(r"step-(\d{8})\.pt")
 
 
@@ -58,6 +75,17 @@ def load_weights(network: nn.Module, weights: Mapping[str, Tensor], whose: str) 
         raise CheckpointError(
             f"{whose} is another network than the configuration's: of other sizes, or of another version."
         ) from error
+
+
+def all_finite(value: Any) -> bool:
+    """Whether no tensor in nested mappings and sequences holds a NaN or an infinity."""
+    if isinstance(value, Tensor):
+        return not value.is_floating_point() or bool(torch.isfinite(value).all())
+    if isinstance(value, Mapping):
+        return all(all_finite(item) for item in value.values())
+    if isinstance(value, Sequence) and not isinstance(value, str | bytes):
+        return all(all_finite(item) for item in value)
+    return True
 
 
 def content_digest(value: Any) -> str:
@@ -103,7 +131,8 @@ def write_checkpoint(path: Path, state: Mapping[str, Any]) -> str:
             os.fsync(file.fileno())
         partial.replace(path)
     except OSError as error:
-        partial.unlink(missing_ok=True)
+        with suppress(OSError):
+            partial.unlink(missing_ok=True)
         raise CheckpointError(
             f"The checkpoint {path} could not be written ({error.strerror}); those saved before it are untouched.",
             path=str(path),
@@ -120,15 +149,25 @@ def read_checkpoint(path: Path) -> Checkpoint:
     if not path.is_file():
         raise CheckpointError(f"There is no checkpoint at {path}.", path=str(path))
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        content = _content(path)
         version, digest, state = content["format"], content["digest"], content["state"]
-    except (RuntimeError, OSError, EOFError, KeyError, TypeError, ValueError, pickle.UnpicklingError) as error:
+    except UNREADABLE as error:
         raise CheckpointError(f"{path} is truncated or is not a checkpoint.", path=str(path)) from error
     if version != FORMAT:
         raise CheckpointError(f"{path} has checkpoint format {version}; this version reads format {FORMAT}.")
     if content_digest(state) != digest:
         raise CheckpointError(f"{path} is damaged: its content does not match its digest.", path=str(path))
     return Checkpoint(path, digest, state)
+
+
+def _content(path: Path) -> dict[str, Any]:
+    # torch.save writes zip files: nothing else need be shown to the unpickler.
+    if not zipfile.is_zipfile(path):
+        raise ValueError("not a file of torch.save")
+    content = torch.load(path, map_location="cpu", weights_only=True)
+    if not isinstance(content, dict):
+        raise TypeError("not a mapping")
+    return content
 
 
 class Vault:

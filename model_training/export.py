@@ -23,10 +23,10 @@ from PIL import Image
 from torch import nn
 
 from model_training.card import CardFacts, compose_card
-from model_training.checkpoint import Checkpoint, Vault, exported_weights, load_weights, read_checkpoint
+from model_training.checkpoint import Checkpoint, Vault, all_finite, exported_weights, load_weights, read_checkpoint
 from model_training.config import TrainingConfig
 from model_training.loop import best_path
-from model_training.networks import parameter_count
+from model_training.networks import gives_numbers, parameter_count
 from model_training.phantom import phantom
 from model_training.pixels import PixelContract
 from model_training.provenance import read_notes
@@ -141,7 +141,7 @@ def load_generator(checkpoint: Checkpoint) -> nn.Module:
     """The generator that a checkpoint of any kind of training stands for: G's moving average where there is one.
 
     Raises:
-        CheckpointError: it holds no generator, or another network than its configuration's.
+        CheckpointError: it holds no generator, another network than its configuration's, or one that training ruined.
     """
     state: Mapping[str, Any] = checkpoint.state
     try:
@@ -151,7 +151,10 @@ def load_generator(checkpoint: Checkpoint) -> nn.Module:
         raise CheckpointError(f"{checkpoint.path} holds no generator: {error} is missing.") from error
     generator: nn.Module = config.generator_config.build()
     load_weights(generator, weights, f"G in {checkpoint.path}")
-    return generator.eval().requires_grad_(False)
+    generator.eval().requires_grad_(False)
+    if not (all_finite(weights) and gives_numbers(generator)):
+        raise CheckpointError(f"G in {checkpoint.path} is ruined: its weights or what they give are not finite.")
+    return generator
 
 
 def to_onnx(contract: PixelContract) -> bytes:
@@ -184,8 +187,24 @@ def require_parity(contract: PixelContract, model: bytes) -> Parity:
     """Runs both on odd sizes and batches.
 
     Raises:
-        ExportError: they differ by more than a grey level, or in more than one value of a thousand.
+        ExportError: they differ by more than a grey level, or in more than one value of a thousand, or torch's values
+            are not finite: as bytes, such values may be equal.
     """
+    hook = contract.generator.register_forward_hook(_require_finite)
+    try:
+        return _parity(contract, model)
+    finally:
+        hook.remove()
+
+
+def _require_finite(_generator: nn.Module, _given: tuple[torch.Tensor, ...], made: torch.Tensor) -> None:
+    if not torch.isfinite(made).all():
+        raise ExportError(
+            f"The generator gives values that are not finite for {made.shape[-1]}x{made.shape[-2]} pixels."
+        )
+
+
+def _parity(contract: PixelContract, model: bytes) -> Parity:
     session = _session(model)
     rng = np.random.default_rng(0)
     worst, different, total = 0, 0, 0

@@ -21,9 +21,10 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
-from model_training.checkpoint import Vault, write_checkpoint
+from model_training.checkpoint import Vault, all_finite, write_checkpoint
 from model_training.config import TrainingConfig, WatchConfig
 from model_training.journal import Journal
+from model_training.networks import gives_numbers
 from model_training.parallel import Ranks
 from model_training.validation import Score, Validation
 from service.errors import Diverged
@@ -97,7 +98,7 @@ def run_loop(run: Run, progress: Progress) -> Outcome:
     """Trains to the end of the schedule or until told to stop; saves before it returns.
 
     Raises:
-        Diverged: a loss is not finite (nothing is saved after it), or a discriminator has won for good.
+        Diverged: a loss or a weight is not finite (nothing is saved after it), or a discriminator has won for good.
         CheckpointError: a checkpoint cannot be written.
     """
     training, journal = run.training, run.journal
@@ -113,7 +114,8 @@ def run_loop(run: Run, progress: Progress) -> Outcome:
             winner = watch(losses, progress, run.config.watch, weight=run.config.adversarial)
             if journal.wants_grid(step):
                 journal.grid(step, training.preview())
-            if run.validation is not None and step % run.config.journal.validate_every == 0:
+            if step % run.config.journal.validate_every == 0:
+                require_sound(training.enhancer, training.enhancer.state_dict(), step)
                 _validate(run, progress)
             if stop or winner or step % run.config.journal.checkpoint == 0:
                 _save(run, progress)
@@ -136,11 +138,25 @@ def require_finite(losses: Mapping[str, float], step: int) -> None:
     for name, value in losses.items():
         if not math.isfinite(value):
             raise Diverged(
-                f"The loss {name} is {value} at step {step}; the last checkpoint is from before it. "
+                f"The loss {name} is {value} at step {step}; what was saved is from before it. "
                 "A lower learning rate (optimiser.rate) usually helps.",
                 step=step,
                 loss=name,
             )
+
+
+def require_sound(enhancer: nn.Module, state: Mapping[str, Any], step: int) -> None:
+    """Stops a run before a step that ruined the generator, or anything else that is learned, is saved.
+
+    Raises:
+        Diverged: a tensor of `state` is not finite, or what the enhancer makes is not.
+    """
+    if not (all_finite(state) and gives_numbers(enhancer)):
+        raise Diverged(
+            f"The weights or what they give are no longer finite after step {step}; they are not saved, and what was "
+            "saved is from before. A lower learning rate (optimiser.rate) usually helps.",
+            step=step,
+        )
 
 
 def watch(losses: Mapping[str, float], progress: Progress, config: WatchConfig, *, weight: float = 1.0) -> str | None:
@@ -187,6 +203,7 @@ def _validate(run: Run, progress: Progress) -> None:
 
 def _save(run: Run, progress: Progress) -> None:
     state = run.training.state_dict()  # on all ranks: it gathers from each
+    require_sound(run.training.enhancer, state, run.training.step)
     if run.ranks.leads:
         run.vault.save(run.training.step, {**state, **run.origin, "progress": asdict(progress)})
     run.ranks.wait()

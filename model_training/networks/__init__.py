@@ -9,6 +9,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import Any, cast
 
+import torch
 from torch import nn
 
 # Each generator lives in its own module; a name is imported only when it is asked for.
@@ -17,6 +18,8 @@ _GENERATORS = {
     "resunet": ("model_training.networks.resunet", "ResUNet"),
     "fast": ("model_training.networks.fast", "FastGenerator"),
 }
+
+_PROBE_PX = 64
 
 GENERATOR_NAMES = tuple(_GENERATORS)
 
@@ -36,6 +39,16 @@ def build_generator(name: str, **options: Any) -> nn.Module:
 def multiple_of(generator: nn.Module) -> int:
     """What the generator's H and W must be multiples of."""
     return cast("int", generator.multiple)
+
+
+@torch.no_grad()
+def gives_numbers(generator: nn.Module) -> bool:
+    """Whether the generator makes finite values of a grey ramp: finite weights can be so large that it does not."""
+    multiple = multiple_of(generator)
+    side = multiple * -(-_PROBE_PX // multiple)
+    like = next(generator.parameters())
+    ramp = torch.linspace(-1, 1, side, dtype=like.dtype, device=like.device).expand(1, 3, side, side)
+    return bool(torch.isfinite(generator(ramp)).all())
 
 
 def parameter_count(network: nn.Module) -> int:

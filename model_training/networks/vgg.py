@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import pickle
-import zipfile
 from pathlib import Path
 from typing import cast
 
@@ -11,22 +9,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from model_training.checkpoint import UNREADABLE
 from service.errors import DataError
 
 _NAMES = ("conv1_1", "conv1_2", "conv2_1", "conv2_2")
 _TORCHVISION_LAYERS = (0, 2, 5, 7)
 _SHAPES = ((64, 3, 3, 3), (64, 64, 3, 3), (128, 64, 3, 3), (128, 128, 3, 3))
-
-_UNREADABLE = (
-    KeyError,
-    TypeError,
-    ValueError,
-    OSError,
-    RuntimeError,
-    EOFError,
-    zipfile.BadZipFile,
-    pickle.UnpicklingError,
-)
 
 # Caffe's network takes B, G, R in 0..255 less these means; torchvision's takes R, G, B in [0, 1], normalised.
 _CAFFE_MEAN_BGR = (103.939, 116.779, 123.68)
@@ -86,7 +74,7 @@ def read_weights(path: Path) -> tuple[list[tuple[Tensor, Tensor]], bool]:
         raise DataError(f"There is no VGG weights file at {path}.", path=str(path))
     try:
         pairs, caffe = (_read_npz(path), True) if path.suffix == ".npz" else (_read_state_dict(path), False)
-    except _UNREADABLE as error:
+    except UNREADABLE as error:
         raise _wrong_kind(path) from error
     for (weight, bias), shape in zip(pairs, _SHAPES, strict=True):
         if tuple(weight.shape) != shape or tuple(bias.shape) != shape[:1]:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from model_training.checkpoint import Vault, content_digest, read_checkpoint, write_checkpoint
+from model_training.checkpoint import Vault, all_finite, content_digest, read_checkpoint, write_checkpoint
 from service.errors import CheckpointError
 
 STATE = {
@@ -72,12 +72,29 @@ def test_other_files_and_formats_are_refused_in_one_sentence(tmp_path):
         read_checkpoint(tmp_path / "absent.pt")
     (tmp_path / "text.pt").write_text("hello")
     torch.save([1, 2], tmp_path / "list.pt")
-    for name in ("text.pt", "list.pt"):
+    torch.save(torch.zeros(3), tmp_path / "tensor.pt")
+    (tmp_path / "photo.pt").write_bytes(b"RIFF\x10\x00\x00\x00WEBPVP8 ")
+    for name in ("text.pt", "list.pt", "tensor.pt", "photo.pt"):
         with pytest.raises(CheckpointError, match="not a checkpoint"):
             read_checkpoint(tmp_path / name)
     torch.save({"format": 99, "digest": "", "state": {}}, tmp_path / "new.pt")
     with pytest.raises(CheckpointError, match="format 99"):
         read_checkpoint(tmp_path / "new.pt")
+
+
+def test_a_checkpoint_that_has_no_place_is_one_sentence(tmp_path):
+    (tmp_path / "file").write_text("")
+    for place in ("file/a.pt", "file/below/a.pt"):
+        with pytest.raises(CheckpointError, match="could not be written"):
+            write_checkpoint(tmp_path / place, STATE)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_one_number_that_is_not_finite_is_found_wherever_it_is(value):
+    assert all_finite(STATE | {"best": value})  # a number of the run's own, no weight
+    spoilt = torch.zeros(9).index_fill(0, torch.tensor(4), value)
+    assert not all_finite(STATE | {"deep": [{"G": spoilt}]})
+    assert not all_finite(spoilt.to(torch.bfloat16))
 
 
 def test_a_vault_keeps_the_newest(tmp_path):

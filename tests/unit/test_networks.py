@@ -127,6 +127,7 @@ def test_a_missing_and_a_wrong_weights_file_are_one_clear_sentence_each(tmp_path
     torch.save({"features.0.weight": torch.zeros(64, 3, 3, 3)}, tmp_path / "part.pth")
     torch.save(torch.zeros(3), tmp_path / "tensor.pth")
     (tmp_path / "text.pth").write_text("not weights")
-    for name in ("text.npz", "other.npz", "shapes.npz", "part.pth", "tensor.pth", "text.pth"):
+    (tmp_path / "photo.webp").write_bytes(b"RIFF\x10\x00\x00\x00WEBPVP8 ")
+    for name in ("text.npz", "other.npz", "shapes.npz", "part.pth", "tensor.pth", "text.pth", "photo.webp"):
         with pytest.raises(DataError, match="holds no VGG16 weights"):
             VggFeatures(tmp_path / name)
