@@ -19,7 +19,7 @@ from model_training.config import TrainingConfig
 from model_training.data import PhotoStore, Sampler, to_bytes
 from model_training.networks import multiple_of
 from model_training.networks.coded import CodedGenerator, degradation_code, is_coded, without_code
-from model_training.networks.patchgan import PatchGan
+from model_training.networks.patchgan import PatchGan, least_crop
 from model_training.objectives import Exchange, build_objective
 from model_training.objectives.cyclegan import least_squares
 from model_training.optimisation import Optimisation, blend, learning_rate
@@ -166,9 +166,7 @@ class AdversarialTraining:
         return degraded
 
     def _precision(self) -> torch.autocast:
-        chosen = self._config.precision
-        wanted = chosen == "bfloat16" or (chosen == "auto" and self._device.type == "cuda")
-        return torch.autocast(self._device.type, dtype=torch.bfloat16, enabled=wanted)
+        return self._config.autocast(self._device)
 
     @property
     def _discriminator_share(self) -> float:
@@ -282,6 +280,9 @@ def _build_networks(config: TrainingConfig) -> nn.ModuleDict:
             "D_y": PatchGan(**discriminator),
         }
     )
+    if config.data.crop < (least := least_crop(config.discriminator.layers)):
+        layers, crop = config.discriminator.layers, config.data.crop
+        raise ConfigurationError(f"discriminator.layers {layers} needs a crop of at least {least}, not {crop}.")
     for name in ("G", "F"):
         multiple = multiple_of(networks[name])
         if config.data.crop % multiple:

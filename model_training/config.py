@@ -12,25 +12,32 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
+import torch
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 from torch import nn
 
 from model_training.mixture import Mixture
 from model_training.networks import GENERATOR_NAMES, build_generator
 from model_training.restoration import RestorationWeights, Weight
+from model_training.warmstart_settings import WarmStart
 from service.errors import ConfigurationError
 
 PRESETS = Path(__file__).parent / "configs"
 
 ObjectiveName = Literal["lamegan", "cyclegan", "miinet", "stillgan"]
 Count = Annotated[int, Field(ge=1)]
+Level = Annotated[int, Field(ge=0, le=16)]
+"""Of a Laplacian pyramid; each halves the image."""
+
+_LARGEST_OPTION = 1024
+"""Of a generator's options: its widths, blocks and depth. Larger networks fit no machine that trains them."""
 
 
 class Section(BaseModel):
-    """Frozen, and strict about names."""
+    """Frozen, and strict about names; every number is finite."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class GeneratorConfig(Section):
@@ -39,15 +46,24 @@ class GeneratorConfig(Section):
     name: Literal["resnet", "resunet", "fast"] = "resnet"
     options: dict[str, Any] = {}
 
+    @field_validator("options")
+    @classmethod
+    def _of_whole_numbers(cls, options: dict[str, Any]) -> dict[str, Any]:
+        for key, value in options.items():
+            for number in value if isinstance(value, list | tuple) else [value]:
+                if type(number) is not int or not 1 <= number <= _LARGEST_OPTION:
+                    raise ValueError(f"{key} must be of whole numbers from 1 to {_LARGEST_OPTION}, not {number!r}")
+        return options
+
     def build(self) -> nn.Module:
         """A freshly initialised generator.
 
         Raises:
-            ConfigurationError: the generator takes no such option.
+            ConfigurationError: the generator takes no such option, or not so many numbers.
         """
         try:
             return build_generator(self.name, **self.options)
-        except TypeError as error:
+        except (TypeError, ValueError) as error:
             raise ConfigurationError(f"The {self.name} generator does not take these options: {error}.") from error
 
 
@@ -55,7 +71,7 @@ class DiscriminatorConfig(Section):
     """PatchGAN's size."""
 
     width: Count = 64
-    layers: Count = 3
+    layers: Annotated[int, Field(ge=1, le=16)] = 3
 
 
 class DataConfig(Section):
@@ -96,7 +112,7 @@ class LameganWeights(Section):
     cycle: Weight = 10.0
     identity: Weight = 0.0
     structure: Weight = 0.25
-    level: Annotated[int, Field(ge=0)] = 3
+    level: Level = 3
     pyramid: Literal["opencv", "kornia"] = "opencv"
     """The metric's own pyramid, or the one that the authors trained with."""
     colour: Weight = 0.0
@@ -119,7 +135,7 @@ class StillganWeights(Section):
     identity: Weight = 0.5
     illumination: Weight = 0.1
     structure: Weight = 0.5
-    patches: tuple[Count, ...] = (32, 64)
+    patches: Annotated[tuple[Count, ...], Field(min_length=1)] = (32, 64)
     window: Count = 9
 
 
@@ -208,7 +224,7 @@ class DistillationConfig(Section):
 
     pixels: Weight = 10.0
     structure: Weight = 0.25
-    level: Annotated[int, Field(ge=0)] = 3
+    level: Level = 3
 
 
 class TrainingConfig(Section):
@@ -239,13 +255,40 @@ class TrainingConfig(Section):
     watch: WatchConfig = WatchConfig()
     distillation: DistillationConfig = DistillationConfig()
     warmstart: dict[str, Any] = {}
-    """Read by the restoration pre-training."""
-    seed: Annotated[int, Field(ge=0)] = 0
+    """Read by the restoration pre-training, as `model_training.warmstart_settings` says; kept here as it was written,
+    so that the recipes of earlier checkpoints keep their digests."""
+    seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
 
     @classmethod
     def from_recipe(cls, recipe: str) -> TrainingConfig:
-        """The configuration that ``recipe`` wrote."""
-        return cls.model_validate(json.loads(recipe))
+        """The configuration that ``recipe`` wrote.
+
+        Raises:
+            ConfigurationError: this version does not know it: it is from another version, or a value is out of range.
+        """
+        try:
+            return cls.model_validate(json.loads(recipe))
+        except ValueError as error:
+            where = f" at {_first_place(error)}" if isinstance(error, ValidationError) else ""
+            raise ConfigurationError(f"The checkpoint's configuration is not one of this version's{where}.") from error
+
+    def warm_start(self) -> WarmStart:
+        """The `warmstart` section.
+
+        Raises:
+            ConfigurationError: an unknown key, or a value out of range; the first is named.
+        """
+        try:
+            return WarmStart.model_validate(self.warmstart)
+        except ValidationError as error:
+            raise ConfigurationError(
+                f"The configuration is wrong at warmstart.{_first_place(error)}: {error.errors()[0]['msg']}."
+            ) from error
+
+    def autocast(self, device: torch.device) -> torch.autocast:
+        """What networks are run under: bfloat16 where ``precision`` wants it, nothing where it does not."""
+        wanted = self.precision == "bfloat16" or (self.precision == "auto" and device.type == "cuda")
+        return torch.autocast(device.type, dtype=torch.bfloat16, enabled=wanted)
 
     @property
     def generator_config(self) -> GeneratorConfig:
@@ -296,13 +339,17 @@ def validated(settings: Mapping[str, Any], source: str) -> TrainingConfig:
         ConfigurationError: an unknown key, or a value out of range; the first is named.
     """
     try:
-        return TrainingConfig.model_validate(settings)
+        config = TrainingConfig.model_validate(settings)
     except ValidationError as error:
-        first = error.errors()[0]
-        key = ".".join(str(part) for part in first["loc"])
         raise ConfigurationError(
-            f"The configuration {source} is wrong at {key or 'the top'}: {first['msg']}."
+            f"The configuration {source} is wrong at {_first_place(error) or 'the top'}: {error.errors()[0]['msg']}."
         ) from error
+    config.warm_start()
+    return config
+
+
+def _first_place(error: ValidationError) -> str:
+    return ".".join(str(part) for part in error.errors()[0]["loc"])
 
 
 def _locate(source: str, beside: Path) -> Path:
@@ -316,7 +363,11 @@ def _locate(source: str, beside: Path) -> Path:
 def _read(path: Path, chain: tuple[Path, ...] = ()) -> dict[str, Any]:
     if path in chain:
         raise ConfigurationError(f"The configuration {path} extends itself.")
-    settings = _parse(path.read_text(encoding="utf-8"), str(path))
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigurationError(f"The configuration {path} cannot be read as text (UTF-8).") from error
+    settings = _parse(text, str(path))
     if not isinstance(settings, dict):
         raise ConfigurationError(f"The configuration {path} must be a mapping of keys to values.")
     base = settings.pop("extends", None)
@@ -326,7 +377,7 @@ def _read(path: Path, chain: tuple[Path, ...] = ()) -> dict[str, Any]:
 def _parse(text: str, origin: str) -> Any:
     try:
         return yaml.safe_load(text)
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError) as error:  # ValueError: a date that is none
         raise ConfigurationError(f"{origin} is not YAML: {' '.join(str(error).split())}.") from error
 
 

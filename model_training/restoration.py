@@ -12,7 +12,7 @@ from torch.nn import functional
 
 from model_training.structure import residual, residual_ssim
 
-Weight = Annotated[float, Field(ge=0)]
+Weight = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 LEVELS = 4
 """Laplacian residuals that are compared: levels 0 to 3; the last is LaSSIM's own."""

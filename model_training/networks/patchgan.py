@@ -12,6 +12,12 @@ from model_training.networks.initialise import initialise_normal
 _WIDEST = 8
 
 
+def least_crop(layers: int) -> int:
+    """The least side that so many layers can judge, in pixels: each halves it, and instance norm needs 2 by 2 values
+    after the last, which takes one more."""
+    return 3 << layers
+
+
 class PatchGan(nn.Module):
     """Says of each 70x70 patch whether it looks real (1) or made (0), without a final sigmoid.
 

@@ -13,7 +13,7 @@ from model_training.objectives.miinet import Miinet
 from model_training.objectives.stillgan import StillGan
 from service.errors import ConfigurationError, DataError
 
-__all__ = ["Exchange", "Objective", "build_objective", "read_features"]
+__all__ = ["Exchange", "Objective", "build_objective", "read_features", "require_residual"]
 
 # VGG halves twice, and a feature map of one pixel says nothing about structure.
 _LEAST_RESIDUAL_PX = 8
@@ -38,10 +38,19 @@ def build_objective(config: TrainingConfig) -> Objective:
         return StillGan(config.stillgan)
     if config.objective == "miinet":
         return Miinet(config.miinet, read_features(config.features.weights))
-    if crop >> config.lamegan.level < _LEAST_RESIDUAL_PX:
-        least = _LEAST_RESIDUAL_PX << config.lamegan.level
-        raise ConfigurationError(f"lamegan.level {config.lamegan.level} needs a crop of at least {least}, not {crop}.")
+    require_residual(crop, config.lamegan.level, "lamegan.level")
     return Lamegan(config.lamegan, read_features(config.features.weights))
+
+
+def require_residual(crop: int, level: int, setting: str) -> None:
+    """Refuses a level at which the residual of a crop is too small for the features; ``setting`` is the level's name.
+
+    Raises:
+        ConfigurationError: it is; the sentence says which crop would do.
+    """
+    if crop >> level < _LEAST_RESIDUAL_PX:
+        least = _LEAST_RESIDUAL_PX << level
+        raise ConfigurationError(f"{setting} {level} needs a crop of at least {least}, not {crop}.")
 
 
 def read_features(weights: Path | None) -> VggFeatures:

@@ -51,12 +51,59 @@ def test_another_generator_s_options_do_not_linger():
         ("optimiser={constant: 0, decay: 0}", "nothing to train"),
         ("pool", "key=value"),
         ("pool={", "not YAML"),
+        ("pool=2024-13-45", "not YAML"),
+        ("warmstart.stepz=3", r"warmstart\.stepz"),
+        ("warmstart.mixture.phantomz=1", r"warmstart\.mixture\.phantomz"),
+        ("warmstart.rate=.inf", r"warmstart\.rate"),
+        ("distillation.pixelz=1", r"distillation\.pixelz"),
+        ("optimiser.rate=.inf", r"optimiser\.rate.*finite"),
+        ("restoration.weights.pixel=.nan", r"restoration\.weights\.pixel"),
+        ("seed=99999999999999999999", "seed"),
+        ("stillgan.patches=[]", r"stillgan\.patches"),
+        ("lamegan.level=1000000000", r"lamegan\.level"),
+        ("generator.options.width=0", r"generator\.options.*width must be of whole numbers from 1"),
+        ("generator.options.width=-8", r"generator\.options.*width must be"),
+        ("generator.options.width=abc", r"generator\.options.*width must be"),
+        ("generator.options.width=true", r"generator\.options.*width must be"),
+        ("generator.options.blocks=-3", r"generator\.options.*blocks must be"),
+        ("generator={name: fast, options: {widths: [8, 0, 8]}}", r"generator\.options.*widths must be"),
     ],
 )
 def test_an_unknown_key_and_a_wrong_value_are_one_clear_sentence(override, sentence):
     with pytest.raises(ConfigurationError, match=sentence) as caught:
         load_config("smoke", [override])
     assert "\n" not in caught.value.detail
+
+
+def test_a_generator_of_too_few_numbers_is_one_clear_sentence():
+    config = load_config("smoke", ["generator={name: fast, options: {widths: [8, 8]}}"])
+    with pytest.raises(ConfigurationError, match="fast generator does not take these options"):
+        config.generator_config.build()
+
+
+def test_a_file_that_is_no_text_is_one_clear_sentence(tmp_path):
+    (tmp_path / "latin.yaml").write_bytes(b"objective: caf\xe9\n")
+    with pytest.raises(ConfigurationError, match="cannot be read as text"):
+        load_config(str(tmp_path / "latin.yaml"))
+
+
+def test_a_recipe_of_another_version_is_one_clear_sentence():
+    for recipe, sentence in (
+        ('{"optimiser": {"rate": null}}', r"at optimiser\.rate"),
+        ("{", "not one of this version"),
+    ):
+        with pytest.raises(ConfigurationError, match=sentence):
+            TrainingConfig.from_recipe(recipe)
+
+
+def test_a_recipe_written_with_an_older_warm_start_is_still_read():
+    assert TrainingConfig.from_recipe('{"warmstart": {"gone": 1}}').warmstart == {"gone": 1}
+
+
+def test_the_recipes_of_shipped_presets_keep_their_digests():
+    # A checkpoint's card names this digest: new settings may not change what an old recipe says of itself.
+    section = load_config("fast").model_dump()["warmstart"]
+    assert set(section) == {"steps", "batch", "rate", "ema", "degrader_every", "weights", "mixture"}
 
 
 def test_absent_circular_and_shapeless_files_are_one_clear_sentence(tmp_path):
