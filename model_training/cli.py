@@ -128,7 +128,8 @@ def export(
     exported = export_model(ExportRequest(checkpoint, name, version, out, sources=sources, force=force))
     Console().print(
         f"{exported.folder}: {exported.parameters:,} parameters, {exported.size_bytes / 1e6:.2f} MB; against torch at "
-        f"most {exported.parity.worst} grey level(s), {exported.parity.share:.4%} of the values."
+        f"most {exported.parity.worst} grey level(s), {exported.parity.share:.4%} of the values.",
+        markup=False,
     )
 
 
@@ -317,11 +318,16 @@ def main(arguments: list[str] | None = None) -> NoReturn:
         errors.print(f"lamegan-train: {error.detail}", markup=False)
         raise SystemExit(EXIT_REFUSED) from None
     except OSError as error:
-        if error.errno not in _DISK_FULL:
-            raise
-        errors.print(f"lamegan-train: The disk is full ({error.strerror}); what was saved before is untouched.")
+        errors.print(f"lamegan-train: {_told(error)}", markup=False)
         raise SystemExit(EXIT_REFUSED) from None
     raise SystemExit(0)
+
+
+def _told(error: OSError) -> str:
+    if error.errno in _DISK_FULL:
+        return f"The disk is full ({error.strerror}); what was saved before is untouched."
+    said = error.strerror or str(error) or type(error).__name__
+    return f"{error.filename} cannot be used ({said})." if error.filename else f"Reading or writing failed ({said})."
 
 
 def _calibrate(model: Path, images: Path, out: Path, alpha: float) -> None:
@@ -358,9 +364,9 @@ def _end(outcome: Outcome, out: Path) -> None:
     from model_training.loop import Outcome
 
     if outcome is Outcome.INTERRUPTED:
-        _console().print(f"Interrupted; everything is saved in {out}. Add --resume to go on.")
+        _console().print(f"Interrupted; everything is saved in {out}. Add --resume to go on.", markup=False)
         raise typer.Exit(EXIT_INTERRUPTED)
-    _console().print(f"Training is {outcome.value}; its checkpoints are in {out / 'checkpoints'}.")
+    _console().print(f"Training is {outcome.value}; its checkpoints are in {out / 'checkpoints'}.", markup=False)
 
 
 if __name__ == "__main__":

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Mapping
 from copy import deepcopy
 from dataclasses import dataclass
@@ -18,11 +17,18 @@ from model_training.checkpoint import Checkpoint, Vault, load_weights
 from model_training.config import TrainingConfig
 from model_training.data import PhotoStore, Sampler, to_bytes
 from model_training.export import find_checkpoint, load_generator
-from model_training.fit import find_resumption, load_side, require_same_run
+from model_training.fit import (
+    features_digest,
+    find_resumption,
+    load_side,
+    order_digests,
+    require_same_run,
+    write_config,
+)
 from model_training.journal import Journal
 from model_training.loop import Outcome, Progress, Run, run_loop
 from model_training.networks import multiple_of
-from model_training.objectives import read_features
+from model_training.objectives import read_features, require_residual
 from model_training.objectives.lamegan import StructureDistance
 from model_training.optimisation import Optimisation, blend, learning_rate, total_steps
 from model_training.parallel import DeviceName, Ranks, joined_ranks
@@ -58,7 +64,7 @@ class Distillation:
         """Draws the student's first weights from the configuration's seed.
 
         Raises:
-            ConfigurationError: the crop does not suit the teacher or the student.
+            ConfigurationError: the crop does not suit the teacher, the student or the level.
             DataError: the VGG features are needed and cannot be read.
         """
         torch.manual_seed(config.seed)
@@ -72,12 +78,7 @@ class Distillation:
                     f"The crop of {config.data.crop} is not a multiple of the {who}'s {multiple_of(network)}."
                 )
         self.average = deepcopy(self.student).eval().requires_grad_(False)
-        weights = config.distillation
-        self._structure = (
-            StructureDistance(read_features(config.features.weights), level=weights.level).to(device)
-            if weights.structure
-            else None
-        )
+        self._structure = _structure_distance(config).to(device) if config.distillation.structure else None
         self._optimisation = Optimisation(list(self.student.parameters()), config.optimiser, ranks)
         self._store = PhotoStore(photos.pixels, config.data, device)
         self._sampler = Sampler(len(photos), (config.data.height, config.data.width), config.data, config.seed)
@@ -88,9 +89,10 @@ class Distillation:
         ranks, weights = self._ranks, self._config.distillation
         cut = self._sampler.draw(self._config.optimiser.batch * ranks.world).part(ranks.rank, ranks.world)
         photos = self._store.crops(cut)
-        with torch.no_grad():
-            shown = self._teacher(photos)
-        made = self.student(photos)
+        with self._config.autocast(self._device):
+            with torch.no_grad():
+                shown = self._teacher(photos).float()
+            made = self.student(photos).float()
         terms = {"pixels": weights.pixels * F.l1_loss(made, shown)}
         if self._structure is not None:
             terms["structure"] = weights.structure * self._structure(made, shown)
@@ -138,6 +140,12 @@ class Distillation:
         self._sampler.load_state_dict(state["samplers"]["photos"])
 
 
+def _structure_distance(config: TrainingConfig) -> StructureDistance:
+    level = config.distillation.level
+    require_residual(config.data.crop, level, "distillation.level")
+    return StructureDistance(read_features(config.features.weights), level=level)
+
+
 def distil(request: DistilRequest, console: Console) -> Outcome:
     """Trains the student (or goes on) into ``request.out``; answers why it ended.
 
@@ -152,6 +160,8 @@ def distil(request: DistilRequest, console: Console) -> Outcome:
     origin = _origin(request, photos, taught_by)
     if resumed is not None:
         require_same_run(resumed, origin)
+        if resumed.state["warm_start"] != origin["warm_start"]:
+            raise CheckpointError(f"{resumed.path} was taught by another checkpoint than {taught_by.path}.")
     with joined_ranks(request.device) as (ranks, device):
         training = Distillation(config, load_generator(taught_by), photos, device=device, ranks=ranks)
         progress = Progress()
@@ -162,18 +172,19 @@ def distil(request: DistilRequest, console: Console) -> Outcome:
         journal = Journal(
             request.out, config.journal, steps=steps, first_step=training.step, speaks=ranks.leads, console=console
         )
+        write_config(request.out, config, ranks)
         with journal:
             run = Run(training, config, steps, vault, journal, ranks, device, origin, minutes=request.minutes)
             return run_loop(run, progress)
 
 
 def _origin(request: DistilRequest, photos: PhotoSet, teacher: Checkpoint) -> dict[str, Any]:
-    weights = request.config.features.weights
     note = read_notes(request.sources).get("lq", SourceNote())
     return {
         "config": request.config.recipe(),
-        "features": hashlib.sha256(weights.read_bytes()).hexdigest() if weights and weights.is_file() else "",
+        "features": features_digest(request.config),
         "data": {"photos": describe(photos, note)},
+        "order": order_digests({"photos": photos}),
         "warm_start": f"taught by checkpoint {teacher.digest}",
         "seen": photos_seen(teacher.state),
     }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -85,7 +86,7 @@ def fit(request: FitRequest, console: Console) -> Outcome:
         journal = Journal(
             request.out, config.journal, steps=steps, first_step=training.step, speaks=ranks.leads, console=console
         )
-        _write_config(request.out, config, ranks)
+        write_config(request.out, config, ranks)
         with journal:
             run = Run(
                 training, config, steps, vault, journal, ranks, device, origin, validation, request.minutes
@@ -107,14 +108,16 @@ def find_resumption(vault: Vault, resume: bool, console: Console) -> Checkpoint 
         return None
     checkpoint, damaged = vault.latest()
     for sentence in damaged:
-        console.print(f"[yellow]{sentence} The one before it is used.[/]")
+        console.print(f"{sentence} The one before it is used.", style="yellow", markup=False)
     if checkpoint is None and damaged:
         raise CheckpointError(f"No checkpoint in {vault.folder} is whole: {damaged[0]}")
     return checkpoint
 
 
 def require_same_run(checkpoint: Checkpoint, origin: Mapping[str, Any]) -> None:
-    """Refuses to go on with another configuration or other data than before.
+    """Refuses to go on with another configuration, other data, or other features than before.
+
+    A checkpoint of a version that did not note the photos' order is taken in any.
 
     Raises:
         CheckpointError: they differ; the first difference is named.
@@ -126,8 +129,36 @@ def require_same_run(checkpoint: Checkpoint, origin: Mapping[str, Any]) -> None:
     before_data, data = checkpoint.state["data"], origin["data"]
     for side in sorted(before_data.keys() | data.keys()):
         if before_data.get(side, {}).get("digest") != data.get(side, {}).get("digest"):
-            word = {"x": "low-quality ", "y": "high-quality ", "everyday": "everyday "}.get(side, "")
-            raise CheckpointError(f"{checkpoint.path} was trained on other {word}photos than are given now.")
+            raise CheckpointError(f"{checkpoint.path} was trained on other {_photos(side)} than are given now.")
+    ordered, order = checkpoint.state.get("order", {}), origin["order"]
+    for side in sorted(ordered.keys() & order.keys()):
+        if ordered[side] != order[side]:
+            raise CheckpointError(f"{checkpoint.path} was trained on these {_photos(side)} in another order.")
+    known = checkpoint.state.get("features", "")
+    if known and origin["features"] and known != origin["features"]:
+        raise CheckpointError(f"{checkpoint.path} was trained with other VGG weights than are given now.")
+
+
+def _photos(side: str) -> str:
+    return {"x": "low-quality photos", "y": "high-quality photos", "everyday": "everyday photos"}.get(side, "photos")
+
+
+def order_digests(sides: Mapping[str, PhotoSet]) -> dict[str, str]:
+    """By side, SHA-256 of its files' names in their order, from the folder that holds them all: photos are drawn by
+    position, so that a run cannot go on with them in another order."""
+    return {side: _order_digest([Path(name).resolve() for name in photos.names]) for side, photos in sides.items()}
+
+
+def _order_digest(paths: list[Path]) -> str:
+    folder = os.path.commonpath([path.parent for path in paths])
+    names = [path.relative_to(folder).as_posix() for path in paths]
+    return hashlib.sha256("\n".join(names).encode(errors="surrogateescape")).hexdigest()
+
+
+def features_digest(config: TrainingConfig) -> str:
+    """SHA-256 of the VGG weights' file; empty where none is named."""
+    weights = config.features.weights
+    return hashlib.sha256(weights.read_bytes()).hexdigest() if weights and weights.is_file() else ""
 
 
 def _comparable(config: TrainingConfig) -> dict[str, Any]:
@@ -172,25 +203,26 @@ def load_side(source: Path, config: TrainingConfig, console: Console) -> PhotoSe
 
 def name_skipped(photos: PhotoSet, console: Console) -> None:
     """Says which files of a folder or list were not used, and why."""
-    if photos.skipped:
-        console.print(f"[yellow]{len(photos.skipped)} of {len(photos) + len(photos.skipped)} files are skipped:[/]")
-        for sentence in photos.skipped[:_SKIPPED_SHOWN]:
-            console.print(f"[yellow]  {sentence}[/]")
-        if len(photos.skipped) > _SKIPPED_SHOWN:
-            console.print(f"[yellow]  and {len(photos.skipped) - _SKIPPED_SHOWN} more[/]")
+    if not photos.skipped:
+        return
+    lines = [f"{len(photos.skipped)} of {len(photos) + len(photos.skipped)} files are skipped:"]
+    lines += [f"  {sentence}" for sentence in photos.skipped[:_SKIPPED_SHOWN]]
+    if len(photos.skipped) > _SKIPPED_SHOWN:
+        lines.append(f"  and {len(photos.skipped) - _SKIPPED_SHOWN} more")
+    console.print("\n".join(lines), style="yellow", markup=False)
 
 
 def _origin(request: FitRequest, lq: PhotoSet, hq: PhotoSet, everyday: PhotoSet | None) -> dict[str, Any]:
     """What every checkpoint says about where it comes from."""
     notes = read_notes(request.sources)
-    weights = request.config.features.weights
     data = {"x": describe(lq, notes.get("lq", SourceNote())), "y": describe(hq, notes.get("hq", SourceNote()))}
     if everyday is not None:
         data["everyday"] = describe(everyday, notes.get("everyday", SourceNote()))
     return {
         "config": request.config.recipe(),
-        "features": hashlib.sha256(weights.read_bytes()).hexdigest() if weights and weights.is_file() else "",
+        "features": features_digest(request.config),
         "data": data,
+        "order": order_digests({"x": lq, "y": hq} | ({} if everyday is None else {"everyday": everyday})),
         "warm_start": "",
         "seen": {},
     }
@@ -202,8 +234,17 @@ def _warm(training: AdversarialTraining, checkpoint: Checkpoint) -> str:
     return f"{' and '.join(taken)} from {kind} training, checkpoint {checkpoint.digest}"
 
 
-def _write_config(folder: Path, config: TrainingConfig, ranks: Ranks) -> None:
-    if ranks.leads:
+def write_config(folder: Path, config: TrainingConfig, ranks: Ranks) -> None:
+    """Writes what is used to the run's ``config.yaml``, making its folder.
+
+    Raises:
+        ConfigurationError: there can be no such folder or file.
+    """
+    if not ranks.leads:
+        return
+    text = yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False)
+    try:
         folder.mkdir(parents=True, exist_ok=True)
-        text = yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False)
         (folder / "config.yaml").write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise ConfigurationError(f"The run cannot be written to {folder} ({error.strerror}).") from error

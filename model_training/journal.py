@@ -30,10 +30,14 @@ from model_training.config import JournalConfig
 from model_training.validation import Score
 
 
+_LOSSES, _SCORES = "losses.jsonl", "validation.jsonl"
+
+
 class Journal:
     """The bar on the terminal, ``losses.jsonl``, ``tensorboard/`` and ``grids/`` in the run's folder.
 
-    A context manager. On any rank but the first it keeps silent.
+    A context manager. On any rank but the first it keeps silent. What a killed run wrote of steps after the one that
+    it goes on from is forgotten, so that every step is there once.
     """
 
     def __init__(
@@ -59,7 +63,9 @@ class Journal:
     def __enter__(self) -> Journal:
         if self._speaks:
             self._folder.mkdir(parents=True, exist_ok=True)
-            self._board = SummaryWriter(str(self._folder / "tensorboard"), purge_step=self._first_step)
+            for name in (_LOSSES, _SCORES):
+                _forget_after(self._first_step, self._folder / name)
+            self._board = SummaryWriter(str(self._folder / "tensorboard"), purge_step=self._first_step + 1)
             self._bar.start()
         return self
 
@@ -75,13 +81,13 @@ class Journal:
         short = " ".join(f"{name} {value:.3f}" for name, value in _summed(losses).items())
         self._bar.update(self._task, completed=step, losses=short)
         if self._due(step, self._config.log):
-            self._write("losses.jsonl", {"step": step, **losses})
+            self._write(_LOSSES, {"step": step, **losses})
             self._scalars("loss", step, losses)
 
     def score(self, step: int, score: Score, best: bool) -> None:
         """Writes a validation score down."""
         if self._speaks:
-            self._write("validation.jsonl", {"step": step, **asdict(score), "best": best})
+            self._write(_SCORES, {"step": step, **asdict(score), "best": best})
             self._scalars("validation", step, asdict(score))
             mark = " (best so far)" if best else ""
             self._bar.console.print(
@@ -123,6 +129,23 @@ class Journal:
         if self._board is not None:
             for name, value in values.items():
                 self._board.add_scalar(f"{group}/{name}", value, step)
+
+
+def _forget_after(step: int, path: Path) -> None:
+    """Keeps of a file of JSON records those up to ``step``; a line that a killed run wrote half goes too."""
+    if not path.is_file():
+        return
+    kept = [line for line in path.read_text(encoding="utf-8", errors="replace").splitlines() if _until(step, line)]
+    partial = path.with_suffix(".partial")
+    partial.write_text("".join(f"{line}\n" for line in kept), encoding="utf-8")
+    partial.replace(path)
+
+
+def _until(step: int, line: str) -> bool:
+    try:
+        return bool(json.loads(line)["step"] <= step)
+    except (ValueError, KeyError, TypeError):
+        return False
 
 
 class _Rate(ProgressColumn):

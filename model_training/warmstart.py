@@ -13,11 +13,10 @@ from collections.abc import Mapping
 from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import numpy as np
 import torch
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from rich.console import Console
 from torch import Tensor, nn
 from torch.nn.utils import clip_grad_norm_
@@ -25,45 +24,22 @@ from torch.nn.utils import clip_grad_norm_
 from model_training.checkpoint import Checkpoint, Vault, handed_on, load_weights, read_checkpoint
 from model_training.config import TrainingConfig
 from model_training.data import to_bytes
-from model_training.fit import INHERITED, find_resumption, name_skipped, require_same_run
+from model_training.fit import INHERITED, find_resumption, name_skipped, order_digests, require_same_run, write_config
 from model_training.journal import Journal
 from model_training.loop import Outcome, Progress, Run, run_loop
-from model_training.mixture import MixedPairs, Mixture
+from model_training.mixture import LARGE_SHAPES, SHAPES, MixedPairs
+from model_training.networks import multiple_of
 from model_training.networks.coded import without_code
 from model_training.optimisation import blend
 from model_training.parallel import DeviceName, joined_ranks
 from model_training.photos import PhotoSet, as_images, load_photos
 from model_training.provenance import SourceNote, describe, photos_seen, read_notes
-from model_training.restoration import RestorationWeights, Weight, restoration_loss
+from model_training.restoration import restoration_loss
 from model_training.validation import Validation
+from model_training.warmstart_settings import WarmStart
 from service.errors import CheckpointError, ConfigurationError
 
 PREVIEW_SIDE_PX = 192
-
-Count = Annotated[int, Field(ge=1)]
-
-
-class WarmStart(BaseModel):
-    """The settings of one run: the configuration's `warmstart` section."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    steps: Count = 6000
-    batch: Count = 8
-    rate: Annotated[float, Field(gt=0)] = 1e-3
-    warm_up: Annotated[int, Field(ge=0)] = 200
-    """Steps over which the rate rises; then it falls to 0 as a cosine."""
-    ema: Annotated[float, Field(ge=0, lt=1)] = 0.998
-    gradient_norm: Annotated[float, Field(gt=0)] = 1.0
-    idempotence: Weight = 0.5
-    """Weight of |G(y) - y| for G's own outputs y, asked every `idempotence_every` steps."""
-    idempotence_every: Count = 4
-    degrader_every: Annotated[int, Field(ge=0)] = 4
-    """F learns at every so many steps; 0: there is no F."""
-    photo_size: tuple[Count, Count] = (504, 504)
-    """(height, width) at which photos are kept; batches are views of them at many scales."""
-    weights: RestorationWeights = RestorationWeights()
-    mixture: Mixture = Mixture()
 
 
 class Learner:
@@ -121,15 +97,17 @@ class WarmStarting:
         """Draws the first weights from the configuration's seed.
 
         Raises:
-            ConfigurationError: the `warmstart` section is wrong.
+            ConfigurationError: the `warmstart` section is wrong, or its views do not suit a generator.
         """
         torch.manual_seed(config.seed)
         self.settings = settings_of(config)
         self.step = 0
-        self._source, self._device = source, device
+        self._source, self._config, self._device = source, config, device
         self.learners = {"G": Learner(config.generator_config.build().to(device), self.settings)}
         if self.settings.degrader_every:
             self.learners["F"] = Learner(config.degrader_config.build().to(device), self.settings)
+        for name, learner in self.learners.items():
+            _require_views(name, multiple_of(learner.network))
 
     @property
     def enhancer(self) -> nn.Module:
@@ -148,7 +126,7 @@ class WarmStarting:
         terms = self._restoring(bad, good)
         self.learners["G"].descend(terms, self.rate())
         if "F" in self.learners and self.step % self.settings.degrader_every == 0:
-            back = restoration_loss(self.learners["F"].network(good), bad, self.settings.weights)
+            back = restoration_loss(self._made(self.learners["F"].network, good), bad, self.settings.weights)
             self.learners["F"].descend(back, self.rate())
             terms |= {f"degrader_{name}": value for name, value in back.items()}
         self.step += 1
@@ -156,12 +134,17 @@ class WarmStarting:
 
     def _restoring(self, bad: Tensor, good: Tensor) -> dict[str, Tensor]:
         s, network = self.settings, self.learners["G"].network
-        output = network(bad)
+        output = self._made(network, bad)
         terms = restoration_loss(output, good, s.weights, bad)
         if s.idempotence and self.step % s.idempotence_every == 0:
             once = output.detach()[: max(1, s.batch // 2)]
-            terms["again"] = s.idempotence * (network(once) - once).abs().mean()
+            terms["again"] = s.idempotence * (self._made(network, once) - once).abs().mean()
         return terms
+
+    def _made(self, network: nn.Module, image: Tensor) -> Tensor:
+        with self._config.autocast(self._device):
+            made: Tensor = network(image)
+        return made.float()
 
     @torch.no_grad()
     def preview(self) -> Tensor:
@@ -211,12 +194,16 @@ def settings_of(config: TrainingConfig) -> WarmStart:
     Raises:
         ConfigurationError: an unknown key, or a value out of range; the first is named.
     """
-    try:
-        return WarmStart.model_validate(config.warmstart)
-    except ValidationError as error:
-        first = error.errors()[0]
-        key = ".".join(str(part) for part in ("warmstart", *first["loc"]))
-        raise ConfigurationError(f"The configuration is wrong at {key}: {first['msg']}.") from error
+    return config.warm_start()
+
+
+def _require_views(name: str, multiple: int) -> None:
+    sides = {PREVIEW_SIDE_PX, *(side for shape in (*SHAPES, *LARGE_SHAPES) for side in shape)}
+    if any(side % multiple for side in sides):
+        raise ConfigurationError(
+            f"The warm start's views have sides from {min(sides)} to {max(sides)} pixels, all multiples of "
+            f"{math.gcd(*sides)}; {name} needs multiples of {multiple}."
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -262,6 +249,7 @@ def warm_start(request: WarmStartRequest, console: Console) -> Outcome:
         journal = Journal(
             request.out, config.journal, steps=settings.steps, first_step=training.step, speaks=True, console=console
         )
+        write_config(request.out, config, ranks)
         with journal:
             run = Run(
                 training, config, settings.steps, vault, journal, ranks, device, origin, validation, request.minutes
@@ -285,5 +273,13 @@ def _given(
     data = {"x": side, "y": side}  # the bad photos are made of the good ones
     if everyday is not None:
         data["everyday"] = describe(everyday, notes.get("everyday", SourceNote()))
-    origin = {"config": request.config.recipe(), "features": "", "data": data, "warm_start": "", "seen": {}}
+    sides = {"x": good} | ({} if everyday is None else {"everyday": everyday})
+    origin = {
+        "config": request.config.recipe(),
+        "features": "",
+        "data": data,
+        "order": order_digests(sides),
+        "warm_start": "",
+        "seen": {},
+    }
     return good, everyday, origin

@@ -25,9 +25,9 @@ def write_photos(
     return folder
 
 
-def write_vgg(path: Path) -> Path:
+def write_vgg(path: Path, *, seed: int = 0) -> Path:
     """Random weights of VGG16's first four convolutions, in the Caffe layout of the npz."""
-    rng = np.random.default_rng(0)
+    rng = np.random.default_rng(seed)
     weights: dict[str, np.ndarray] = {}
     for name, (out, into) in VGG_SHAPES.items():
         weights[f"{name}_w"] = (rng.standard_normal((out, into, 3, 3)) * (2 / (9 * into)) ** 0.5).astype(np.float32)

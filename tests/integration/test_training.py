@@ -12,6 +12,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -26,8 +27,8 @@ from model_training.checkpoint import Vault, content_digest, read_checkpoint, wr
 from model_training.cli import EXIT_INTERRUPTED, EXIT_REFUSED, main
 from model_training.config import load_config
 from model_training.distil import DistilRequest, distil
-from model_training.export import ExportRequest, export_model, load_generator
-from model_training.fit import FitRequest, fit
+from model_training.export import ExportRequest, export_model, load_generator, require_parity, to_onnx
+from model_training.fit import FitRequest, find_resumption, fit
 from model_training.loop import Outcome
 from model_training.pixels import PixelContract
 from service.errors import CheckpointError, Diverged, ExportError
@@ -40,6 +41,7 @@ TINY_FAST = "generator={name: fast, options: {widths: [8, 8, 8], blocks: [1, 1, 
 TINY_RESUNET = "generator={name: resunet, options: {depth: 4, width: 8}}"
 EVERYTHING = ["restoration={weight: 1, pairs: 2, clean: 0.3}", "code.enabled=true", "lamegan.colour=0.5"]
 MIXED = ["restoration={clean: 0, mixture: {count_phantoms: 2, count_everyday: 2}}"]
+SMALL_WARM_START = "warmstart={steps: 1, batch: 1, mixture: {count_phantoms: 1, count_everyday: 1, count_plain: 1}}"
 QUIET = Console(quiet=True)
 
 
@@ -257,6 +259,10 @@ def test_distil_teaches_a_small_generator_and_resumes_bit_equal(files, tmp_path)
 
     assert distil(ask(longer, "whole"), QUIET) is Outcome.FINISHED
     distil(ask(shorter, "parts"), QUIET)
+    assert load_config(str(tmp_path / "parts" / "config.yaml")) == shorter
+    fit(request(files, tmp_path / "other", "seed=1"), QUIET)
+    with pytest.raises(CheckpointError, match="taught by another checkpoint"):
+        distil(replace(ask(longer, "parts", resume=True), teacher=tmp_path / "other"), QUIET)
     distil(ask(longer, "parts", resume=True), QUIET)
     whole, parts = (read_checkpoint(last(tmp_path / name)).state for name in ("whole", "parts"))
     assert content_digest(whole["networks"]) == content_digest(parts["networks"])
@@ -314,6 +320,20 @@ def test_a_step_in_bfloat16_has_the_losses_of_one_in_float32(files, tmp_path, lo
         assert rounded[name] == pytest.approx(value, rel=0.05), name
 
 
+def test_a_student_in_bfloat16_has_the_losses_of_one_in_float32(files, tmp_path):
+    fit(request(files, tmp_path / "teacher", "objective=cyclegan"), QUIET)
+    said = []
+    for precision in ("float32", "bfloat16"):
+        settings = [f"features.weights={files / 'vgg.npz'}", "optimiser={constant: 1, decay: 0}", "seed=3"]
+        config = load_config("smoke", [*settings, f"precision={precision}"])
+        distil(DistilRequest(config, tmp_path / "teacher", files / "lq", tmp_path / precision, device="cpu"), QUIET)
+        said += losses(tmp_path / precision)
+    exact, rounded = said
+    assert exact != rounded
+    for name, value in exact.items():
+        assert rounded[name] == pytest.approx(value, rel=0.05), name
+
+
 def test_a_time_budget_ends_the_run_with_everything_saved(files, tmp_path):
     asked = request(files, tmp_path / "run", "objective=cyclegan", "optimiser.constant=100000", minutes=0.01)
     assert fit(asked, QUIET) is Outcome.OUT_OF_TIME
@@ -337,6 +357,47 @@ def test_a_diverging_run_stops_and_keeps_the_checkpoints_from_before(files, tmp_
     with pytest.raises(Diverged, match="loss cycle_x is nan at step 5"):
         fit(request(files, tmp_path / "run"), QUIET)
     assert read_checkpoint(last(tmp_path / "run")).state["step"] == 3
+
+
+@pytest.mark.parametrize("value", [float("nan"), 1e30])
+def test_a_step_that_ruins_the_weights_is_not_saved(files, tmp_path, monkeypatch, capsys, value):
+    step = AdversarialTraining.advance
+
+    def advance(training: AdversarialTraining) -> dict[str, torch.Tensor]:
+        terms = step(training)
+        if training.step == 3:
+            for weights in training.average.state_dict().values():
+                weights.fill_(value)
+        return terms
+
+    monkeypatch.setattr(AdversarialTraining, "advance", advance)
+    often = ["--set", "journal.checkpoint=1", "--set", "journal.keep=1", "--set", "journal.validate=1"]
+    said = refusal(capsys, *fit_options(files, tmp_path / "run"), *often, "--validate", files / "hq")
+    assert "no longer finite after step 3; they are not saved" in said
+    assert sorted(path.name for path in (tmp_path / "run" / "checkpoints").iterdir()) == ["best.pt", "step-00000002.pt"]
+    for path in (tmp_path / "run" / "checkpoints").iterdir():
+        load_generator(read_checkpoint(path))
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), 1e30])
+def test_a_ruined_generator_is_not_exported(files, tmp_path, value):
+    fit(request(files, tmp_path / "run", "objective=cyclegan"), QUIET)
+    checkpoint = read_checkpoint(last(tmp_path / "run"))
+    ruined = {name: torch.full_like(weights, value) for name, weights in checkpoint.state["average"].items()}
+    write_checkpoint(checkpoint.path, {**checkpoint.state, "average": ruined})
+    with pytest.raises(CheckpointError, match="is ruined"):
+        export_model(ExportRequest(tmp_path / "run", "ruined", "1.0.0", tmp_path / "models"))
+
+
+def test_values_that_are_not_finite_are_no_parity(files):
+    generator = load_config("smoke").generator_config.build().eval()
+    contract = PixelContract(generator)
+    model = to_onnx(contract)
+    require_parity(contract, model)
+    for weights in generator.parameters():
+        weights.data.fill_(float("nan"))
+    with pytest.raises(ExportError, match="values that are not finite"):
+        require_parity(contract, model)
 
 
 def test_a_discriminator_that_has_won_stops_the_run_saved(files, tmp_path):
@@ -393,9 +454,96 @@ def test_a_run_is_resumed_only_as_what_it_was(files, tmp_path, capsys):
     assert "another optimiser.rate" in refusal(capsys, *asked, "--resume", "--set", "optimiser.rate=1")
     other = write_photos(tmp_path / "other", 4, seed=9)
     assert "other high-quality photos" in refusal(capsys, *asked, "--resume", "--hq", other)
+    (files / "backwards.txt").write_text("".join(f"lq/{index:03d}.png\n" for index in reversed(range(5))))
+    backwards = refusal(capsys, *asked, "--resume", "--lq", files / "backwards.txt")
+    assert "these low-quality photos in another order" in backwards
+    vgg = write_vgg(tmp_path / "vgg.npz", seed=1)
+    assert "other VGG weights" in refusal(capsys, *asked, "--resume", "--vgg", vgg)
     for path in (out / "checkpoints").iterdir():
         path.write_bytes(b"")
     assert "No checkpoint" in refusal(capsys, *asked, "--resume")
+
+
+def test_a_run_goes_on_with_its_photos_elsewhere_and_from_a_checkpoint_that_did_not_note_their_order(files, tmp_path):
+    moved = shutil.copytree(files, tmp_path / "moved")
+    fit(request(files, tmp_path / "run", "optimiser.constant=1"), QUIET)
+    fit(request(moved, tmp_path / "run", "optimiser.constant=2", resume=True), QUIET)
+    state = {key: value for key, value in read_checkpoint(last(tmp_path / "run")).state.items() if key != "order"}
+    write_checkpoint(last(tmp_path / "run"), state)
+    assert fit(request(moved, tmp_path / "run", resume=True), QUIET) is Outcome.FINISHED
+
+
+def test_a_killed_run_that_goes_on_has_each_step_once_in_its_losses(files, tmp_path):
+    out = tmp_path / "run"
+    fit(request(files, out, "objective=cyclegan", validate=files / "hq"), QUIET)
+    last(out).unlink()  # as if killed before it was saved
+    with (out / "losses.jsonl").open("a") as file:
+        file.write('{"step": 7, "cyc')
+    fit(request(files, out, "objective=cyclegan", validate=files / "hq", resume=True), QUIET)
+    assert [entry["step"] for entry in losses(out)] == [1, 2, 3, 4, 5, 6]
+    scores = (out / "validation.jsonl").read_text().splitlines()
+    assert [json.loads(line)["step"] for line in scores] == [3, 6]
+
+
+@pytest.mark.parametrize("place", ["file", "file/below", "/proc/lamegan"])
+def test_a_place_that_cannot_be_written_is_one_sentence(files, tmp_path, capsys, place):
+    (tmp_path / "file").write_text("")
+    fit(request(files, tmp_path / "run", "objective=cyclegan"), QUIET)
+    out, run = tmp_path / place, tmp_path / "run"
+    teach = ["distil", run, "--photos", files / "lq", "--config", "smoke", "--vgg", files / "vgg.npz", "--out", out]
+    begin = ["warm-start", "--hq", files / "hq", "--config", "smoke", "--out", out, "--set", SMALL_WARM_START]
+    for asked in (fit_options(files, out), teach, begin):
+        assert "cannot be written to" in refusal(capsys, *asked)
+    ship = ["export", run, "--name", "no", "--version", "1.0.0", "--out", out]
+    for asked in (ship, ["phantom", "--out", out], ["degrade", files / "hq", "--out", out]):
+        refusal(capsys, *asked)
+    assert "could not be written" in refusal(capsys, "mean", last(run), last(run), "--out", out / "mean.pt")
+
+
+def test_settings_that_do_not_fit_together_are_one_sentence(files, tmp_path, capsys):
+    fit(request(files, tmp_path / "run", "objective=cyclegan"), QUIET)
+    asked = fit_options(files, tmp_path / "other")
+    assert "needs a crop of at least 768, not 64" in refusal(capsys, *asked, "--set", "discriminator.layers=8")
+    teach = [
+        "distil",
+        tmp_path / "run",
+        "--photos",
+        files / "lq",
+        "--vgg",
+        files / "vgg.npz",
+        "--out",
+        tmp_path / "other",
+    ]
+    assert "distillation.level 5 needs a crop of at least 256" in refusal(
+        capsys, *teach, "--set", "distillation.level=5"
+    )
+    begin = ["warm-start", "--hq", files / "hq", "--config", "smoke", "--out", tmp_path / "other"]
+    resunet = ["--set", SMALL_WARM_START, "--set", "generator={name: resunet, options: {width: 4}}"]
+    assert "G needs multiples of 256" in refusal(capsys, *begin, *resunet)
+
+
+def test_the_deepest_discriminator_of_a_crop_learns(files, tmp_path):
+    settings = ["objective=cyclegan", "discriminator.layers=4", "optimiser={constant: 1, decay: 0}"]
+    assert fit(request(files, tmp_path / "run", *settings), QUIET) is Outcome.FINISHED
+
+
+def test_names_that_look_like_markup_are_printed_as_they_are(files, tmp_path, capsys):
+    folder = shutil.copytree(files / "hq", tmp_path / "hq")
+    (folder / "bs[").mkdir()
+    (folder / "bs[" / "y].jpg").write_text("not an image")
+    out = tmp_path / "L13[bold]"
+    asked = [*fit_options(files, out), "--objective", "cyclegan", "--hq", folder]
+    for step, more in ((3, []), (6, ["--resume"])):
+        with pytest.raises(SystemExit) as exit_:
+            main([*map(str, asked), "--set", "optimiser.decay=0", "--set", f"optimiser.constant={step}", *more])
+        assert exit_.value.code == 0
+        said = "".join(capsys.readouterr().out.split())
+        assert "bs[/y].jpgcannotbereadasanimage" in said
+        assert "L13[bold]/checkpoints" in said
+    last(out).write_bytes(b"")
+    said = Console(record=True, width=400, file=io.StringIO())
+    find_resumption(Vault(out / "checkpoints", keep=3), True, said)
+    assert "L13[bold]" in said.export_text()
 
 
 def test_a_full_disk_while_saving_is_one_sentence_and_keeps_what_was_saved(files, tmp_path, capsys):

@@ -1,5 +1,6 @@
 """The warm start: batches that depend on seed and step alone, a loss that is zero at the truth, exact resumption."""
 
+import json
 from dataclasses import replace
 from io import StringIO
 from pathlib import Path
@@ -278,9 +279,30 @@ def test_the_mean_lies_between_its_two_and_says_what_it_is(photos, tmp_path):
 
 
 def test_an_unknown_setting_is_named():
-    config = load_config("fast", ["warmstart={stepz: 3}"])
     with pytest.raises(ConfigurationError, match=r"warmstart\.stepz"):
-        WarmStarting(config, None, torch.device("cpu"))
+        load_config("fast", ["warmstart={stepz: 3}"])
+
+
+def test_a_generator_that_the_views_do_not_suit_is_one_clear_sentence():
+    for part in ("generator", "degrader"):
+        config = load_config("fast", [*SETTINGS, f"{part}={{name: resunet, options: {{depth: 5, width: 2}}}}"])
+        with pytest.raises(ConfigurationError, match="all multiples of 16; [GF] needs multiples of 32"):
+            WarmStarting(config, None, torch.device("cpu"))
+
+
+def test_in_bfloat16_the_networks_compute_and_the_losses_stay_exact(photos, tmp_path):
+    exact, rounded = ({}, {})
+    for precision, into in (("float32", exact), ("bfloat16", rounded)):
+        settings = [*SETTINGS, "warmstart={steps: 1, idempotence_every: 1}", f"precision={precision}"]
+        settings.append("generator={name: resnet, options: {blocks: 1, width: 8}}")
+        config, out = load_config("fast", settings), tmp_path / precision
+        warm_start(WarmStartRequest(config, photos, out, device="cpu"), Console(quiet=True))
+        assert load_config(str(out / "config.yaml")) == config
+        into.update(json.loads((out / "losses.jsonl").read_text()))
+    assert exact.keys() == rounded.keys()
+    assert exact != rounded
+    for name, value in exact.items():
+        assert rounded[name] == pytest.approx(value, rel=0.05), name
 
 
 def test_everyday_photos_are_told_by_the_checkpoint_and_must_be_the_same_to_go_on(photos, tmp_path):
