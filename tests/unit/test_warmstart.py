@@ -286,7 +286,7 @@ def test_an_unknown_setting_is_named():
 def test_a_generator_that_the_views_do_not_suit_is_one_clear_sentence():
     for part in ("generator", "degrader"):
         config = load_config("fast", [*SETTINGS, f"{part}={{name: resunet, options: {{depth: 5, width: 2}}}}"])
-        with pytest.raises(ConfigurationError, match="all multiples of 16; [GF] needs multiples of 32"):
+        with pytest.raises(ConfigurationError, match=r"all multiples of 16; [GF] needs multiples of 32"):
             WarmStarting(config, None, torch.device("cpu"))
 
 
