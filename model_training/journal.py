@@ -29,7 +29,6 @@ from torch.utils.tensorboard import SummaryWriter
 from model_training.config import JournalConfig
 from model_training.validation import Score
 
-
 _LOSSES, _SCORES = "losses.jsonl", "validation.jsonl"
 
 
