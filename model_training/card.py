@@ -30,8 +30,8 @@ _UNNAMED = SourceNote().name
 _SECTIONS = {"warm start": "warmstart", "distillation": "distillation"}
 """Where the settings of a kind of run without an adversary stand in the configuration."""
 _READ_BY = {
-    "warm start": {"data", "degrader", "generator", "seed", "warmstart"},
-    "distillation": {"data", "distillation", "ema", "generator", "optimiser", "seed"},
+    "warm start": {"data", "degrader", "generator", "precision", "seed", "warmstart"},
+    "distillation": {"data", "distillation", "ema", "generator", "optimiser", "precision", "seed"},
 }
 """The sections that such a run reads; what the others say is nothing to it."""
 

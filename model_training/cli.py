@@ -38,7 +38,13 @@ class Device(StrEnum):
     CUDA = "cuda"
 
 
-Config = Annotated[str, typer.Option(help="A preset (paper, fast, smoke) or a YAML file.")]
+PRESETS = ", ".join(sorted(path.stem for path in (Path(__file__).parent / "configs").glob("*.yaml")))
+RECIPES = "training, heavy, held-out"
+"""As in `model_training.degrade`, which takes too long to import for a help text; a test holds them together."""
+PHANTOM_SIDE_PX, PHANTOM_AREA_PX = 4096, 1920 * 1088
+"""A drawing of this area takes most of a minute."""
+
+Config = Annotated[str, typer.Option(help=f"A preset ({PRESETS}) or a YAML file.")]
 Set = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Changes one setting; repeatable.")]
 Vgg = Annotated[Path | None, typer.Option(help="VGG16 weights: Caffe's as .npz, or torchvision's state dict.")]
 DeviceOption = Annotated[Device, typer.Option(help="auto takes a GPU if there is one.")]
@@ -184,14 +190,18 @@ def degrade(
     photos: Annotated[Path, typer.Argument(help="Good photos: a folder, or a text file that lists them.")],
     out: Annotated[Path, typer.Option(help="The folder for the bad ones.")],
     seed: Annotated[int, typer.Option(help="Seed of the first; the next ones count up.", min=0)] = 0,
-    recipe: Annotated[str, typer.Option(help="training or held-out.")] = "training",
+    recipe: Annotated[str, typer.Option(help=f"One of {RECIPES}.")] = "training",
 ) -> None:
     """Take good photos badly: haze, blur, light, colour, noise, files."""
     from model_training.degrade import recipe_named, write_degraded
     from model_training.evaluation.progress import bar
 
+    skipped: list[str] = []
     with bar("Degrading") as start:
-        written = write_degraded(photos, out, seed, recipe=recipe_named(recipe), start=start)
+        written = write_degraded(
+            photos, out, seed, recipe=recipe_named(recipe), start=start, skip=skipped.append
+        )  # fmt: skip
+    _name_skipped(skipped)
     Console().print(f"{written} pictures written to {out}.", markup=False, highlight=False)
 
 
@@ -199,7 +209,7 @@ def degrade(
 def phantom(
     out: Annotated[Path, typer.Option(help="The folder for the pictures.")],
     count: Annotated[int, typer.Option(help="How many.", min=1)] = 1,
-    size: Annotated[str, typer.Option(help="WIDTHxHEIGHT, at least 64 a side.")] = "480x272",
+    size: Annotated[str, typer.Option(help=f"WIDTHxHEIGHT; 64 a side to {PHANTOM_AREA_PX:,} pixels.")] = "480x272",
     seed: Annotated[int, typer.Option(help="Seed of the first; the next ones count up.", min=0)] = 0,
     pairs: Annotated[bool, typer.Option("--pairs", help="A badly taken photo of each beside it.")] = False,
     everyday: Annotated[bool, typer.Option("--everyday", help="Everyday-like pictures instead of throats.")] = False,
@@ -210,9 +220,10 @@ def phantom(
     from model_training.evaluation.images import parse_size
     from model_training.evaluation.progress import bar
 
+    shape = parse_size(size, longest_px=PHANTOM_SIDE_PX, area_px=PHANTOM_AREA_PX)
     with bar("Drawing") as start:
         draw = pictures.everyday if everyday else throats.phantom
-        written = throats.write_phantoms(out, count, parse_size(size), seed, draw=draw, pairs=pairs, start=start)
+        written = throats.write_phantoms(out, count, shape, seed, draw=draw, pairs=pairs, start=start)
     Console().print(f"{written} pictures written to {out}.", markup=False, highlight=False)
 
 
@@ -230,8 +241,10 @@ def validate_lassim(
     from model_training.evaluation.table1 import validate_lassim as run
     from model_training.evaluation.table1_report import summary
 
+    skipped: list[str] = []
     with bar("Scoring") as start:
-        rows = run(images, out, size=parse_size(size), seed=seed, seeds=seeds, start=start)
+        rows = run(images, out, size=parse_size(size), seed=seed, seeds=seeds, start=start, skip=skipped.append)
+    _name_skipped(skipped)
     Console().print(f"{summary(rows)} Written to {out}.", markup=False, highlight=False)
 
 
@@ -244,7 +257,7 @@ def evaluate(
         typer.Option(help="clahe, dark-channel, weighted-guided-filter, or [NAME=]PATH of a model or checkpoint."),
     ] = None,
     recipe: Annotated[
-        str, typer.Option(help="held-out or training: degrade good photos; none: as they are.")
+        str, typer.Option(help=f"{RECIPES}: how good photos are degraded; none: they are taken as they are.")
     ] = "held-out",
     size: Annotated[
         str | None, typer.Option(help="WIDTHxHEIGHT; default: about 130k pixels, proportions kept.")
@@ -256,12 +269,13 @@ def evaluate(
     brisque: Annotated[Path | None, typer.Option(help="Folder with BRISQUE's allmodel and allrange.")] = None,
     strips: Annotated[int, typer.Option(help="Before/after pictures to write.", min=0)] = 4,
     calibrate: Annotated[
-        Path | None, typer.Option(help="A model's folder: calibrate its guardrail on these photos, write its card.")
+        Path | None,
+        typer.Option(help="A model's folder: measure it, calibrate its guardrail on these photos, write its card."),
     ] = None,
-    alpha: Annotated[float, typer.Option(help="Bound on the guardrail's false alarms.")] = 0.05,
+    alpha: Annotated[float, typer.Option(help="Bound on the guardrail's false alarms, in (0, 1).")] = 0.05,
 ) -> None:
     """Compare methods over held-out photos: tables, scores and pictures; calibrate a model's guardrail."""
-    from model_training.evaluation.card_update import record
+    from model_training.evaluation.card_update import calibrate_model, calibration_subject, record
     from model_training.evaluation.images import parse_size
     from model_training.evaluation.progress import bar
     from model_training.evaluation.report import EvaluationRequest
@@ -279,13 +293,24 @@ def evaluate(
         niqe_model=niqe,
         brisque_folder=brisque,
         strips=strips,
+        model=calibrate,
     )
+    skipped: list[str] = []
+    subject = calibration_subject(calibrate, images, alpha, skipped.append) if calibrate is not None else None
     with bar("Evaluating") as start:
-        result = run(request, start)
+        result = run(request, start, skipped.append)
+    _name_skipped(skipped)
     Console().print(f"{len(result.scores)} rows written to {out / 'report.md'}.", markup=False, highlight=False)
-    if calibrate is not None:
-        _calibrate(calibrate, images, out, alpha)
-        record(calibrate, result)
+    if subject is not None:
+        with bar("Calibrating") as start:
+            found = calibrate_model(subject, out, start=start)
+        record(subject.folder, result)
+        Console().print(
+            f"Guard of {calibrate}: {found.false_alarm_rate:.1%} false alarms (bound {alpha:.0%}); floors and figures "
+            f"written to its card, rates to {out / 'guard.md'}.",
+            markup=False,
+            highlight=False,
+        )
 
 
 @app.command("fit-guard")
@@ -298,11 +323,12 @@ def fit_guard(
 ) -> None:
     """Fit the guardrail's structure detector to harmless changes and planted faults; calibrate models again after."""
     from model_training.evaluation.detector import fit_detector, make_examples, write_detector
-    from model_training.evaluation.images import find_images, read_image
+    from model_training.evaluation.images import read_image
     from model_training.evaluation.progress import bar
+    from model_training.photos import find_photos
 
     with bar("Making pairs") as start:
-        images = [read_image(path) for folder in photos for path in find_images(folder)]
+        images = [read_image(path) for folder in photos for path in find_photos(folder)]
         examples = make_examples(images, count, seed, start)
     with bar("Fitting") as start:
         write_detector(fit_detector(examples, epochs, seed, start), out)
@@ -330,18 +356,14 @@ def _told(error: OSError) -> str:
     return f"{error.filename} cannot be used ({said})." if error.filename else f"Reading or writing failed ({said})."
 
 
-def _calibrate(model: Path, images: Path, out: Path, alpha: float) -> None:
-    from model_training.evaluation.card_update import calibrate_model
-    from model_training.evaluation.progress import bar
+def _name_skipped(skipped: list[str]) -> None:
+    """Says on the error output which files were not used, and why."""
+    from model_training.photos import named_skips
 
-    with bar("Calibrating") as start:
-        found = calibrate_model(model, images, out, alpha=alpha, start=start)
-    Console().print(
-        f"Guard of {model}: {found.false_alarm_rate:.1%} false alarms (bound {alpha:.0%}); floors written to its card, "
-        f"rates to {out / 'guard.md'}.",
-        markup=False,
-        highlight=False,
-    )
+    if skipped:
+        Console(stderr=True, soft_wrap=True).print(
+            named_skips(list(dict.fromkeys(skipped))), style="yellow", markup=False
+        )
 
 
 def _configured(config: str, settings: list[str] | None, objective: str | None, vgg: Path | None) -> TrainingConfig:

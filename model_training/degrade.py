@@ -18,8 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from model_training.photos import find_photos, read_photo
-from service.errors import ConfigurationError, ImageDimensions
+from model_training.photos import Skip, find_photos, read_photo, require_any
+from service.errors import ConfigurationError, DataError, ImageDimensions
 
 FloatImage = NDArray[np.float32]
 REFERENCE_SIDE_PX = 480
@@ -341,20 +341,28 @@ def write_degraded(
     *,
     recipe: Recipe = TRAINING,
     start: Callable[[int], Callable[[], None]] = lambda steps: lambda: None,
+    skip: Skip = lambda sentence: None,
 ) -> int:
     """Writes a bad photo of each good one in `source` (a folder or a list) as `out/NNNNN.png`; answers how many.
 
-    Photo number n of `source` is degraded with `seed` + n.
+    Photo number n of `source` is degraded with `seed` + n; one that cannot be used leaves its number out.
 
     Raises:
-        DataError: there is no image, or one cannot be read.
-        ImageDimensions: an image is too small.
+        DataError: there is no image that can be used.
     """
     photos = find_photos(source)
     advance = start(len(photos))
     out.mkdir(parents=True, exist_ok=True)
+    skipped: list[str] = []
     for index, path in enumerate(photos):
-        bad = degrade(read_photo(path, least=LEAST_SIDE_PX), seed + index, recipe=recipe)
-        Image.fromarray(bad).save(out / f"{index:05d}.png")
+        try:
+            good = read_photo(path, least=LEAST_SIDE_PX)
+        except DataError as error:
+            skipped.append(error.detail)
+        else:
+            Image.fromarray(degrade(good, seed + index, recipe=recipe)).save(out / f"{index:05d}.png")
         advance()
-    return len(photos)
+    require_any(len(photos) - len(skipped), source, skipped)
+    for sentence in skipped:
+        skip(sentence)
+    return len(photos) - len(skipped)

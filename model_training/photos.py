@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,13 +13,19 @@ import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
-from service.errors import DataError
+from service.errors import BadRequest, DataError
+from service.imaging.codecs import decode
 
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"})
+MOST_PIXELS = 179_000_000
+"""About what Pillow opens; far beyond any camera, so that only a damaged header says more."""
+_SKIPPED_SHOWN = 5
+
 Fit = Literal["stretch", "cover"]
+Skip = Callable[[str], None]
+"""Told one sentence for each file that cannot be used."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,13 +54,17 @@ def as_images(photos: PhotoSet | None) -> list[NDArray[np.uint8]]:
 
 
 def find_photos(source: Path) -> list[Path]:
-    """The image files of a folder (and below), or those that a text file lists, one a line, relative to it.
+    """The image files of a folder (and below), an image itself, or those that a text file lists.
+
+    A list has one file a line, relative to itself; empty lines and those that begin with # are passed over.
 
     Raises:
-        DataError: there is no such folder or list, or it names no image.
+        DataError: there is no such folder or file, or it names no image.
     """
     if source.is_dir():
         found = sorted(path for path in source.rglob("*") if path.suffix.lower() in SUFFIXES)
+    elif source.is_file() and source.suffix.lower() in SUFFIXES:
+        found = [source]
     elif source.is_file():
         found = _listed(source)
     else:
@@ -95,10 +105,29 @@ def load_photos(
                 names.append(str(paths[done - 1]))
             if seen is not None:
                 seen(done, len(paths))
-    if not pixels:
-        raise DataError(f"No image of {source} can be used: {skipped[0]}", path=str(source), skipped=len(skipped))
+    require_any(len(pixels), source, skipped)
     stack = torch.from_numpy(np.stack(pixels)).permute(0, 3, 1, 2).contiguous()
     return PhotoSet(stack, tuple(names), tuple(skipped), combined_digest(digests))
+
+
+def require_any(used: int, source: Path, skipped: Sequence[str]) -> None:
+    """Refuses a source of which nothing can be used.
+
+    Raises:
+        DataError: none of its images was of use; the first reason is told.
+    """
+    if not used:
+        why = f": {skipped[0]}" if skipped else "."
+        raise DataError(f"No image of {source} can be used{why}", path=str(source), skipped=len(skipped))
+
+
+def named_skips(skipped: Sequence[str]) -> str:
+    """How many files were not used, and the first of them by name."""
+    lines = [f"Skipped, {len(skipped)} in all:"]
+    lines += [f"  {sentence}" for sentence in skipped[:_SKIPPED_SHOWN]]
+    if len(skipped) > _SKIPPED_SHOWN:
+        lines.append(f"  and {len(skipped) - _SKIPPED_SHOWN} more")
+    return "\n".join(lines)
 
 
 def _decoded(path: Path, size: tuple[int, int], least: int, fit: Fit) -> tuple[NDArray[np.uint8], str] | DataError:
@@ -111,21 +140,22 @@ def _decoded(path: Path, size: tuple[int, int], least: int, fit: Fit) -> tuple[N
 
 
 def read_photo(path: Path, *, least: int) -> NDArray[np.uint8]:
-    """The upright image in a file, (H, W, 3) uint8 RGB.
+    """The upright image in a file, (H, W, 3) uint8 RGB: the pixels that the service decodes from the same bytes.
 
     Raises:
         DataError: it cannot be read, or a side is under ``least`` pixels.
     """
     try:
-        with Image.open(path) as photo:
-            image = np.asarray(ImageOps.exif_transpose(photo).convert("RGB"))
+        image = decode(path.read_bytes(), max_pixels=MOST_PIXELS).pixels
     except FileNotFoundError as error:
         raise DataError(f"{path} is not there.") from error
-    except (UnidentifiedImageError, OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise DataError(f"{path} cannot be read as an image.") from error
+    except OSError as error:
+        raise DataError(f"{path} cannot be read as an image. {error.strerror}.") from error
+    except BadRequest as error:
+        raise DataError(f"{path} cannot be read as an image. {error.detail}") from error
     height, width = image.shape[:2]
     if min(height, width) < least:
-        raise DataError(f"{path} is too small: {width}x{height} pixels, and training needs {least} on each side.")
+        raise DataError(f"{path} is too small: {width}x{height} pixels, and {least} are needed on each side.")
     return image
 
 
@@ -151,10 +181,13 @@ def combined_digest(digests: Iterable[str]) -> str:
 
 def _listed(source: Path) -> list[Path]:
     try:
-        lines = source.read_text(encoding="utf-8").splitlines()
+        lines = source.read_text(encoding="utf-8-sig").splitlines()
     except UnicodeDecodeError as error:
-        raise DataError(f"{source} is neither a folder nor a text list of images.", path=str(source)) from error
-    return [source.parent / line.strip() for line in lines if line.strip() and not line.startswith("#")]
+        raise DataError(
+            f"{source} is neither a folder nor a text list of images, nor an image ({', '.join(sorted(SUFFIXES))}).",
+            path=str(source),
+        ) from error
+    return [source.parent / line.strip() for line in lines if line.strip() and not line.strip().startswith("#")]
 
 
 def _centred(image: NDArray[np.uint8], proportion: float) -> NDArray[np.uint8]:

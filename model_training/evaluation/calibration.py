@@ -12,6 +12,7 @@ Source: Vovk, Gammerman, Shafer, "Algorithmic Learning in a Random World" (2005)
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from functools import partial
 from typing import TypeAlias
 
@@ -44,7 +45,7 @@ OWN_RUNS = 2
 """Degraded versions of each photo that the generator restores."""
 
 LEAST_PHOTOS = 20
-"""Fewer cannot give a quantile that means anything."""
+"""Fewer in either half cannot give a rate that means anything."""
 
 Pair: TypeAlias = tuple[Image, Image]
 """(output, input), (H, W, 3) uint8 RGB of one size."""
@@ -131,10 +132,7 @@ def calibrate(
         InvalidParameter: alpha outside (0, 1).
         DataError: too few photos for the quantile at this alpha.
     """
-    if not 0 < alpha < 1:
-        raise InvalidParameter(f"Alpha must lie between 0 and 1, not {alpha}.")
-    if len(photos) < 2 * LEAST_PHOTOS:
-        raise DataError(f"Calibration needs at least {2 * LEAST_PHOTOS} held-out photos, not {len(photos)}.")
+    require_enough(len(photos), alpha)
     small = [to_canonical(photo) for photo in photos]
     advance = start(len(small))
     setting: list[Measures] = []
@@ -144,6 +142,26 @@ def calibrate(
         advance()
     floors = conformal_floors(setting, alpha)
     return _tested(small[1::2], enhance, floors, alpha, seed, advance, len(small[::2]))
+
+
+def require_enough(photos: int, alpha: float) -> None:
+    """Refuses what cannot be calibrated, before any work.
+
+    Raises:
+        InvalidParameter: alpha outside (0, 1).
+        DataError: too few photos for the quantile at this alpha.
+    """
+    if not 0 < alpha < 1:
+        raise InvalidParameter(f"Alpha must lie between 0 and 1, not {alpha}.")
+    if photos < (least := least_photos(alpha)):
+        raise DataError(f"Calibration at an alpha of {alpha:g} needs at least {least} held-out photos, not {photos}.")
+
+
+def least_photos(alpha: float) -> int:
+    """Photos that give the floor of the smallest share of `alpha` a rank; half of them, rounded up, set the floors."""
+    changes = math.ceil(1 / (Fraction(alpha) * Fraction(min(SHARES.values())))) - 1
+    setting = -(-changes // (len(HARMLESS) + 1 + OWN_RUNS))
+    return max(2 * LEAST_PHOTOS, 2 * setting - 1)
 
 
 def harmless_pairs(

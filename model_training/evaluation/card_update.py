@@ -1,54 +1,93 @@
 """What an evaluation writes into a model's card: floors, reference distribution, measured figures."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
-from model_training.evaluation.calibration import Calibration, calibrate, reference_histogram
-from model_training.evaluation.images import find_images, read_image
-from model_training.evaluation.methods import exported, model_name
+from model_training.evaluation.calibration import Calibration, calibrate, reference_histogram, require_enough
+from model_training.evaluation.classical import Enhance
+from model_training.evaluation.images import LEAST_SIDE_PX, read_each
+from model_training.evaluation.methods import exported, file_digest
 from model_training.evaluation.progress import Start, silent
 from model_training.evaluation.report import Evaluation
 from model_training.evaluation.report_files import TITLES
 from model_training.evaluation.scores import MEASURES, Scores, values
+from model_training.photos import Skip, find_photos
 from service.errors import DataError
+from service.quality.lassim import to_canonical
+from service.quality.pyramid import Image
 from service.registry.card import Figure, read_card, write_card
 
 
-def calibrate_model(
-    model: Path, images: Path, out: Path, *, alpha: float, seed: int = 0, start: Start = silent
-) -> Calibration:
-    """Calibrates the guard of the model in folder `model` on held-out photos and writes floors and reference.
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """What a calibration needs, checked.
+
+    Attributes:
+        folder: the model's.
+        enhance: the model.
+        photos: (H, W, 3) uint8 RGB at the canonical scale.
+        alpha: bound on the false alarms.
+    """
+
+    folder: Path
+    enhance: Enhance
+    photos: tuple[Image, ...]
+    alpha: float
+
+
+def calibration_subject(model: Path, images: Path, alpha: float, skip: Skip = lambda sentence: None) -> Subject:
+    """The model in folder `model` and the held-out photos of `images`, refused here if they cannot be calibrated.
+
+    A file that cannot be used is left out, and `skip` is told why.
+
+    Raises:
+        DataError: the folder holds no model with its card, or there are too few photos.
+        InvalidParameter: alpha outside (0, 1).
+        ModelInvalid: the card cannot be read.
+    """
+    if not (model / "card.json").is_file() or not (model / "model.onnx").is_file():
+        raise DataError(f"{model} is no model's folder: it needs model.onnx and card.json.")
+    if read_card(model / "card.json").file.sha256 != file_digest(model / "model.onnx"):
+        raise DataError(f"{model} is no model's folder: model.onnx is not the file that card.json describes.")
+    paths = find_photos(images)
+    require_enough(len(paths), alpha)
+    found = read_each(paths, skip, least=LEAST_SIDE_PX)
+    photos = tuple(to_canonical(photo) for _, photo in found if photo is not None)
+    require_enough(len(photos), alpha)
+    return Subject(model, exported(model / "model.onnx"), photos, alpha)
+
+
+def calibrate_model(subject: Subject, out: Path, *, seed: int = 0, start: Start = silent) -> Calibration:
+    """Calibrates the guard of a model on held-out photos and writes floors and reference.
 
     The card gets them; `out` gets guard.md with every rate.
 
     Raises:
-        DataError: the folder holds no model and card, or there are too few photos.
         ModelInvalid: the card cannot be read.
-        UndecodableImage: an image that is none.
     """
-    if not (model / "card.json").is_file() or not (model / "model.onnx").is_file():
-        raise DataError(f"{model} is no model's folder: it needs model.onnx and card.json.")
-    card = read_card(model / "card.json")
-    enhance = exported(model / "model.onnx")
-    photos = [read_image(path) for path in find_images(images)]
-    calibration = calibrate(photos, enhance, alpha=alpha, seed=seed, start=start)
-    lassim = card.lassim.model_copy(update={"reference": reference_histogram(photos, enhance, seed=seed)})
-    update = {"guard": calibration.as_guard(), "lassim": lassim}
-    write_card(card.model_copy(update=update), model / "card.json")
+    enhance, photos, path = subject.enhance, subject.photos, subject.folder / "card.json"
+    calibration = calibrate(photos, enhance, alpha=subject.alpha, seed=seed, start=start)
+    reference = reference_histogram(photos, enhance, seed=seed)
+    card = read_card(path)
+    lassim = card.lassim.model_copy(update={"reference": reference})
+    write_card(card.model_copy(update={"guard": calibration.as_guard(), "lassim": lassim}), path)
     out.mkdir(parents=True, exist_ok=True)
     (out / "guard.md").write_text(guard_markdown(calibration), encoding="utf-8")
     return calibration
 
 
 def record(model: Path, result: Evaluation) -> None:
-    """Writes what `result` measured of the model in folder `model` into its card, if it was among the methods.
+    """Writes what `result` measured of the model in folder `model` into its card, if its file was measured.
 
     Raises:
         ModelInvalid: the card cannot be read.
     """
-    scores = result.scores.get(model_name(model / "model.onnx"))
-    if scores:
-        record_figures(model, scores, " ".join(result.notes))
+    sha256 = file_digest(model / "model.onnx")
+    for name, measured in result.files.items():
+        if measured == sha256:
+            record_figures(model, result.scores[name], " ".join(result.notes))
+            return
 
 
 def record_figures(model: Path, scores: Sequence[Scores], on: str) -> None:

@@ -1,5 +1,6 @@
 """The methods an evaluation compares: exported models, checkpoints, classical ones, and doing nothing."""
 
+import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,10 +17,15 @@ INPUT = "input"
 
 @dataclass(frozen=True, slots=True)
 class Method:
-    """A named way to enhance (H, W, 3) uint8 RGB into the same shape."""
+    """A named way to enhance (H, W, 3) uint8 RGB into the same shape.
+
+    Attributes:
+        sha256: of an exported model's file; None for other methods.
+    """
 
     name: str
     enhance: Enhance
+    sha256: str | None = None
 
 
 def find_method(text: str) -> Method:
@@ -42,8 +48,17 @@ def find_method(text: str) -> Method:
         raise DataError(f"{text!r} is no method: give one of {known}, or the path of a model or checkpoint.")
     model = path / "model.onnx" if path.is_dir() else path
     if model.suffix == ".onnx" and model.is_file():
-        return Method(name or model_name(model), exported(model))
+        return exported_method(model, name)
     return Method(name or path.stem, _checkpoint(path))
+
+
+def exported_method(model: Path, name: str = "") -> Method:
+    """The exported model in the file `model` as a method, called by its own name where none is given.
+
+    Raises:
+        DataError: ONNX Runtime cannot load it.
+    """
+    return Method(name or model_name(model), exported(model), file_digest(model))
 
 
 def exported(model: Path) -> Enhance:
@@ -65,6 +80,11 @@ def exported(model: Path) -> Enhance:
         return np.asarray(session.run(["enhanced"], {"image": image[None]})[0][0], np.uint8)
 
     return enhance
+
+
+def file_digest(model: Path) -> str:
+    """SHA-256 of a model's file, which tells it from every other."""
+    return hashlib.sha256(model.read_bytes()).hexdigest()
 
 
 def model_name(model: Path) -> str:

@@ -5,7 +5,7 @@ known; photos without a truth can be given instead. Two rows frame the table: `i
 gets, and `clean`, the truth.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -13,12 +13,13 @@ import numpy as np
 from model_training.degrade import RECIPES, degrade
 from model_training.evaluation.absent import absent_measures
 from model_training.evaluation.brisque import OwnRegressor, fit_regressor, read_published, statistics
-from model_training.evaluation.images import find_images, read_image, resized, working_size
-from model_training.evaluation.methods import INPUT, Method, find_method
+from model_training.evaluation.images import LEAST_SIDE_PX, read_each, resized, working_size
+from model_training.evaluation.methods import INPUT, Method, exported_method, file_digest, find_method
 from model_training.evaluation.no_reference import PristineModel, fit_pristine, read_pristine
 from model_training.evaluation.progress import Start, silent
 from model_training.evaluation.report_files import write_report
 from model_training.evaluation.scores import Judges, Scores, score
+from model_training.photos import Skip, find_photos, require_any
 from service.errors import DataError, InvalidParameter
 from service.quality.lassim import ssim
 from service.quality.pyramid import Image
@@ -46,6 +47,7 @@ class EvaluationRequest:
         niqe_model: npz with NIQE's published model.
         brisque_folder: folder with BRISQUE's two published files.
         strips: before/after pictures to write.
+        model: folder of an exported model that is measured whether or not it is among the methods.
     """
 
     images: Path
@@ -59,6 +61,7 @@ class EvaluationRequest:
     niqe_model: Path | None = None
     brisque_folder: Path | None = None
     strips: int = 4
+    model: Path | None = None
 
 
 @dataclass(slots=True)
@@ -70,42 +73,66 @@ class Evaluation:
         strips: per picture kept, the images by row name.
         absent: measures that could not be taken, with the reason.
         notes: in words, what the figures were measured on.
+        files: SHA-256 of the model's file, by the name of an exported model's row.
     """
 
     scores: dict[str, list[Scores]] = field(default_factory=dict)
     strips: list[dict[str, Image]] = field(default_factory=list)
     absent: dict[str, str] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+    files: dict[str, str] = field(default_factory=dict)
 
 
-def evaluate(request: EvaluationRequest, start: Start = silent) -> Evaluation:
+def evaluate(request: EvaluationRequest, start: Start = silent, skip: Skip = lambda sentence: None) -> Evaluation:
     """Runs the comparison and writes report.md, scores.csv and figures to `request.out`.
+
+    A file that cannot be used is left out, and `skip` is told why.
 
     Raises:
         InvalidParameter: an unknown recipe.
-        DataError: an unknown method or unusable model file.
-        UndecodableImage: an image that is none.
-        ImageDimensions: images too small to measure.
+        DataError: an unknown method or unusable model file, or no photo that can be used.
+        ImageDimensions: the size asked for is too small to measure.
     """
     if request.recipe not in (*RECIPES, "none"):
         raise InvalidParameter(f"The recipe must be one of {', '.join(RECIPES)} or none, not {request.recipe!r}.")
-    methods = [find_method(text) for text in dict.fromkeys((INPUT, *request.methods))]
-    _refuse_same_names(methods)
-    paths = _spread(find_images(request.images), request.limit)
-    judges, absent = gather_judges(request)
-    result = Evaluation(absent=absent, notes=_notes(request, len(paths), judges))
-    advance = start(len(paths))
-    for index, path in enumerate(paths):
-        _evaluate_one(path, index, request, methods, judges, result)
+    methods = find_methods(request)
+    paths = _spread(find_photos(request.images), request.limit)
+    judges, absent = gather_judges(request, skip)
+    result = Evaluation(absent=absent, files={method.name: method.sha256 for method in methods if method.sha256})
+    advance, skipped = start(len(paths)), list[str]()
+    for index, photo in read_each(paths, skipped.append, least=LEAST_SIDE_PX):
+        if photo is not None:
+            _evaluate_one(photo, index, request, methods, judges, result)
         advance()
+    require_any(len(paths) - len(skipped), request.images, skipped)
+    for sentence in skipped:
+        skip(sentence)
+    result.notes = _notes(request, len(paths) - len(skipped), judges)
     write_report(result, request.out)
     return result
 
 
+def find_methods(request: EvaluationRequest) -> list[Method]:
+    """Doing nothing, the methods asked for, and the model that is measured in any case.
+
+    Raises:
+        DataError: an unknown method, an unusable model file, or two methods of one name.
+    """
+    methods = [find_method(text) for text in dict.fromkeys((INPUT, *request.methods))]
+    if request.model is not None:
+        model = request.model / "model.onnx"
+        if file_digest(model) not in [method.sha256 for method in methods]:
+            found = exported_method(model)
+            taken = found.name in [method.name for method in methods]
+            methods.append(replace(found, name=str(request.model)) if taken else found)
+    _refuse_same_names(methods)
+    return methods
+
+
 def _evaluate_one(
-    path: Path, index: int, request: EvaluationRequest, methods: list[Method], judges: Judges, result: Evaluation
+    image: Image, index: int, request: EvaluationRequest, methods: list[Method], judges: Judges, result: Evaluation
 ) -> None:
-    photo = at_size(read_image(path), request.size)
+    photo = at_size(image, request.size)
     clean, input = (None, photo) if request.recipe == "none" else (photo, _degraded(photo, request, index))
     outputs = {method.name: method.enhance(input) for method in methods}
     if clean is not None:
@@ -125,7 +152,7 @@ def at_size(image: Image, size: tuple[int, int] | None) -> Image:
     return resized(image, size or working_size(image.shape[1], image.shape[0]))
 
 
-def gather_judges(request: EvaluationRequest) -> tuple[Judges, dict[str, str]]:
+def gather_judges(request: EvaluationRequest, skip: Skip = lambda sentence: None) -> tuple[Judges, dict[str, str]]:
     """The no-reference measures that can be taken, and why the others cannot.
 
     Raises:
@@ -135,7 +162,7 @@ def gather_judges(request: EvaluationRequest) -> tuple[Judges, dict[str, str]]:
     published = read_pristine(request.niqe_model) if request.niqe_model else None
     if published is None:
         absent["NIQE (published model)"] = "no file was given (--niqe)"
-    good = _good_photos(request)
+    good = _good_photos(request, skip)
     own = _own_pristine(good, absent)
     if request.brisque_folder:
         return Judges(own, published, read_published(request.brisque_folder)), absent
@@ -143,11 +170,12 @@ def gather_judges(request: EvaluationRequest) -> tuple[Judges, dict[str, str]]:
     return Judges(own, published, _own_regressor(good, absent)), absent
 
 
-def _good_photos(request: EvaluationRequest) -> list[Image]:
+def _good_photos(request: EvaluationRequest, skip: Skip) -> list[Image]:
     """The good photos that own models are fitted on."""
     if request.pristine is None:
         return []
-    return [at_size(read_image(path), request.size) for path in find_images(request.pristine)]
+    found = read_each(find_photos(request.pristine), skip, least=LEAST_SIDE_PX)
+    return [at_size(photo, request.size) for _, photo in found if photo is not None]
 
 
 def _own_pristine(good: list[Image], absent: dict[str, str]) -> PristineModel | None:

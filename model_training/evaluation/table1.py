@@ -14,11 +14,12 @@ from typing import TypeAlias
 import numpy as np
 
 from model_training.evaluation.faults import BLUR_SIZES_PX, WARP_ALPHAS, box_blur, warp
-from model_training.evaluation.images import find_images, read_image
+from model_training.evaluation.images import read_each
 from model_training.evaluation.progress import Start, silent
 from model_training.evaluation.table1_report import plot_table1, write_table
 from model_training.evaluation.table1_rows import INTENSITIES, Row
-from service.errors import InvalidParameter
+from model_training.photos import Skip, find_photos
+from service.errors import DataError, InvalidParameter
 from service.quality.lassim import LEVEL, lassim, ssim
 from service.quality.pyramid import Image, check_level
 
@@ -48,6 +49,7 @@ def run_table1(
     seed: int,
     seeds: int,
     advance: Callable[[], None] = lambda: None,
+    skip: Skip = lambda sentence: None,
 ) -> list[Row]:
     """The 18 rows of table I over the images of `paths`, each with `seeds` random fields from `seed` on.
 
@@ -57,18 +59,23 @@ def run_table1(
         seed: first seed; field k of image i comes from the pair (seed + k, i).
         seeds: random fields an image.
         advance: called once for every image and field done.
+        skip: told why each file that cannot be read is left out.
 
     Raises:
-        UndecodableImage: a file is no readable image.
+        DataError: none can be read.
     """
     collected: dict[Key, list[tuple[float, float]]] = {}
-    for index, path in enumerate(paths):
-        image = read_image(path, size)
+    skipped: list[str] = []
+    for index, image in read_each(paths, skipped.append, size):
         for number in range(seeds):
             generator = np.random.default_rng((seed + number, index))
-            for key, pair in score_pairs(image, generator).items():
+            for key, pair in ({} if image is None else score_pairs(image, generator)).items():
                 collected.setdefault(key, []).append(pair)
             advance()
+    if not collected:
+        raise DataError(f"None of the {len(paths)} image(s) can be used: {skipped[0]}")
+    for sentence in skipped:
+        skip(sentence)
     return [_row(key, collected[key]) for key in _row_keys()]
 
 
@@ -90,23 +97,25 @@ def validate_lassim(
     seed: int = 0,
     seeds: int = 1,
     start: Start = silent,
+    skip: Skip = lambda sentence: None,
 ) -> list[Row]:
     """Runs table I over `images` (file or folder) and writes table.md, table.csv and distributions.png to `out`.
 
     Args:
         start: told the number of steps, answers the function to call after each (see `progress`).
+        skip: told why each file that cannot be read is left out.
 
     Raises:
         InvalidParameter: `seeds` is below 1.
-        UndecodableImage: no image there, or one that cannot be read.
+        DataError: no image that can be read is there.
         LevelUnavailable: `size` is too small for LaSSIM.
     """
     if seeds < 1:
         raise InvalidParameter(f"At least one random field an image is needed, not {seeds}.")
     check_level(size[1], size[0], LEVEL)
-    paths = find_images(images)
-    rows = run_table1(paths, size, seed, seeds, start(len(paths) * seeds))
-    counts = f"{len(paths)} image(s), {seeds} random field(s) each, seed {seed}"
+    paths = find_photos(images)
+    rows = run_table1(paths, size, seed, seeds, start(len(paths) * seeds), skip)
+    counts = f"{len(rows[0].blurred) // seeds} image(s), {seeds} random field(s) each, seed {seed}"
     write_table(rows, out, f"Table I at {size[0]}x{size[1]}: {counts}")
     plot_table1(rows, out / "distributions.png")
     return rows

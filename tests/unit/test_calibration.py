@@ -18,9 +18,11 @@ from model_training.evaluation.calibration import (
     calibrate,
     conformal_floors,
     harmless_pairs,
+    least_photos,
     reference_histogram,
+    require_enough,
 )
-from model_training.evaluation.card_update import calibrate_model, record, record_figures
+from model_training.evaluation.card_update import calibrate_model, calibration_subject, record, record_figures
 from model_training.evaluation.classical import identity
 from model_training.evaluation.report import Evaluation
 from model_training.evaluation.scores import Judges, score
@@ -71,6 +73,20 @@ def test_too_few_changes_for_the_quantile_are_refused_with_the_number_needed() -
         conformal_floors([measures(0.5)] * 150, alpha=0.05)
 
 
+@pytest.mark.parametrize("alpha", [0.001, 0.03, 0.05, 0.1, 0.3, 0.9])
+def test_the_least_number_of_photos_is_enough_and_one_fewer_is_not(alpha: float, photos: list[Any]) -> None:
+    least = least_photos(alpha)
+    assert least_photos(0.05) == 53
+    changes = len(list(harmless_pairs(photos[0], identity, np.random.default_rng(0), 0)))
+    conformal_floors([measures(0.5)] * (changes * len(range(least)[::2])), alpha)
+    require_enough(least, alpha)
+    with pytest.raises(DataError, match=f"at least {least} held-out photos, not {least - 1}"):
+        require_enough(least - 1, alpha)
+    if least > 40:
+        with pytest.raises(DataError, match="too few"):
+            conformal_floors([measures(0.5)] * (changes * len(range(least - 1)[::2])), alpha)
+
+
 def test_a_photo_gives_every_harmless_change_and_the_generators_own(photos: list[Any]) -> None:
     pairs = list(harmless_pairs(photos[0], identity, np.random.default_rng(0), 0))
     names = [name for name, _ in pairs]
@@ -112,7 +128,7 @@ def test_the_command_writes_floors_reference_and_rates_where_they_belong(
         cv2.imwrite(str(folder / f"{place:02}.png"), photo[..., ::-1])
     model = write_model(tmp_path / "models")
     before = read_card(model / "card.json")
-    calibration = calibrate_model(model, folder, tmp_path / "out", alpha=0.2)
+    calibration = calibrate_model(calibration_subject(model, folder, 0.2), tmp_path / "out")
     card = read_card(model / "card.json")
     assert card.guard is not None
     assert card.guard.floors == calibration.floors
@@ -141,9 +157,11 @@ def test_an_evaluation_records_the_figures_of_the_model_it_measured_and_of_no_ot
 ) -> None:
     model = write_model(tmp_path)
     scores = [score(photos[0], photos[0], None, Judges(None, None, None))]
-    record(model, Evaluation(scores={"other/1.0.0": scores}, notes=["one phantom."]))
+    named_alike = Evaluation(scores={"tiny/1.0.0": scores}, files={"tiny/1.0.0": "0" * 64}, notes=["one phantom."])
+    record(model, named_alike)
     assert not read_card(model / "card.json").evaluation
-    record(model, Evaluation(scores={"tiny/1.0.0": scores}, notes=["one phantom."]))
+    measured = read_card(model / "card.json").file.sha256
+    record(model, Evaluation(scores={"throat": scores}, files={"throat": measured}, notes=["one phantom."]))
     assert read_card(model / "card.json").evaluation[0].on == "one phantom."
 
 
@@ -156,3 +174,66 @@ def test_a_folder_without_a_model_is_refused_in_one_sentence(
         main(command)
     assert stopped.value.code == 2
     assert "is no model's folder" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--alpha", "0.05"], "needs at least 53 held-out photos, not 2"),
+        (["--alpha", "1"], "between 0 and 1"),
+        (["--alpha", "nan"], "between 0 and 1"),
+    ],
+)
+def test_what_cannot_be_calibrated_is_refused_before_any_work(
+    tmp_path: Path, options: list[str], said: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = write_model(tmp_path / "models")
+    (tmp_path / "photos").mkdir()
+    for seed in range(2):
+        cv2.imwrite(str(tmp_path / "photos" / f"{seed}.png"), phantom(64, 64, seed))
+    monkeypatch.setattr("model_training.evaluation.report.evaluate", None)
+    command = ["evaluate", str(tmp_path / "photos"), "--out", str(tmp_path / "out"), "--calibrate", str(model)]
+    with pytest.raises(SystemExit) as stopped:
+        main([*command, *options])
+    assert stopped.value.code == 2
+    assert said in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_card_of_another_file_is_refused(tmp_path: Path) -> None:
+    model = write_model(tmp_path / "models")
+    (model / "model.onnx").write_bytes(b"another")
+    with pytest.raises(DataError, match="not the file that card"):
+        calibration_subject(model, tmp_path, 0.05)
+
+
+@pytest.mark.parametrize("method", ["none", "named", "other root", "other file of that name"])
+def test_the_calibrated_model_is_measured_and_recorded_whatever_the_methods(
+    tmp_path: Path, photos: list[Any], monkeypatch: pytest.MonkeyPatch, method: str
+) -> None:
+    monkeypatch.setattr(calibration_module, "FAULTS", FAULTS[:1])
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    for place, photo in enumerate(photos):
+        cv2.imwrite(str(folder / f"{place:02}.png"), photo[..., ::-1])
+    (folder / "text.png").write_text("hello")
+    model = write_model(tmp_path / "models")
+    models.install(tmp_path / "same", models.identity())
+    models.install(tmp_path / "other", models.brighten())
+    methods = {
+        "none": [],
+        "named": ["--method", f"throat={model}"],
+        "other root": ["--method", str(tmp_path / "same" / "tiny" / "1.0.0")],
+        "other file of that name": ["--method", str(tmp_path / "other" / "tiny" / "1.0.0")],
+    }
+    out = str(tmp_path / "out")
+    command = ["evaluate", str(folder), "--limit", "2", "--strips", "0", "--out", out, "--alpha", "0.2"]
+    with pytest.raises(SystemExit) as stopped:
+        main([*command, "--recipe", "none", "--calibrate", str(model), *methods[method]])
+    assert stopped.value.code == 0
+    card = read_card(model / "card.json")
+    figures = {figure.metric: figure.value for figure in card.evaluation}
+    assert figures["LaSSIM ↑"] == 1  # the calibrated one returns its input, the other brightens it
+    assert card.guard is not None
+    assert card.guard.alpha == 0.2
+    assert not read_card(tmp_path / "other" / "tiny" / "1.0.0" / "card.json").evaluation

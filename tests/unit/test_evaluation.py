@@ -10,14 +10,18 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from model_training.cli import app, main
-from model_training.evaluation.images import find_images
+from model_training.cli import PRESETS, RECIPES, app, main
+from model_training.cli import phantom as phantom_command
+from model_training.config import preset_names
+from model_training.degrade import RECIPES as DEGRADATIONS
+from model_training.evaluation.images import parse_size
 from model_training.evaluation.methods import find_method
 from model_training.evaluation.report import EvaluationRequest, evaluate
 from model_training.evaluation.scores import CEILING_DB, Judges, psnr, score
 from model_training.everyday import everyday
 from model_training.phantom import phantom
-from service.errors import DataError, InvalidParameter, UndecodableImage
+from model_training.photos import find_photos
+from service.errors import DataError, InvalidParameter
 from tests import models
 
 NOBODY = Judges(None, None, None)
@@ -143,14 +147,75 @@ def test_two_methods_of_one_name_or_an_unknown_recipe_are_refused(folder: Path, 
 def test_a_text_file_lists_images_relative_to_itself(folder: Path) -> None:
     listed = folder / "some.txt"
     listed.write_text("2.png\n\n0.png\n", encoding="utf-8")
-    assert find_images(listed) == [folder / "2.png", folder / "0.png"]
+    assert find_photos(listed) == [folder / "2.png", folder / "0.png"]
     (folder / "none.txt").write_text("\n", encoding="utf-8")
-    with pytest.raises(UndecodableImage, match="lists no image"):
-        find_images(folder / "none.txt")
+    with pytest.raises(DataError, match="no images in"):
+        find_photos(folder / "none.txt")
 
 
 def test_an_empty_folder_is_one_sentence_and_exit_2(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as stopped:
         main(["evaluate", str(tmp_path), "--out", str(tmp_path / "out")])
     assert stopped.value.code == 2
-    assert "holds no image" in capsys.readouterr().err
+    assert "no images in" in capsys.readouterr().err
+
+
+@pytest.fixture
+def mixed(folder: Path, tmp_path: Path) -> Path:
+    """Two good photos, and things that are none, as a folder holds them."""
+    mixed = tmp_path / "mixed"
+    (mixed / "dir.png").mkdir(parents=True)
+    for name in ("0.png", "2.png"):
+        (mixed / name).write_bytes((folder / name).read_bytes())
+    (mixed / "cut.png").write_bytes((folder / "1.png").read_bytes()[:3000])
+    (mixed / "text.jpg").write_text("hello")
+    cv2.imwrite(str(mixed / "tiny.png"), np.zeros((12, 12, 3), np.uint8))
+    return mixed
+
+
+@pytest.mark.parametrize(
+    ("command", "wrong"), [(["evaluate", "--strips", "0"], 4), (["validate-lassim"], 3), (["degrade"], 4)]
+)
+def test_unusable_files_are_named_and_counted_and_the_rest_is_used(
+    mixed: Path, tmp_path: Path, command: list[str], wrong: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        main([command[0], str(mixed), *command[1:], "--out", str(tmp_path / "out")])
+    said = capsys.readouterr()
+    assert stopped.value.code == 0, said.err
+    assert f"Skipped, {wrong} in all:" in said.err
+    assert all(f"{name} cannot be read as an image" in said.err for name in ("dir.png", "cut.png", "text.jpg"))
+    used = {"evaluate": "report.md", "validate-lassim": "table.md"}.get(command[0])
+    if used:
+        assert f"{6 - wrong} image(s)" in (tmp_path / "out" / used).read_text(encoding="utf-8")
+    else:
+        assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["00000.png", "00001.png"]
+
+
+@pytest.mark.parametrize("command", ["evaluate", "validate-lassim", "degrade"])
+def test_nothing_usable_is_one_sentence_and_exit_2(
+    tmp_path: Path, command: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "text.png").write_text("hello")
+    with pytest.raises(SystemExit) as stopped:
+        main([command, str(tmp_path), "--out", str(tmp_path / "out")])
+    said = capsys.readouterr().err
+    assert stopped.value.code == 2
+    assert "can be used" in said
+    assert len(said.strip().splitlines()) == 1
+
+
+def test_help_names_every_preset_and_recipe() -> None:
+    for name in preset_names():
+        assert name in PRESETS.split(", ")
+    assert RECIPES.split(", ") == list(DEGRADATIONS)
+
+
+@pytest.mark.parametrize("size", ["99999x64", "9000x9000", "8192x8192"])
+def test_a_size_that_no_machine_should_draw_is_refused(size: str, tmp_path: Path) -> None:
+    with pytest.raises(InvalidParameter, match="too large"):
+        parse_size(size)
+    with pytest.raises(InvalidParameter, match="too large"):
+        phantom_command(tmp_path, size=size)
+    with pytest.raises(InvalidParameter, match="too large"):
+        phantom_command(tmp_path, size="4000x3000")

@@ -111,9 +111,9 @@ def test_the_command_writes_table_csv_and_figure(folder: Path, tmp_path: Path) -
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["{tmp}/absent"], "There is no file or folder"),
-        (["{tmp}"], "holds no image"),
-        (["{tmp}/text.png"], "is not an image"),
+        (["{tmp}/absent"], "There is no folder or list"),
+        (["{tmp}"], "no images in"),
+        (["{tmp}/text.png"], "cannot be read as an image"),
         (["{tmp}/text.png", "--size", "big"], "WIDTHxHEIGHT"),
         (["{tmp}/text.png", "--size", "40x30"], "too small"),
     ],

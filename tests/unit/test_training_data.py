@@ -7,11 +7,13 @@ from PIL import Image
 
 from model_training.config import DataConfig, load_config
 from model_training.data import PhotoStore, Sampler, to_bytes, to_unit
+from model_training.evaluation.images import read_image
 from model_training.pairs import MixturePairs, PhotoPairs, pair_source
 from model_training.parallel import Ranks
-from model_training.photos import PhotoSet, combined_digest, load_photos, read_photo, resize
+from model_training.photos import PhotoSet, combined_digest, find_photos, load_photos, read_photo, resize
 from model_training.pool import ImagePool
 from service.errors import DataError
+from service.imaging.codecs import decode
 from tests.training_files import write_photos
 
 CONFIG = DataConfig(height=64, width=96, crop=64)
@@ -47,7 +49,7 @@ def test_bad_files_are_named_and_skipped_with_a_sentence_each(folder):
     assert [sentence.split(" ")[0].split("/")[-1] for sentence in photos.skipped] == [
         "a_text.png", "b_small.png", "c_cut.png",
     ]  # fmt: skip
-    assert "too small: 200x40 pixels, and training needs 64" in photos.skipped[1]
+    assert "too small: 200x40 pixels, and 64 are needed" in photos.skipped[1]
 
 
 def test_a_listed_file_that_is_not_there_is_named(folder, tmp_path):
@@ -78,6 +80,30 @@ def test_a_photo_is_read_upright(tmp_path):
     exif[0x0112] = 6
     image.save(tmp_path / "turned.jpg", exif=exif)
     assert read_photo(tmp_path / "turned.jpg", least=64).shape == (100, 64, 3)
+
+
+def test_every_kind_of_file_is_read_as_the_service_reads_it(tmp_path):
+    grey = (np.add.outer(np.arange(64), np.arange(80)) * 1.5).astype(np.uint8)
+    colours = np.stack([grey, grey // 2, 255 - grey], axis=2)
+    Image.fromarray(grey.astype(np.uint16) * 257).save(tmp_path / "grey16.png")
+    Image.fromarray(grey.astype(np.uint16) * 257).save(tmp_path / "grey16.tif")
+    Image.fromarray(grey).save(tmp_path / "grey8.png")
+    Image.fromarray(np.dstack([colours, grey])).save(tmp_path / "alpha.png")
+    Image.fromarray(colours).convert("CMYK").save(tmp_path / "cmyk.jpg", quality=95)
+    Image.fromarray(colours).quantize(64).save(tmp_path / "palette.png")
+    for path in tmp_path.iterdir():
+        image = read_photo(path, least=64)
+        assert np.array_equal(image, decode(path.read_bytes()).pixels), path
+        assert np.array_equal(image, read_image(path)), path
+        if path.stem.startswith("grey"):
+            assert np.array_equal(image, np.repeat(grey[..., None], 3, 2)), path
+
+
+def test_one_reader_takes_lists_of_any_ending_with_remarks_and_single_images(folder, tmp_path):
+    for name in ("list.txt", "list.lst"):
+        (tmp_path / name).write_text("\ufeffphotos/001.png\n\n  # a remark\n photos/000.png \n", encoding="utf-8")
+        assert find_photos(tmp_path / name) == [folder / "001.png", folder / "000.png"]
+    assert find_photos(folder / "002.png") == [folder / "002.png"]
 
 
 def test_cover_keeps_the_proportions_and_stretch_does_not():
