@@ -1,6 +1,6 @@
 """The way of a request, and its one owner: bytes in, an enhanced image with its score out.
 
-    decode -> shrink -> generator -> transfer -> score and guard -> encode
+    decode -> picture without its black surround -> shrink -> generator -> transfer -> score and guard -> encode
 
 HTTP, the command line and the DICOM gateway all call `Enhancer.enhance`; it goes the whole way on the calling thread.
 """
@@ -11,7 +11,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import Future
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, Protocol
 
 import numpy as np
@@ -32,6 +32,7 @@ from service.imaging.codecs import (
 from service.imaging.geometry import shrink, unpad, working_size
 from service.imaging.headers import Header, SourceFormat
 from service.imaging.heatmap import render_heatmap
+from service.imaging.shown import Shown, find_shown
 from service.imaging.transfer import transfer
 from service.quality.guard import Judgement, Policy, judge
 from service.quality.lassim import CANONICAL_SIDE, LEVEL, canonical_size, lassim_map
@@ -236,17 +237,23 @@ class Enhancer:
         with watch.stage("decode"):
             photo = decode(body, request.options.declared_type, max_pixels=self.defaults.max_pixels)
             height, width = photo.pixels.shape[:2]
-            size = working_size(width, height, card.working_pixels)
-            working = shrink(photo.pixels, size)
+            shown = find_shown(photo.pixels)
+            picture = shown.cut(photo.pixels) if shown else photo.pixels
+            size = working_size(picture.shape[1], picture.shape[0], card.working_pixels)
+            working = shrink(picture, size)
+            if shown:
+                working = shown.fill(working)
         patience.check()
         inference = await_inference(generator.submit(working, patience.deadline), patience)
         watch.seconds["queue"], watch.seconds["infer"] = inference.queue_s, inference.infer_s
         with watch.stage("transfer"):
-            output = transfer(photo.pixels, unpad(working, size), unpad(inference.image, size))
+            output = transfer(picture, unpad(working, size), unpad(inference.image, size))
         patience.check()
         with watch.stage("score"):
             floors = card.guard.floors if card.guard else GuardFloors()
-            judgement = judge(output, photo.pixels, floors, request.policy)
+            judgement = judge(output, picture, floors, request.policy)
+            if shown:
+                judgement = _judged_whole(judgement, shown, photo.pixels, floors, request.policy)
         patience.check()
         with watch.stage("encode"):
             encoded = encode(judgement.image, request.target, request.quality)
@@ -275,6 +282,20 @@ class Enhancer:
         if not 1 <= quality <= 100:
             raise InvalidParameter("The quality must be from 1 to 100.", actual=quality)
         return quality
+
+
+def _judged_whole(inner: Judgement, shown: Shown, photo: Pixels, floors: GuardFloors, policy: Policy) -> Judgement:
+    """The judgement of the picture that `photo` shows, put back into its surround and scored as a whole.
+
+    The picture was held to the floors by itself, as its black surround has no fault and would thin out those that it
+    has. The whole has to keep them too: mixing in its input's bands would blur the picture's light into the surround,
+    so it is withheld if it does not.
+    """
+    policy = policy if policy is Policy.ANNOTATE else Policy.WITHHOLD
+    whole = judge(shown.paste(photo, inner.image), photo, floors, policy)
+    worse = max(inner, whole, key=lambda judgement: judgement.blend)
+    missed = tuple(dict.fromkeys(inner.missed + whole.missed))
+    return replace(whole, verdict=worse.verdict, blend=worse.blend, missed=missed)
 
 
 def check_scorable(width: int, height: int) -> None:

@@ -90,6 +90,81 @@ def brighten(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Enhancer]:
         yield enhancer
 
 
+@cache
+def on_a_screen() -> NDArray[np.uint8]:
+    """A drawn throat as an octagon on a black 960x540 screen with text beside it."""
+    screen = np.zeros((540, 960, 3), np.uint8)
+    screen[20:520, 230:730] = cv2.resize(throat(480, 480), (500, 500))
+    y, x = np.mgrid[0:540, 0:960]
+    screen[np.abs(y - 270) + np.abs(x - 480) > 400] = 0
+    cv2.putText(screen, "NAME 42", (20, 60), cv2.FONT_HERSHEY_SIMPLEX, 1, (255, 255, 255), 2, cv2.LINE_AA)
+    return screen
+
+
+def test_a_black_surround_and_its_text_come_back_as_they_came(brighten: Enhancer) -> None:
+    screen = on_a_screen()
+    answer = brighten.enhance(encode(screen, "png"))
+    made = decode(answer.body).pixels
+    around = screen.max(2) == 0
+    assert np.array_equal(made[around], screen[around])
+    assert np.array_equal(made[:, :200], screen[:, :200])
+    inside = cv2.erode((~around).astype(np.uint8), np.ones((17, 17), np.uint8)) > 0
+    inside[:, :230] = False
+    assert (made[inside].astype(int) - screen[inside]).mean() > 12
+    assert answer.judgement.verdict is Verdict.PASS
+
+
+def test_the_generator_is_given_the_picture_without_its_surround(tmp_path: Path) -> None:
+    given: list[NDArray[np.uint8]] = []
+    with enhancing(tmp_path, models.identity()) as enhancer:
+        enhancer._generators = seen = _Listening(enhancer._generators, given)
+        answer = enhancer.enhance(encode(on_a_screen(), "png"))
+    assert seen is not None
+    assert np.array_equal(decode(answer.body).pixels, on_a_screen())
+    (working,) = given
+    assert working.min(2).mean() > 20
+    assert (working.max(2) < 12).mean() < 0.01
+    assert abs(working.shape[1] / working.shape[0] - 1) < 0.05
+
+
+class _Listening:
+    """A model that writes down what it is given."""
+
+    def __init__(self, inner, given: list[NDArray[np.uint8]]) -> None:  # type: ignore[no-untyped-def]
+        self.inner, self.given = inner, given
+
+    @contextmanager
+    def lease(self, reference):  # type: ignore[no-untyped-def]
+        with self.inner.lease(reference):
+            yield self
+
+    @property
+    def card(self):  # type: ignore[no-untyped-def]
+        return self.inner.card
+
+    def submit(self, image, deadline):  # type: ignore[no-untyped-def]
+        self.given.append(image)
+        return self.inner.submit(image, deadline)
+
+
+@pytest.mark.parametrize("policy", [Policy.ANNOTATE, Policy.CONSTRAIN, Policy.WITHHOLD])
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_surround_thins_out_no_fault(fault: str, policy: Policy, tmp_path: Path) -> None:
+    screen = on_a_screen()
+    with enhancing(tmp_path, FAULTS[fault](), EnhanceDefaults(policy), floors=models.STRICT) as enhancer:
+        answer = enhancer.enhance(encode(screen, "png"))
+    made, around = decode(answer.body).pixels, screen.max(2) == 0
+    assert answer.judgement.missed
+    assert answer.judgement.verdict in (Verdict.CONSTRAINED, Verdict.WITHHELD)
+    assert np.array_equal(made[around], screen[around])
+    if policy is Policy.WITHHOLD:
+        assert np.array_equal(made, screen)
+    if policy is not Policy.ANNOTATE:
+        assert not missed_floors(measure(made, screen), models.STRICT)
+        picture = slice(20, 520), slice(230, 730)
+        assert not missed_floors(measure(made[picture], screen[picture]), models.STRICT)
+
+
 @settings(max_examples=12, deadline=None, derandomize=True)
 @given(width=st.integers(56, 1000), height=st.integers(56, 1000))
 def test_a_generator_that_returns_its_input_gives_the_photo_back_at_any_size(
