@@ -3,6 +3,7 @@ and photos with text burnt in."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -11,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model_training.degrade import through_jpeg
+from service.imaging.shown import find_shown
 
 Pixels = NDArray[np.uint8]
 Shape = Literal["disc", "octagon"]
@@ -67,6 +69,18 @@ def with_text(picture: Pixels) -> Pixels:
         at = (round(12 * size), round((30 + 30 * index) * size))
         cv2.putText(made, line, at, cv2.FONT_HERSHEY_SIMPLEX, 0.8 * size, (255, 255, 255), 2, cv2.LINE_AA)
     return made
+
+
+def as_served(enhance: Callable[[Pixels], Pixels]) -> Callable[[Pixels], Pixels]:
+    """`enhance` as the service calls it: with a photo's picture alone where it has a black surround."""
+
+    def whole(photo: Pixels) -> Pixels:
+        shown = find_shown(photo)
+        if shown is None:
+            return enhance(photo)
+        return shown.paste(photo, enhance(shown.fill(shown.cut(photo))))
+
+    return whole
 
 
 def screen(shape: Shape) -> Screen:

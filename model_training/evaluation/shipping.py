@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from model_training.degrade import HELD_OUT, Recipe, degrade, exposure, haze, uneven_light
 from model_training.evaluation.images import read_image
 from model_training.evaluation.no_reference import PristineModel, fit_pristine, niqe, read_pristine
-from model_training.evaluation.screens import SHAPES, screen, with_text
+from model_training.evaluation.screens import SHAPES, as_served, screen, with_text
 from model_training.everyday import everyday
 from model_training.phantom import phantom
 from model_training.photos import find_photos
@@ -280,7 +280,7 @@ def kindness_lines(kinds: dict[str, list[Pixels]], enhance: Enhance) -> list[Lin
 
 
 def screen_lines(clean: Sequence[Pixels], enhance: Enhance) -> list[Line]:
-    """Inside an endoscope's black surround: that stays black, what is shown is mended, or left alone where clean.
+    """Inside a black surround: that stays black, what is shown is mended, or left alone where clean.
 
     And burnt-in text does not keep a photo from being mended.
     """
@@ -322,7 +322,7 @@ def all_lines(
         lines += harmlessness_lines(f"throat photo {index + 1}, twice", [once], [enhance(once)])
     made = [t.made for t in pairs]
     lines += harmlessness_lines("enhanced again", made, [enhance(image) for image in made])
-    lines += [*cleanness_lines(pairs, calm), smoothness_line(enhance), *screen_lines(clean[::2], enhance)]
+    lines += [*cleanness_lines(pairs, calm), smoothness_line(enhance), *screen_lines(clean[::2], as_served(enhance))]
     return lines + kindness_lines(kinds, enhance)
 
 
