@@ -81,6 +81,19 @@ def test_harm_inside_the_pathology_alone_is_found():
     assert not inside.holds
 
 
+def test_a_blot_in_a_corner_is_found_though_every_mean_keeps_its_bound(perfect):
+    def blotted(clean, bad):
+        made = clean.copy()
+        cv2.circle(made, (10, made.shape[0] - 10), 9, (250, 240, 60), -1)
+        return made
+
+    trials = _trials(blotted)
+    worst, *means = faithfulness_lines(trials)
+    assert not worst.holds
+    assert all(_held(means[:2] + restoration_lines(trials)[:2]))
+    assert faithfulness_lines(perfect)[0].value > worst.value + 0.3
+
+
 def test_an_image_is_harmless_to_itself_and_a_darker_one_is_not():
     photo = phantom(128, 96, 1)
     assert all(_held(harmlessness_lines("same", [photo], [photo])))
