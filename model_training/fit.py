@@ -21,7 +21,7 @@ from model_training.journal import Journal
 from model_training.loop import Outcome, Progress, Run, run_loop
 from model_training.optimisation import total_steps
 from model_training.parallel import DeviceName, Ranks, joined_ranks
-from model_training.photos import PhotoSet, load_photos
+from model_training.photos import PhotoSet, load_photos, named_skips
 from model_training.provenance import SourceNote, describe, photos_seen, read_notes
 from model_training.validation import Validation
 from service.errors import CheckpointError, ConfigurationError
@@ -29,7 +29,6 @@ from service.errors import CheckpointError, ConfigurationError
 # What may differ between a run and its resumption: how long, how often, and when to give up.
 _FREE_KEYS = {"journal", "watch"}
 _FREE_OPTIMISER_KEYS = {"constant", "decay"}
-_SKIPPED_SHOWN = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,13 +202,9 @@ def load_side(source: Path, config: TrainingConfig, console: Console) -> PhotoSe
 
 def name_skipped(photos: PhotoSet, console: Console) -> None:
     """Says which files of a folder or list were not used, and why."""
-    if not photos.skipped:
-        return
-    lines = [f"{len(photos.skipped)} of {len(photos) + len(photos.skipped)} files are skipped:"]
-    lines += [f"  {sentence}" for sentence in photos.skipped[:_SKIPPED_SHOWN]]
-    if len(photos.skipped) > _SKIPPED_SHOWN:
-        lines.append(f"  and {len(photos.skipped) - _SKIPPED_SHOWN} more")
-    console.print("\n".join(lines), style="yellow", markup=False)
+    if photos.skipped:
+        said = named_skips(photos.skipped, len(photos) + len(photos.skipped))
+        console.print(said, style="yellow", markup=False)
 
 
 def _origin(request: FitRequest, lq: PhotoSet, hq: PhotoSet, everyday: PhotoSet | None) -> dict[str, Any]:

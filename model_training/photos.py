@@ -121,9 +121,9 @@ def require_any(used: int, source: Path, skipped: Sequence[str]) -> None:
         raise DataError(f"No image of {source} can be used{why}", path=str(source), skipped=len(skipped))
 
 
-def named_skips(skipped: Sequence[str]) -> str:
-    """How many files were not used, and the first of them by name."""
-    lines = [f"Skipped, {len(skipped)} in all:"]
+def named_skips(skipped: Sequence[str], of: int | None = None) -> str:
+    """How many files (of so many, where that is known) were not used, and the first of them by name."""
+    lines = [f"{len(skipped)} of {of} files are skipped:" if of else f"Skipped, {len(skipped)} in all:"]
     lines += [f"  {sentence}" for sentence in skipped[:_SKIPPED_SHOWN]]
     if len(skipped) > _SKIPPED_SHOWN:
         lines.append(f"  and {len(skipped) - _SKIPPED_SHOWN} more")
