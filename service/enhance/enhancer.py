@@ -33,7 +33,7 @@ from service.imaging.geometry import shrink, unpad, working_size
 from service.imaging.headers import Header, SourceFormat
 from service.imaging.heatmap import render_heatmap
 from service.imaging.shown import Shown, find_shown
-from service.imaging.transfer import transfer
+from service.imaging.transfer import apply_change, fit_change, transfer
 from service.quality.guard import Judgement, Policy, judge
 from service.quality.lassim import CANONICAL_SIDE, LEVEL, canonical_size, lassim_map
 from service.quality.pyramid import WINDOW, check_level
@@ -247,7 +247,12 @@ class Enhancer:
         inference = await_inference(generator.submit(working, patience.deadline), patience)
         watch.seconds["queue"], watch.seconds["infer"] = inference.queue_s, inference.infer_s
         with watch.stage("transfer"):
-            output = transfer(picture, unpad(working, size), unpad(inference.image, size))
+            if shown:
+                # On the photo's own pixels though nothing was shrunk: the generator's are of a filled surround.
+                made = apply_change(picture, *fit_change(unpad(working, size), unpad(inference.image, size)))
+                output = shown.cut(shown.paste(photo.pixels, made))
+            else:
+                output = transfer(picture, unpad(working, size), unpad(inference.image, size))
         patience.check()
         with watch.stage("score"):
             floors = card.guard.floors if card.guard else GuardFloors()

@@ -11,6 +11,7 @@ import base64
 import hashlib
 import json
 import logging
+import os
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -204,7 +205,10 @@ class ModelStore:
     def _remember(self, history: list[str]) -> None:
         partial = self.state_file.with_suffix(".partial")
         try:
-            partial.write_text(json.dumps({"history": history[-HISTORY_LENGTH:]}, indent=2) + "\n", encoding="utf-8")
+            with partial.open("w", encoding="utf-8") as file:
+                file.write(json.dumps({"history": history[-HISTORY_LENGTH:]}, indent=2) + "\n")
+                file.flush()
+                os.fsync(file.fileno())
             partial.replace(self.state_file)
         except OSError as error:
             raise CommandError(

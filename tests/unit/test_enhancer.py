@@ -114,6 +114,23 @@ def test_a_black_surround_and_its_text_come_back_as_they_came(brighten: Enhancer
     assert answer.judgement.verdict is Verdict.PASS
 
 
+@pytest.mark.parametrize("size", [(272, 480), (400, 700), (540, 960), (1080, 1920)])
+@pytest.mark.parametrize("shape", ["disc", "octagon"])
+def test_a_screen_comes_back_as_it_was_from_a_generator_that_returns_its_input(
+    identity: Enhancer, shape: str, size: tuple[int, int]
+) -> None:
+    height, width = size
+    y, x = np.mgrid[0:height, 0:width]
+    down, across = np.abs(y - height / 2), np.abs(x - width / 2)
+    distance = (
+        np.hypot(down, across) if shape == "disc" else np.maximum(np.maximum(down, across), 0.65 * (down + across))
+    )
+    screen = np.where((distance < 0.46 * height)[..., None], throat(width, height), 0).astype(np.uint8)
+    answer = identity.enhance(encode(screen, "png"))
+    assert np.array_equal(decode(answer.body).pixels, screen)
+    assert (answer.judgement.verdict, answer.judgement.lassim) == (Verdict.PASS, 1.0)
+
+
 def test_the_generator_is_given_the_picture_without_its_surround(tmp_path: Path) -> None:
     given: list[NDArray[np.uint8]] = []
     with enhancing(tmp_path, models.identity()) as enhancer:
