@@ -33,9 +33,9 @@ from service.imaging.geometry import shrink, unpad, working_size
 from service.imaging.headers import Header, SourceFormat
 from service.imaging.heatmap import render_heatmap
 from service.imaging.shown import Shown, find_shown
-from service.imaging.transfer import apply_change, fit_change, transfer
-from service.quality.guard import Judgement, Policy, judge
-from service.quality.lassim import CANONICAL_SIDE, LEVEL, canonical_size, lassim_map
+from service.imaging.transfer import transfer
+from service.quality.guard import Judgement, Policy, judge, measure
+from service.quality.lassim import CANONICAL_SIDE, LEVEL, Box, canonical_size, lassim_map
 from service.quality.pyramid import WINDOW, check_level
 from service.registry.card import GuardFloors, ModelCard
 
@@ -243,22 +243,18 @@ class Enhancer:
             working = shrink(picture, size)
             if shown:
                 working = shown.fill(working)
+                picture = shown.filled(photo.pixels, unpad(working, size))
         patience.check()
         inference = await_inference(generator.submit(working, patience.deadline), patience)
         watch.seconds["queue"], watch.seconds["infer"] = inference.queue_s, inference.infer_s
         with watch.stage("transfer"):
-            if shown:
-                # On the photo's own pixels though nothing was shrunk: the generator's are of a filled surround.
-                made = apply_change(picture, *fit_change(unpad(working, size), unpad(inference.image, size)))
-                output = shown.cut(shown.paste(photo.pixels, made))
-            else:
-                output = transfer(picture, unpad(working, size), unpad(inference.image, size))
+            output = transfer(picture, unpad(working, size), unpad(inference.image, size))
         patience.check()
         with watch.stage("score"):
             floors = card.guard.floors if card.guard else GuardFloors()
             judgement = judge(output, picture, floors, request.policy)
             if shown:
-                judgement = _judged_whole(judgement, shown, photo.pixels, floors, request.policy)
+                judgement = _put_back(judgement, shown, photo.pixels, picture)
         patience.check()
         with watch.stage("encode"):
             encoded = encode(judgement.image, request.target, request.quality)
@@ -289,18 +285,18 @@ class Enhancer:
         return quality
 
 
-def _judged_whole(inner: Judgement, shown: Shown, photo: Pixels, floors: GuardFloors, policy: Policy) -> Judgement:
-    """The judgement of the picture that `photo` shows, put back into its surround and scored as a whole.
+def _put_back(judgement: Judgement, shown: Shown, photo: Pixels, filled: Pixels) -> Judgement:
+    """The judgement of `filled`, the picture that `photo` shows without its surround, for the whole photo.
 
-    The picture was held to the floors by itself, as its black surround has no fault and would thin out those that it
-    has. The whole has to keep them too: mixing in its input's bands would blur the picture's light into the surround,
-    so it is withheld if it does not.
+    The floors were held by the picture alone: black would thin out a fault, and the step at its edge looks like one
+    when the picture's light changes and the black does not. LaSSIM is that of the whole photo, as anybody measures it.
     """
-    policy = policy if policy is Policy.ANNOTATE else Policy.WITHHOLD
-    whole = judge(shown.paste(photo, inner.image), photo, floors, policy)
-    worse = max(inner, whole, key=lambda judgement: judgement.blend)
-    missed = tuple(dict.fromkeys(inner.missed + whole.missed))
-    return replace(whole, verdict=worse.verdict, blend=worse.blend, missed=missed)
+    change = judgement.image.astype(np.int16) - filled
+    made = np.clip(shown.cut(photo) + change, 0, 255).astype(np.uint8)
+    image = shown.paste(photo, made)
+    box = judgement.box
+    moved = Box(box.left + shown.left, box.top + shown.top, box.right + shown.left, box.bottom + shown.top)
+    return replace(judgement, image=image, lassim=measure(image, photo).lassim, box=moved)
 
 
 def check_scorable(width: int, height: int) -> None:

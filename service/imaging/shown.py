@@ -78,6 +78,16 @@ class Shown:
         colours[nearest[known]] = working[known]
         return np.asarray(colours[nearest], np.uint8)
 
+    def filled(self, photo: Pixels, working: Pixels) -> Pixels:
+        """The picture's rectangle of `photo`, with `working`, which `fill` has made, in place of the surround."""
+        if working.shape[:2] == (self.height, self.width):
+            return working
+        size = (self.width, self.height)
+        inside = cv2.erode((self.cover == 255).astype(np.uint8), np.ones((5, 5), np.uint8), borderValue=1)
+        wide = cv2.resize(inside, size, interpolation=cv2.INTER_NEAREST)
+        made = np.array(cv2.resize(working, size, interpolation=cv2.INTER_LINEAR), np.uint8)
+        return np.asarray(cv2.copyTo(self.cut(photo), wide, made), np.uint8)
+
     def paste(self, photo: Pixels, made: Pixels) -> Pixels:
         """`photo` (H, W, 3) with the picture of `made` (height, width, 3), blended over a pixel or two at its edge."""
         result = photo.copy()
