@@ -181,8 +181,9 @@ def test_a_surround_thins_out_no_fault(fault: str, policy: Policy, tmp_path: Pat
         shown = find_shown(screen)
         assert shown is not None
         pictures = [shown.fill(shown.cut(image)) for image in (made, screen)]
-        nearly = models.STRICT.model_copy(update={"lassim": 0.88, "worst": 0.55})  # filled otherwise than when judged
-        assert not missed_floors(measure(*pictures), nearly)
+        # Filled once more, from an edge that was blended with the black: its corners are not those that were judged.
+        assert not missed_floors(measure(*pictures), models.STRICT.model_copy(update={"lassim": 0.88, "worst": None}))
+        assert answer.judgement.worst >= models.STRICT.worst
 
 
 @settings(max_examples=12, deadline=None, derandomize=True)
