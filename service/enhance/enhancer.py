@@ -34,8 +34,8 @@ from service.imaging.headers import Header, SourceFormat
 from service.imaging.heatmap import render_heatmap
 from service.imaging.shown import Shown, find_shown
 from service.imaging.transfer import transfer
-from service.quality.guard import Judgement, Policy, judge, measure
-from service.quality.lassim import CANONICAL_SIDE, LEVEL, Box, canonical_size, lassim_map
+from service.quality.guard import Judgement, Policy, judge
+from service.quality.lassim import CANONICAL_SIDE, LEVEL, Box, canonical_size, lassim, lassim_map, to_canonical
 from service.quality.pyramid import WINDOW, check_level
 from service.registry.card import GuardFloors, ModelCard
 
@@ -296,7 +296,8 @@ def _put_back(judgement: Judgement, shown: Shown, photo: Pixels, filled: Pixels)
     image = shown.paste(photo, made)
     box = judgement.box
     moved = Box(box.left + shown.left, box.top + shown.top, box.right + shown.left, box.bottom + shown.top)
-    return replace(judgement, image=image, lassim=measure(image, photo).lassim, box=moved)
+    score = lassim(to_canonical(image), to_canonical(photo))
+    return replace(judgement, image=image, lassim=score, box=moved)
 
 
 def check_scorable(width: int, height: int) -> None:
