@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated
 
 import cv2
 import numpy as np
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 from torch import Tensor
 
-from model_training.degrade import RECIPES, degrade
+from model_training.degrade import HEAVY, TRAINING, degrade
 from model_training.everyday import everyday
 from model_training.phantom import phantom
 from service.errors import DataError
@@ -43,7 +43,7 @@ class Mixture:
         phantoms: share of digital phantoms.
         everyday: share of everyday pictures; the rest are real photos.
         clean_photos: share of clean-to-clean pairs among real photos; `clean_phantoms`, `clean_everyday` alike.
-        recipe: how bad photos are made.
+        heavy: share of bad photos that are made by the heavy recipe; the rest by the training recipe.
         everyday_as_is: whether everyday pictures are left as they are even when taken badly: what a generator cannot
             judge it shall not touch, and a dark wood is no underexposed throat.
         jitter: share of real photos whose colours are changed before anything else.
@@ -65,7 +65,7 @@ class Mixture:
     clean_photos: Share = 0.12
     clean_phantoms: Share = 0.35
     clean_everyday: Share = 0.5
-    recipe: Literal["training", "heavy"] = "training"
+    heavy: Share = 0.0
     everyday_as_is: bool = False
     jitter: Share = 0.15
     extremes: Share = 0.08
@@ -269,7 +269,8 @@ class MixedPairs:
             as_is = as_is or self.mixture.extremes_as_is
         if rng.random() < odds.clean * clean_scale:
             return clean, clean
-        bad = degrade(clean, int(rng.integers(2**31)), recipe=RECIPES[self.mixture.recipe], unit_px=1.0)
+        heavy = bool(self.mixture.heavy) and rng.random() < self.mixture.heavy
+        bad = degrade(clean, int(rng.integers(2**31)), recipe=HEAVY if heavy else TRAINING, unit_px=1.0)
         return bad, bad if as_is else clean
 
     def batch(self, step: int, size: int) -> tuple[Tensor, Tensor]:

@@ -10,7 +10,7 @@ from pydantic import Field
 from torch import Tensor
 from torch.nn import functional
 
-from model_training.structure import residual, residual_ssim
+from model_training.structure import WINDOW_PX, residual, residual_ssim
 
 Weight = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
@@ -38,7 +38,8 @@ class RestorationWeights:
     Attributes:
         pixel: Charbonnier in RGB, range [-1, 1].
         bands: L1 of the luminance's Laplacian bands, levels 0 to 3, range [0, 1].
-        lassim: 1 - LaSSIM at level 3.
+        lassim: 1 - LaSSIM at level 3, the border read as often as the rest: the metric reads a corner once where
+            it reads other places 49 times, and what trains on that may paint there.
         lab: CIE76 colour difference at half the resolution, in units of 100.
         decibels: log10 of each image's mean squared error, so that mild faults count as heavy ones do.
         redness: what a* exceeds the clean one's by, beyond REDNESS_MARGIN, in units of 100.
@@ -97,7 +98,7 @@ def _terms(output: Tensor, clean: Tensor, weights: RestorationWeights, bad: Tens
     terms = {
         "pixel": torch.sqrt((output - clean) ** 2 + CHARBONNIER**2).mean(),
         "bands": torch.stack(gaps).sum(),
-        "lassim": 1 - residual_ssim(*pairs[-1]).mean(),
+        "lassim": 1 - residual_ssim(_widened(pairs[-1][0]), _widened(pairs[-1][1])).mean(),
         "lab": torch.sqrt((colour**2).sum(1) + 0.25).mean() / 100,
         "decibels": error.mean(),
         "redness": functional.relu(colour[:, 1] - REDNESS_MARGIN).mean() / 100,
@@ -107,6 +108,11 @@ def _terms(output: Tensor, clean: Tensor, weights: RestorationWeights, bad: Tens
     if weights.grain:
         terms["grain"] = torch.stack([_apart(ours, theirs) for ours, theirs in pairs[:GRAIN_LEVELS]]).mean()
     return {name: getattr(weights, name) * term for name, term in terms.items()}
+
+
+def _widened(band: Tensor) -> Tensor:
+    """(B, 1, h, w) with its border mirrored by half a window: SSIM then reads its pixels as often as any."""
+    return functional.pad(band, (WINDOW_PX // 2,) * 4, mode="reflect")
 
 
 def _apart(ours: Tensor, theirs: Tensor) -> Tensor:

@@ -19,7 +19,7 @@ _LUMINANCE: dict[Pyramid, tuple[float, float, float]] = {
     "kornia": (0.2989, 0.587, 0.114),  # torchvision's Grayscale, as the authors train
 }
 _BINOMIAL = (1.0, 4.0, 6.0, 4.0, 1.0)
-_WINDOW_PX = 7
+WINDOW_PX = 7
 _K1, _K2 = 0.01, 0.03
 # A range below this is rounding, not structure.
 _FLAT = {torch.float64: 1e-12, torch.float32: 1e-6}
@@ -58,10 +58,8 @@ def residual_ssim(first: Tensor, second: Tensor) -> Tensor:
 
     Shape: two (B, 1, h, w) -> (B,). A pair of range 0 (both flat and equal) scores 1.
     """
-    if min(first.shape[-2:]) < _WINDOW_PX:
-        raise ValueError(
-            f"a residual of {tuple(first.shape[-2:])} is smaller than the {_WINDOW_PX}x{_WINDOW_PX} window"
-        )
+    if min(first.shape[-2:]) < WINDOW_PX:
+        raise ValueError(f"a residual of {tuple(first.shape[-2:])} is smaller than the {WINDOW_PX}x{WINDOW_PX} window")
     both = torch.cat((first, second), dim=1).flatten(1)
     span = both.amax(dim=1) - both.amin(dim=1)
     flat = span <= _FLAT[first.dtype]
@@ -71,9 +69,9 @@ def residual_ssim(first: Tensor, second: Tensor) -> Tensor:
 
 def _ssim(first: Tensor, second: Tensor, span: Tensor) -> Tensor:
     def mean(values: Tensor) -> Tensor:
-        return F.avg_pool2d(values, _WINDOW_PX, stride=1)
+        return F.avg_pool2d(values, WINDOW_PX, stride=1)
 
-    pixels = _WINDOW_PX**2
+    pixels = WINDOW_PX**2
     sample = pixels / (pixels - 1)
     mean_1, mean_2 = mean(first), mean(second)
     variance_1 = sample * (mean(first * first) - mean_1 * mean_1)
