@@ -27,7 +27,8 @@ class Connection(HttpToolsProtocol):
     """One client connection."""
 
     _head_timer: asyncio.TimerHandle | None = None
-    _head_bytes = 0
+    _head_received = 0
+    _head_parsed = 0
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Take the connection, or answer that there are too many."""
@@ -44,14 +45,15 @@ class Connection(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         """Feed the parser; a head that never ends is cut off."""
         if self._head_timer is not None:
-            self._head_bytes += len(data)
+            self._head_received += len(data)
         self._unset_keepalive_if_required()
         try:
             self._feed(data)
         except (HttpParserError, HttpParserUpgrade):  # the latter is CONNECT: no head of it is without its wish
             self._answer_and_close(BadRequest("This is not a well-formed HTTP request."))
             return
-        if self._head_timer is not None and self._head_bytes > MAX_HEAD_BYTES and not self.transport.is_closing():
+        head_bytes = max(self._head_received, self._head_parsed)
+        if self._head_timer is not None and head_bytes > MAX_HEAD_BYTES and not self.transport.is_closing():
             self._answer_and_close(BadRequest("The head of the request is too long.", limit=MAX_HEAD_BYTES))
         cycle: RequestResponseCycle | None = self.cycle
         if self._head_timer is None and (cycle is None or cycle.response_complete):
@@ -63,8 +65,8 @@ class Connection(HttpToolsProtocol):
         self._start_head()
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Count what the head takes, for many headers can come in one piece."""
-        self._head_bytes += len(name) + len(value) + HEADER_PUNCTUATION
+        """Count what the head takes, for many headers can come in the piece that begins it."""
+        self._head_parsed += len(name) + len(value) + HEADER_PUNCTUATION
         super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
@@ -104,7 +106,7 @@ class Connection(HttpToolsProtocol):
 
     def _start_head(self) -> None:
         self._end_head()
-        self._head_bytes = 0
+        self._head_received = self._head_parsed = 0
         self._head_timer = self.loop.call_later(HEAD_TIMEOUT_S, self._give_up)
 
     def _end_head(self) -> None:

@@ -8,12 +8,13 @@ handed the function that does.
 from __future__ import annotations
 
 import base64
+import fcntl
 import hashlib
 import json
 import logging
 import os
-import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
@@ -57,7 +58,8 @@ class ModelStore:
     def references(self) -> list[str]:
         """`name/version` of every model folder, by name, newest version first; broken ones too."""
         folders = (f"{folder.parent.name}/{folder.name}" for folder in self._models_dir.glob("*/*/"))
-        return sorted(filter(MODEL_REFERENCE.match, folders), key=_by_name_then_newest)
+        newest_first = sorted(filter(MODEL_REFERENCE.match, folders), key=_precedence, reverse=True)
+        return sorted(newest_first, key=_name)
 
     def installed(self) -> list[Installed]:
         """Every model folder in the order of `references`; the unsound ones with what is wrong."""
@@ -74,7 +76,7 @@ class ModelStore:
         """
         if MODEL_REFERENCE.match(reference) is None:
             raise UnknownModel("A model is named as name or name/version.")
-        versions = [found for found in self.references() if reference in (found, found.partition("/")[0])]
+        versions = [found for found in self.references() if reference in (found, _name(found))]
         activated = [chosen for chosen in reversed(self.history()) if chosen in versions]
         if not versions:
             raise UnknownModel(f"No model {reference} is installed.")
@@ -166,11 +168,12 @@ class ModelStore:
             CommandError: the state cannot be written.
         """
         reference = self.resolve(reference)
-        history = self.history() or self._served_before(reference, default or reference.partition("/")[0])
-        if not history or history[-1] != reference:
-            history = [*history, reference]
-            self._remember(history)
-        return history[-2] if len(history) > 1 else None
+        with self._alone():
+            history = self.history() or self._served_before(reference, default or _name(reference))
+            if not history or history[-1] != reference:
+                history = [*history, reference]
+                self._remember(history)
+            return history[-2] if len(history) > 1 else None
 
     def roll_back(self) -> str:
         """Return to the model that was active before, or served before the first activation, and name it.
@@ -178,13 +181,27 @@ class ModelStore:
         Raises:
             CommandError: there is none, it is broken, or the state cannot be written; nothing is changed then.
         """
-        history = self.history()
-        if len(history) < 2:
-            raise CommandError("There is no earlier model to roll back to; lamegan models activate chooses one.")
-        if fault := self._inspect(history[-2]).fault:
-            raise CommandError(f"{history[-2]} cannot serve: {fault} lamegan models activate chooses another.")
-        self._remember(history[:-1])
-        return history[-2]
+        with self._alone():
+            history = self.history()
+            if len(history) < 2:
+                raise CommandError("There is no earlier model to roll back to; lamegan models activate chooses one.")
+            if fault := self._inspect(history[-2]).fault:
+                raise CommandError(f"{history[-2]} cannot serve: {fault} lamegan models activate chooses another.")
+            self._remember(history[:-1])
+            return history[-2]
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Hold the state's folder, so that of two changes at once neither is lost; without locks, do not."""
+        folder: int | None = None
+        try:
+            with suppress(OSError):
+                folder = os.open(self.state_file.parent, os.O_RDONLY)
+                fcntl.flock(folder, fcntl.LOCK_EX)
+            yield
+        finally:
+            if folder is not None:
+                os.close(folder)
 
     def _served_before(self, reference: str, default: str) -> list[str]:
         try:
@@ -250,9 +267,12 @@ def _decode(png: str) -> NDArray[np.uint8]:
         raise ModelInvalid("The card's golden image cannot be decoded.") from error
 
 
-def _by_name_then_newest(reference: str) -> tuple[str, tuple[int, ...], bool, list[int]]:
-    """Sorting key; a release comes before its own pre-releases, later ones first (SemVer 2.0, clause 11, in part)."""
-    name, version = reference.split("/")
-    core, _, pre = version.partition("-")
-    numbers = tuple(-int(number) for number in re.findall(r"\d+", core))
-    return name, numbers, bool(pre), [-ord(letter) for letter in pre]
+def _name(reference: str) -> str:
+    return reference.partition("/")[0]
+
+
+def _precedence(reference: str) -> tuple[list[int], bool, list[tuple[bool, int, str]]]:
+    """Sorting key of versions, the oldest first (SemVer 2.0, clause 11)."""
+    core, _, pre = reference.partition("/")[2].partition("-")
+    parts = [(False, int(part), "") if part.isdecimal() else (True, 0, part) for part in pre.split(".")]
+    return [int(number) for number in core.split(".")], not pre, parts

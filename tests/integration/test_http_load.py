@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from time import sleep
 
 import httpx
 import pytest
@@ -188,6 +189,16 @@ def test_a_head_that_never_ends_is_cut_off(small: LiveService) -> None:
     with connect(small) as client:
         client.sendall(b"GET / HTTP/1.1\r\n" + b"X: y\r\n" * 20_000)
         assert client.recv(12) == b"HTTP/1.1 400"
+
+
+def test_a_head_within_the_limit_may_come_in_pieces(small: LiveService) -> None:
+    head = b"GET /health/live HTTP/1.1\r\nHost: x\r\n" + b"X: y\r\n" * 8_000  # 48 kB of 64
+    with connect(small) as client:
+        for start in range(0, len(head), 4096):
+            client.sendall(head[start : start + 4096])
+            sleep(0.005)
+        client.sendall(b"\r\n")
+        assert client.recv(12) == b"HTTP/1.1 200"
 
 
 def test_more_connections_than_allowed_are_told_so(small: LiveService, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from time import sleep
 
 import numpy as np
 import pytest
@@ -29,6 +31,33 @@ def test_models_are_listed_by_name_with_the_newest_first(store: ModelStore) -> N
         "tiny/1.2.0",
         "tiny/1.0.0",
     ]
+
+
+def test_pre_releases_are_ordered_as_semver_orders_them(tmp_path: Path) -> None:
+    rising = ["alpha", "alpha.1", "alpha.beta", "beta", "beta.2", "beta.11", "rc.1"]  # the example of its clause 11
+    for pre in rising:
+        (tmp_path / "tiny" / f"1.0.0-{pre}").mkdir(parents=True)
+    (tmp_path / "tiny" / "1.0.0").mkdir()
+    newest_first = ["tiny/1.0.0", *(f"tiny/1.0.0-{pre}" for pre in reversed(rising))]
+    assert ModelStore(tmp_path).references() == newest_first
+
+
+def test_of_activations_at_the_same_time_none_is_lost(
+    store: ModelStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store.activate("other/2.0.0")
+    read = ModelStore.history
+
+    def slowly(self: ModelStore) -> list[str]:
+        history = read(self)
+        sleep(0.05)
+        return history
+
+    monkeypatch.setattr(ModelStore, "history", slowly)
+    chosen = ["tiny/1.0.0", "tiny/1.2.0", "tiny/1.10.0"]
+    with ThreadPoolExecutor(3) as operators:
+        list(operators.map(lambda reference: ModelStore(tmp_path).activate(reference), chosen))
+    assert sorted(ModelStore(tmp_path).history()[-3:]) == sorted(chosen)
 
 
 def test_a_name_means_the_newest_version_until_one_is_activated(store: ModelStore) -> None:
