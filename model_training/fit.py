@@ -70,6 +70,7 @@ def fit(request: FitRequest, console: Console) -> Outcome:
     origin = _origin(request, lq, hq, everyday)
     if resumed is not None:
         require_same_run(resumed, origin)
+        require_same_start(resumed, request.warm_start)
     with joined_ranks(request.device) as (ranks, device):
         training = AdversarialTraining(config, lq, hq, device=device, ranks=ranks, everyday=everyday)
         progress = Progress()
@@ -111,6 +112,20 @@ def find_resumption(vault: Vault, resume: bool, console: Console) -> Checkpoint 
     if checkpoint is None and damaged:
         raise CheckpointError(f"No checkpoint in {vault.folder} is whole: {damaged[0]}")
     return checkpoint
+
+
+def require_same_start(checkpoint: Checkpoint, start: Path | None) -> None:
+    """Refuses to go on as if a run had begun from `start` when it began from something else.
+
+    `start` is what the command names: nothing, or a file that may be gone by now, asks for nothing.
+
+    Raises:
+        CheckpointError: it is a checkpoint that the run did not begin from, or is damaged.
+    """
+    if start is None or not start.exists():
+        return
+    if read_checkpoint(start).digest not in checkpoint.state.get("warm_start", ""):
+        raise CheckpointError(f"{checkpoint.path} did not begin from {start}; do not name it to resume.")
 
 
 def require_same_run(checkpoint: Checkpoint, origin: Mapping[str, Any]) -> None:

@@ -24,7 +24,15 @@ from torch.nn.utils import clip_grad_norm_
 from model_training.checkpoint import Checkpoint, Vault, handed_on, load_weights, read_checkpoint
 from model_training.config import TrainingConfig
 from model_training.data import to_bytes
-from model_training.fit import INHERITED, find_resumption, name_skipped, order_digests, require_same_run, write_config
+from model_training.fit import (
+    INHERITED,
+    find_resumption,
+    name_skipped,
+    order_digests,
+    require_same_run,
+    require_same_start,
+    write_config,
+)
 from model_training.journal import Journal
 from model_training.loop import Outcome, Progress, Run, run_loop
 from model_training.mixture import LARGE_SHAPES, SHAPES, MixedPairs
@@ -234,6 +242,7 @@ def warm_start(request: WarmStartRequest, console: Console) -> Outcome:
     photos, everyday, origin = _given(request, settings, console)
     if resumed is not None:
         require_same_run(resumed, origin)
+        require_same_start(resumed, request.begin)
     with joined_ranks(request.device) as (ranks, device):
         pairs = MixedPairs(as_images(photos), settings.mixture, config.seed, as_images(everyday))
         training = WarmStarting(config, pairs, device)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
@@ -12,28 +13,37 @@ from numpy.typing import NDArray
 
 from service.engine.batcher import Inference
 from service.engine.engine import Engine, EngineOptions
-from service.errors import UnknownModel
+from service.errors import ModelError, UnknownModel
 from service.registry.card import ModelCard
 from service.registry.store import ModelStore, self_test
+
+_log = logging.getLogger(__name__)
 
 
 class OneModel:
     """One verified, self-tested model, leased to whoever asks; a context manager that frees it in the end."""
 
     def __init__(self, store: ModelStore, reference: str, options: EngineOptions) -> None:
-        """Load what `reference` (name or name/version) means in `store`.
+        """Load what `reference` (name or name/version) means in `store`: of several versions the newest that can serve.
+
+        Newer ones that cannot are named in a warning, as a service does.
 
         Raises:
             UnknownModel: it is not installed.
-            ModelError: it cannot be served; which of its kinds says why.
+            ModelError: none can be served; what is wrong with the first, by its kind.
         """
-        self._card = store.card(store.resolve(reference))
-        self._engine = Engine(store.weights(self._card), options)
-        try:
-            self_test(self._card, self._engine.run)
-        except BaseException:
-            self._engine.close()
-            raise
+        faults: dict[str, ModelError] = {}
+        for candidate in store.candidates(reference):
+            try:
+                self._card, self._engine = _load(store, candidate, options)
+            except ModelError as error:
+                faults[candidate] = error
+            else:
+                break
+        else:
+            raise next(iter(faults.values()))
+        for passed_over, fault in faults.items():
+            _log.warning("%s is passed over for %s: %s", passed_over, self._card.reference, fault.detail)
 
     @property
     def card(self) -> ModelCard:
@@ -65,3 +75,14 @@ class OneModel:
 
     def __exit__(self, *_: object) -> None:
         self._engine.close()
+
+
+def _load(store: ModelStore, reference: str, options: EngineOptions) -> tuple[ModelCard, Engine]:
+    card = store.card(reference)
+    engine = Engine(store.weights(card), options)
+    try:
+        self_test(card, engine.run)
+    except BaseException:
+        engine.close()
+        raise
+    return card, engine

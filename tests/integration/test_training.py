@@ -295,6 +295,11 @@ def test_a_warm_start_hands_over_g_and_f_also_to_a_coded_f(files, tmp_path):
     assert state["seen"][everyday["digest"]]["name"] == "holidays"
     with pytest.raises(CheckpointError, match="another network"):
         fit(request(files, tmp_path / "third", warm_start=source.path), QUIET)
+    for start in (source.path, tmp_path / "gone.pt"):
+        fit(request(files, tmp_path / "second", *still, warm_start=start, resume=True), QUIET)
+    another = last(tmp_path / "second")
+    with pytest.raises(CheckpointError, match=f"did not begin from {another}; do not name it"):
+        fit(request(files, tmp_path / "second", *still, warm_start=another, resume=True), QUIET)
 
 
 def test_fine_tuning_learns_from_its_everyday_photos_and_tells_them(files, tmp_path):

@@ -42,6 +42,7 @@ from service.errors import (
     ImageDimensions,
     InferenceFailed,
     InvalidParameter,
+    SelfTestFailed,
     UnknownModel,
 )
 from service.imaging.codecs import decode, encode
@@ -49,6 +50,7 @@ from service.imaging.headers import SourceFormat
 from service.imaging.shown import find_shown
 from service.quality.guard import Policy, Verdict, measure, missed_floors
 from service.quality.lassim import lassim
+from service.registry.card import write_card
 from service.registry.store import ModelStore
 from tests import models
 from tests.hostile import saved
@@ -287,6 +289,20 @@ class Watched:
     def submit(self, image: NDArray[np.uint8], deadline: float) -> object:
         self.submitted += 1
         return self._inner.submit(image, deadline)
+
+
+def test_the_newest_version_that_passes_its_self_test_is_the_one_that_runs(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    models.install(tmp_path, models.identity())
+    newer = models.install(tmp_path, models.brighten(), version="1.1.0")
+    expecting_another = newer.golden.model_copy(update={"output_png": newer.golden.input_png})
+    write_card(newer.model_copy(update={"golden": expecting_another}), tmp_path / "tiny/1.1.0/card.json")
+    with OneModel(ModelStore(tmp_path), "tiny", ENGINE) as generators:
+        assert generators.card.reference == "tiny/1.0.0"
+    assert "tiny/1.1.0 is passed over for tiny/1.0.0: tiny/1.1.0 misses its golden image" in caplog.text
+    with pytest.raises(SelfTestFailed):
+        OneModel(ModelStore(tmp_path), "tiny/1.1.0", ENGINE)
 
 
 @pytest.mark.parametrize("size", [(1, 1), (55, 400), (48, 48), (2000, 60)])
