@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 import typer
 from rich.console import Console
 
-from service.errors import LameganError
+from service.errors import ConfigurationError, LameganError
 
 # Commands import their subject when they run: torch takes seconds, and --help should not.
 if TYPE_CHECKING:
@@ -323,12 +323,18 @@ def fit_guard(
 ) -> None:
     """Fit the guardrail's structure detector to harmless changes and planted faults; calibrate models again after."""
     from model_training.evaluation.detector import fit_detector, make_examples, write_detector
-    from model_training.evaluation.images import read_image
+    from model_training.evaluation.images import LEAST_SIDE_PX, read_each
     from model_training.evaluation.progress import bar
     from model_training.photos import find_photos
 
+    if out.is_dir():
+        raise ConfigurationError(f"{out} is a folder; --out names the file to write.")
+    out.parent.mkdir(parents=True, exist_ok=True)
+    skipped: list[str] = []
+    paths = [path for folder in photos for path in find_photos(folder)]
+    images = [image for _, image in read_each(paths, skipped.append, least=LEAST_SIDE_PX) if image is not None]
+    _name_skipped(skipped)
     with bar("Making pairs") as start:
-        images = [read_image(path) for folder in photos for path in find_photos(folder)]
         examples = make_examples(images, count, seed, start)
     with bar("Fitting") as start:
         write_detector(fit_detector(examples, epochs, seed, start), out)

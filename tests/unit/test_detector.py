@@ -119,3 +119,22 @@ def test_the_command_writes_a_detector(tmp_path: Path, capsys: pytest.CaptureFix
         main(command)
     assert stopped.value.code == 0
     assert (tmp_path / "new.npz").stat().st_size > 10_000
+
+
+def test_the_command_names_what_it_cannot_use_and_refuses_a_folder(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    (photos / "broken.png").write_bytes(b"no image")
+    command = ["fit-guard", str(photos), "--count", "4", "--epochs", "1", "--out"]
+    for out, said in ((tmp_path / "new.npz", "needs clean photos"), (tmp_path, "names the file to write")):
+        with pytest.raises(SystemExit) as stopped:
+            main([*command, str(out)])
+        assert stopped.value.code == 2
+        assert said in capsys.readouterr().err
+    cv2.imwrite(str(photos / "one.png"), phantom(240, 240, 0))
+    with pytest.raises(SystemExit) as stopped:
+        main([*command, str(tmp_path / "new.npz")])
+    assert stopped.value.code == 0
+    assert "broken.png cannot be read as an image." in capsys.readouterr().err
