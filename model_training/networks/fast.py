@@ -19,7 +19,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import reduce
 from operator import add
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -42,7 +42,7 @@ COEFFICIENTS = sum(PARTS)
 LARGEST = 2.0
 """Bound of every coefficient: enough to lift a veil of two thirds, too little to invent."""
 
-LEAST_GAINS = (-0.65, -1.0, -1.0)
+LEAST_GAINS = (-0.8, -1.0, -1.0)
 """At most this much of the luminance's band is taken away at each scale: a photo without its finest grain looks like
 wax, and to NIQE it is less natural than a noisy one (docs/model-card.md). Of the colours all may go: it is noise."""
 
@@ -245,9 +245,31 @@ def _with_grain(coefficients: Tensor) -> Tensor:
     bounded: list[Tensor] = []
     for least, pair in zip(LEAST_GAINS, torch.split(gains, 2, 1), strict=True):
         colours, light = torch.split(pair, 1, 1)
-        kept = colours.clamp_min(-1)
-        bounded += [kept, (colours + light).clamp_min(least) - kept]
+        kept = _at_least(colours, -1.0)
+        bounded += [kept, _at_least(colours + light, least) - kept]
     return torch.cat([before, *bounded, turns], 1)
+
+
+def _at_least(x: Tensor, least: float) -> Tensor:
+    """x, or `least` where it is below; what is below keeps the gradient that leads back, and so can come back."""
+    if not x.requires_grad:
+        return x.clamp_min(least)
+    bounded: Tensor = _AtLeast.apply(x, least)  # type: ignore[no-untyped-call]
+    return bounded
+
+
+class _AtLeast(torch.autograd.Function):
+    """Clamping from below, of whose gradient only the part is lost that leads further down."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, least: float) -> Tensor:
+        ctx.save_for_backward(x < least)
+        return x.clamp_min(least)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        (below,) = ctx.saved_tensors
+        return torch.where(below, gradient.clamp_max(0), gradient), None
 
 
 class FastGenerator(nn.Module):

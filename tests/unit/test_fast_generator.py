@@ -14,6 +14,7 @@ from model_training.networks.fast import (
     SCALES,
     FastGenerator,
     GlobalModulation,
+    _with_grain,
     apply_coefficients,
     fine_bands,
     full_size,
@@ -145,6 +146,16 @@ def test_no_more_of_the_luminance_is_taken_away_than_its_bound_and_of_the_colour
     band = fine_bands(x)[0][scale]
     colours, light = band[:, :3] - band[:, 3:], band[:, 3:]
     assert torch.allclose(change, LEAST_GAINS[scale] * light - colours, atol=1e-5)
+
+
+@pytest.mark.parametrize(("pull", "moves"), [(1.0, False), (-1.0, True)], ids=["further down", "back up"])
+def test_a_gain_beyond_its_bound_can_come_back_and_goes_no_further(pull, moves):
+    gains = torch.zeros(1, COEFFICIENTS, 2, 2)
+    light = 16  # the finest band's, of the luminance
+    gains[:, light] = -1.5
+    gains.requires_grad_()
+    _with_grain(gains)[:, light].sum().mul(pull).backward()
+    assert (gains.grad[:, light].abs().sum().item() > 0) is moves
 
 
 def test_gains_within_their_bounds_act_as_they_are():
