@@ -10,7 +10,7 @@ from pydantic import Field
 from torch import Tensor
 from torch.nn import functional
 
-from model_training.structure import WINDOW_PX, residual, residual_ssim
+from model_training.structure import WINDOW_PX, finest, residual, residual_ssim
 
 Weight = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
@@ -45,8 +45,9 @@ class RestorationWeights:
         redness: what a* exceeds the clean one's by, beyond REDNESS_MARGIN, in units of 100.
         harm: log10 of how much further from the clean photo than the bad one the output is, in mean squared error; 0
             where it is nearer. Only where the bad photo is given.
-        grain: log of the strength of fine detail (levels 0 and 1, in tiles) over the clean one's, either way: the other
-            terms are least where grain is smoothed away, and a photo without grain looks like wax.
+        grain: log of the strength of fine detail (what varies from pixel to pixel, and levels 0 and 1; in tiles) over
+            the clean one's, either way: the other terms are least where grain is smoothed away, and a photo without
+            grain looks like wax.
     """
 
     pixel: Weight = 1.0
@@ -106,7 +107,8 @@ def _terms(output: Tensor, clean: Tensor, weights: RestorationWeights, bad: Tens
     if bad is not None and weights.harm:
         terms["harm"] = functional.relu(error - _decades(bad, clean)).mean()
     if weights.grain:
-        terms["grain"] = torch.stack([_apart(ours, theirs) for ours, theirs in pairs[:GRAIN_LEVELS]]).mean()
+        detail = [(finest(first), finest(second)), *pairs[:GRAIN_LEVELS]]
+        terms["grain"] = torch.stack([_apart(ours, theirs) for ours, theirs in detail]).mean()
     return {name: getattr(weights, name) * term for name, term in terms.items()}
 
 

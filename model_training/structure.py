@@ -53,6 +53,15 @@ def residual(image: Tensor, *, level: int = 3, pyramid: Pyramid = "opencv") -> T
     return gaussian - up(down(gaussian), (gaussian.shape[-2], gaussian.shape[-1]))
 
 
+def finest(image: Tensor) -> Tensor:
+    """The luminance less its binomial 3x3 blur, (B, 3, H, W) -> (B, 1, H, W): what varies from pixel to pixel."""
+    weights = image.new_tensor(_LUMINANCE["opencv"]).view(1, 3, 1, 1)
+    luminance = (image * weights).sum(dim=1, keepdim=True)
+    row = image.new_tensor((0.25, 0.5, 0.25))
+    padded = F.pad(luminance, (1, 1, 1, 1), mode="replicate")
+    return luminance - F.conv2d(padded, torch.outer(row, row).view(1, 1, 3, 3))
+
+
 def residual_ssim(first: Tensor, second: Tensor) -> Tensor:
     """SSIM of two residuals, the data range taken over both of a pair together.
 
