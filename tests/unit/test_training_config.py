@@ -108,7 +108,8 @@ def test_the_recipes_of_shipped_presets_keep_their_digests():
 
 def test_absent_circular_and_shapeless_files_are_one_clear_sentence(tmp_path):
     with pytest.raises(
-        ConfigurationError, match="the presets are fast, fast-grain, fast-heavy, fast-large, fast-long, paper"
+        ConfigurationError,
+        match="the presets are fast, fast-grain, fast-heavy, fast-large, fast-last, fast-long, paper",
     ):
         load_config("papre")
     (tmp_path / "a.yaml").write_text("extends: b.yaml\n")
