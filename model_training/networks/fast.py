@@ -44,7 +44,11 @@ LARGEST = 2.0
 
 LEAST_GAINS = (-0.8, -1.0, -1.0)
 """At most this much of the luminance's band is taken away at each scale: a photo without its finest grain looks like
-wax, and to NIQE it is less natural than a noisy one (docs/model-card.md). Of the colours all may go: it is noise."""
+wax, and to NIQE it is less natural than a noisy one (docs/model-card.md). Of the colours all may go: it is noise.
+The finest scale's is that of a noisy photo; the less grain there is, the less may be taken (`least_finest`)."""
+
+GRAIN, TILE = 1.3 / 127.5, 16
+"""Strength of grain, in tiles, at which half of the finest scale's bound is allowed; good photos have about as much."""
 
 STEM = 48
 """Filters that look at each patch of 4x4 pixels: as many as it has numbers."""
@@ -212,6 +216,17 @@ def _oriented(light: Tensor, step: int, beside: Tensor) -> tuple[Tensor, Tensor]
     return 0.25 * (beside - over), 0.25 * (falling - rising)
 
 
+def least_finest(diagonal: Tensor) -> Tensor:
+    """How much of the finest luminance may be taken away where its diagonal derivative is `diagonal` (B, 1, H, W).
+
+    The geometric mean of the derivative's strength in tiles is small in a blurred photo whatever its edges, and large
+    in a noisy one. The bound rises with it as Wiener's does: (B, 1, 1, 1), from 0 without grain to `LEAST_GAINS[0]`.
+    """
+    tiles = functional.avg_pool2d(diagonal.abs(), TILE)
+    power = torch.exp(4 * torch.log(tiles / GRAIN + 0.04).mean((2, 3), keepdim=True))
+    return LEAST_GAINS[0] * power / (power + 1)
+
+
 def full_size(coefficients: Tensor) -> list[Tensor]:
     """The coefficient maps (B, COEFFICIENTS, h, w) at four times the size: one tensor for each of `PARTS`."""
     # Parted before they grow: a slice of a full-size tensor costs its copy, and in training a zeroed gradient.
@@ -221,10 +236,13 @@ def full_size(coefficients: Tensor) -> list[Tensor]:
     ]
 
 
-def apply_coefficients(x: Tensor, maps: Sequence[Tensor]) -> Tensor:
-    """This module's formula: (B, 3, H, W) and the maps of `PARTS`, each (B, n, H, W), to (B, 3, H, W), not clipped."""
+def apply_coefficients(x: Tensor, maps: Sequence[Tensor], detail: tuple[list[Tensor], list[Tensor]]) -> Tensor:
+    """This module's formula: (B, 3, H, W) and the maps of `PARTS`, each (B, n, H, W), to (B, 3, H, W), not clipped.
+
+    `detail` is that of x, from `fine_bands`.
+    """
     of_red, of_green, of_blue, offset, curve, *gains = maps
-    bands, oriented = fine_bands(x)
+    bands, oriented = detail
     filtered = x
     for gain, band in zip(gains[0:BANDS:2], bands, strict=True):
         filtered = filtered + gain * band[:, :3]
@@ -236,21 +254,24 @@ def apply_coefficients(x: Tensor, maps: Sequence[Tensor]) -> Tensor:
     return filtered + mixed + curve * (1 - filtered * filtered)
 
 
-def _with_grain(coefficients: Tensor) -> Tensor:
+def _with_grain(coefficients: Tensor, finest: Tensor) -> Tensor:
     """The coefficients (B, COEFFICIENTS, h, w) with what they take from the luminance bounded by `LEAST_GAINS`.
+
+    `finest` (B, 1, 1, 1) is the bound at the finest scale, from `least_finest`.
 
     A gain of the colours acts on their luminance too, so that one gives way: the sum of both is what is bounded.
     """
     before, gains, turns = torch.split(coefficients, [COEFFICIENTS - BANDS - ORIENTED, BANDS, ORIENTED], 1)
+    bounds: tuple[Tensor | float, ...] = (finest, *LEAST_GAINS[1:])
     bounded: list[Tensor] = []
-    for least, pair in zip(LEAST_GAINS, torch.split(gains, 2, 1), strict=True):
+    for least, pair in zip(bounds, torch.split(gains, 2, 1), strict=True):
         colours, light = torch.split(pair, 1, 1)
         kept = _at_least(colours, -1.0)
         bounded += [kept, _at_least(colours + light, least) - kept]
     return torch.cat([before, *bounded, turns], 1)
 
 
-def _at_least(x: Tensor, least: float) -> Tensor:
+def _at_least(x: Tensor, least: Tensor | float) -> Tensor:
     """x, or `least` where it is below; what is below keeps the gradient that leads back, and so can come back."""
     if not x.requires_grad:
         return x.clamp_min(least)
@@ -262,7 +283,7 @@ class _AtLeast(torch.autograd.Function):
     """Clamping from below, of whose gradient only the part is lost that leads further down."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, least: float) -> Tensor:
+    def forward(ctx: Any, x: Tensor, least: Tensor | float) -> Tensor:
         ctx.save_for_backward(x < least)
         return x.clamp_min(least)
 
@@ -289,7 +310,9 @@ class FastGenerator(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Enhances x; while training the clipping passes gradients, so that a clipped pixel can come back."""
         maps = LARGEST * torch.tanh(self.trunk(x).float() / LARGEST)
-        y = apply_coefficients(x, full_size(_with_grain(maps)))
+        detail = fine_bands(x)
+        finest = least_finest(detail[1][1])
+        y = apply_coefficients(x, full_size(_with_grain(maps, finest)), detail)
         clipped = y.clamp(-1, 1)
         if self.training:
             return y + (clipped - y).detach()

@@ -18,6 +18,7 @@ from model_training.networks.fast import (
     apply_coefficients,
     fine_bands,
     full_size,
+    least_finest,
     squared_distance,
 )
 from model_training.pixels import PixelContract
@@ -84,10 +85,10 @@ def test_every_band_is_even_so_that_nothing_moves():
 def test_zero_coefficients_are_the_identity_and_the_curve_keeps_black_and_white():
     x = torch.tensor([-1.0, 0.0, 1.0]).view(1, 1, 1, 3).expand(1, 3, 3, 3)
     zero = torch.zeros(1, COEFFICIENTS, 3, 3)
-    assert torch.equal(apply_coefficients(x, zero.split(PARTS, 1)), x)
+    assert torch.equal(apply_coefficients(x, zero.split(PARTS, 1), fine_bands(x)), x)
     curved = zero.clone()
     curved[:, 12:15] = 0.5
-    y = apply_coefficients(x, curved.split(PARTS, 1))
+    y = apply_coefficients(x, curved.split(PARTS, 1), fine_bands(x))
     assert torch.allclose(y[0, 0, 1], torch.tensor([-1.0, 0.5, 1.0]), atol=1e-6)
 
 
@@ -97,7 +98,7 @@ def test_the_affine_part_mixes_channels_as_a_matrix_of_rows_red_green_blue():
     coefficients = torch.zeros(1, COEFFICIENTS, 8, 8)
     coefficients[:, 3] = 1.0  # green into red
     coefficients[:, 11] = 0.25  # offset of blue
-    y = apply_coefficients(x, coefficients.split(PARTS, 1))
+    y = apply_coefficients(x, coefficients.split(PARTS, 1), fine_bands(x))
     assert torch.allclose(y[0, :, 4, 4], torch.tensor([0.5, 0.5, 0.25]))
 
 
@@ -145,7 +146,24 @@ def test_no_more_of_the_luminance_is_taken_away_than_its_bound_and_of_the_colour
         change = network(x) - x
     band = fine_bands(x)[0][scale]
     colours, light = band[:, :3] - band[:, 3:], band[:, 3:]
-    assert torch.allclose(change, LEAST_GAINS[scale] * light - colours, atol=1e-5)
+    least = (least_finest(fine_bands(x)[1][1]).item(), *LEAST_GAINS[1:])
+    assert torch.allclose(change, least[scale] * light - colours, atol=1e-5)
+
+
+def test_the_less_grain_a_photo_has_the_less_of_its_finest_detail_may_be_taken():
+    torch.manual_seed(0)
+    edges = torch.zeros(1, 1, 64, 96)
+    edges[..., 20:, :] = 0.5
+    edges[..., 40:] -= 0.4
+
+    def bound(grain):
+        photo = (edges + grain / 127.5 * torch.randn(1, 1, 64, 96)).expand(1, 3, 64, 96)
+        return least_finest(fine_bands(photo)[1][1]).item()
+
+    bounds = [bound(grain) for grain in (0, 1, 3, 9)]
+    assert bounds == sorted(bounds, reverse=True)
+    assert bounds[0] > -0.01
+    assert bounds[-1] < 0.95 * LEAST_GAINS[0]
 
 
 @pytest.mark.parametrize(("pull", "moves"), [(1.0, False), (-1.0, True)], ids=["further down", "back up"])
@@ -154,7 +172,7 @@ def test_a_gain_beyond_its_bound_can_come_back_and_goes_no_further(pull, moves):
     light = 16  # the finest band's, of the luminance
     gains[:, light] = -1.5
     gains.requires_grad_()
-    _with_grain(gains)[:, light].sum().mul(pull).backward()
+    _with_grain(gains, torch.full((1, 1, 1, 1), -0.5))[:, light].sum().mul(pull).backward()
     assert (gains.grad[:, light].abs().sum().item() > 0) is moves
 
 
