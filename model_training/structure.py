@@ -66,11 +66,13 @@ def residual_ssim(first: Tensor, second: Tensor) -> Tensor:
     """SSIM of two residuals, the data range taken over both of a pair together.
 
     Shape: two (B, 1, h, w) -> (B,). A pair of range 0 (both flat and equal) scores 1.
+    No gradient goes by way of the range: one blot that widened it would raise the score everywhere else, and a
+    generator that trains on this learned to paint such blots.
     """
     if min(first.shape[-2:]) < WINDOW_PX:
         raise ValueError(f"a residual of {tuple(first.shape[-2:])} is smaller than the {WINDOW_PX}x{WINDOW_PX} window")
     both = torch.cat((first, second), dim=1).flatten(1)
-    span = both.amax(dim=1) - both.amin(dim=1)
+    span = (both.amax(dim=1) - both.amin(dim=1)).detach()
     flat = span <= _FLAT[first.dtype]
     span = torch.where(flat, torch.ones_like(span), span).view(-1, 1, 1, 1)
     return torch.where(flat, torch.ones_like(flat, dtype=first.dtype), _ssim(first, second, span))
