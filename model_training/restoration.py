@@ -39,7 +39,7 @@ class RestorationWeights:
         pixel: Charbonnier in RGB, range [-1, 1].
         bands: L1 of the luminance's Laplacian bands, levels 0 to 3, range [0, 1].
         lassim: 1 - LaSSIM at level 3, the border read as often as the rest: the metric reads a corner once where
-            it reads other places 49 times, and what trains on that may paint there.
+            it reads other places 49 times.
         lab: CIE76 colour difference at half the resolution, in units of 100.
         decibels: log10 of each image's mean squared error, so that mild faults count as heavy ones do.
         redness: what a* exceeds the clean one's by, beyond REDNESS_MARGIN, in units of 100.

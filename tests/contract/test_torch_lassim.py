@@ -55,9 +55,9 @@ def test_flat_images_score_one(dtype):
     assert lassim(flat, flat * 2).item() == 1
 
 
-def test_its_gradients_are_right():
+def test_its_gradients_are_right_where_the_reference_sets_the_range():
     torch.manual_seed(0)
-    output = torch.rand(2, 3, 16, 18, dtype=torch.float64, requires_grad=True)
+    output = (0.4 + 0.2 * torch.rand(2, 3, 16, 18, dtype=torch.float64)).requires_grad_()
     reference = torch.rand(2, 3, 16, 18, dtype=torch.float64)
     assert torch.autograd.gradcheck(lambda image: lassim(image, reference, level=1), (output,))
 
@@ -87,3 +87,20 @@ def test_images_of_two_shapes_and_images_without_that_level_are_refused():
         lassim(torch.zeros(1, 3, 64, 64), torch.zeros(1, 3, 64, 65))
     with pytest.raises(ValueError, match="smaller than the 7x7 window"):
         lassim(torch.zeros(1, 3, 48, 48), torch.zeros(1, 3, 48, 48))
+
+
+def test_no_gradient_leads_to_a_blot_although_the_score_rises_with_it():
+    torch.manual_seed(0)
+    second = 0.05 * torch.randn(1, 1, 40, 60)
+    first = second + 0.03 * torch.randn(1, 1, 40, 60)
+    dot = torch.zeros_like(first)
+    dot[..., 20, 30] = 1
+    scores = []
+    for strength in (0.5, 1.0, 2.0):
+        amplitude = torch.tensor(strength, requires_grad=True)
+        score = residual_ssim(first + amplitude * dot, second).sum()
+        score.backward()
+        assert amplitude.grad.item() < 0
+        scores.append(score.item())
+    assert scores[0] + 0.1 < scores[-1]
+    assert scores == sorted(scores)
