@@ -42,12 +42,12 @@ COEFFICIENTS = sum(PARTS)
 LARGEST = 2.0
 """Bound of every coefficient: enough to lift a veil of two thirds, too little to invent."""
 
-LEAST_GAINS = (-0.8, -1.0, -1.0)
+LEAST_GAINS = (-0.9, -1.0, -1.0)
 """At most this much of the luminance's band is taken away at each scale: a photo without its finest grain looks like
 wax, and to NIQE it is less natural than a noisy one (docs/model-card.md). Of the colours all may go: it is noise.
 The finest scale's is that of a noisy photo; the less grain there is, the less may be taken (`least_finest`)."""
 
-GRAIN, TILE = 1.3 / 127.5, 16
+GRAIN, TILE = 1.2 / 127.5, 16
 """Strength of grain, in tiles, at which half of the finest scale's bound is allowed; good photos have about as much."""
 
 STEM = 48
