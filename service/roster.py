@@ -18,9 +18,10 @@ from numpy.typing import NDArray
 from service.engine.batcher import Inference
 from service.engine.engine import Engine
 from service.engine.session import Provider
+from service.enhance.one_model import load_verified
 from service.errors import LameganError, NotReady, UnknownModel
 from service.registry.card import ModelCard
-from service.registry.store import ModelStore, self_test
+from service.registry.store import ModelStore
 
 LoadEngine = Callable[[bytes], Engine]
 """Makes an engine of the bytes of a model file."""
@@ -199,15 +200,7 @@ class Roster:
         return model
 
     def _load(self, reference: str) -> ServedModel:
-        card = self._store.card(reference)
-        engine = self._load_engine(self._store.weights(card))
-        try:
-            self_test(card, engine.run)
-            engine.warm(self._warm_shapes)
-        except BaseException:
-            engine.close()
-            raise
-        return ServedModel(card, engine)
+        return ServedModel(*load_verified(self._store, reference, self._load_engine, self._warm_shapes))
 
     def _swap(
         self, default: ServedModel | None, ready: Sequence[ServedModel], faults: dict[str, LameganError]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
 from typing import Self
@@ -35,7 +35,7 @@ class OneModel:
         faults: dict[str, ModelError] = {}
         for candidate in store.candidates(reference):
             try:
-                self._card, self._engine = _load(store, candidate, options)
+                self._card, self._engine = load_verified(store, candidate, lambda weights: Engine(weights, options))
             except ModelError as error:
                 faults[candidate] = error
             else:
@@ -77,11 +77,23 @@ class OneModel:
         self._engine.close()
 
 
-def _load(store: ModelStore, reference: str, options: EngineOptions) -> tuple[ModelCard, Engine]:
+def load_verified(
+    store: ModelStore,
+    reference: str,
+    load_engine: Callable[[bytes], Engine],
+    warm_shapes: Sequence[tuple[int, int]] = (),
+) -> tuple[ModelCard, Engine]:
+    """The card of `name/version` and an engine of its weights that has passed the self-test and run `warm_shapes`.
+
+    Raises:
+        UnknownModel: it is not installed.
+        ModelError: it cannot be served; which of its kinds says why.
+    """
     card = store.card(reference)
-    engine = Engine(store.weights(card), options)
+    engine = load_engine(store.weights(card))
     try:
         self_test(card, engine.run)
+        engine.warm(warm_shapes)
     except BaseException:
         engine.close()
         raise
