@@ -46,17 +46,20 @@ def residual(image: Tensor, *, level: int = 3, pyramid: Pyramid = "opencv") -> T
     Shape: (B, 3, H, W) -> (B, 1, h, w), h and w halved (rounded up; kornia: down) ``level`` times.
     """
     down, up = (_down, _up) if pyramid == "opencv" else (_kornia_down, _kornia_up)
-    weights = image.new_tensor(_LUMINANCE[pyramid]).view(1, 3, 1, 1)
-    gaussian = (image * weights).sum(dim=1, keepdim=True)
+    gaussian = _luminance(image, pyramid)
     for _ in range(level):
         gaussian = down(gaussian)
     return gaussian - up(down(gaussian), (gaussian.shape[-2], gaussian.shape[-1]))
 
 
+def _luminance(image: Tensor, pyramid: Pyramid) -> Tensor:
+    weights = image.new_tensor(_LUMINANCE[pyramid]).view(1, 3, 1, 1)
+    return (image * weights).sum(dim=1, keepdim=True)
+
+
 def finest(image: Tensor) -> Tensor:
     """The luminance less its binomial 3x3 blur, (B, 3, H, W) -> (B, 1, H, W): what varies from pixel to pixel."""
-    weights = image.new_tensor(_LUMINANCE["opencv"]).view(1, 3, 1, 1)
-    luminance = (image * weights).sum(dim=1, keepdim=True)
+    luminance = _luminance(image, "opencv")
     row = image.new_tensor((0.25, 0.5, 0.25))
     padded = F.pad(luminance, (1, 1, 1, 1), mode="replicate")
     return luminance - F.conv2d(padded, torch.outer(row, row).view(1, 1, 3, 3))

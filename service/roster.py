@@ -7,7 +7,7 @@ replaced meanwhile stays loaded until its last request is done.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,13 +18,10 @@ from numpy.typing import NDArray
 from service.engine.batcher import Inference
 from service.engine.engine import Engine
 from service.engine.session import Provider
-from service.enhance.one_model import load_verified
+from service.enhance.one_model import LoadEngine, load_verified
 from service.errors import LameganError, NotReady, UnknownModel
 from service.registry.card import ModelCard
 from service.registry.store import ModelStore
-
-LoadEngine = Callable[[bytes], Engine]
-"""Makes an engine of the bytes of a model file."""
 
 
 class ServedModel:

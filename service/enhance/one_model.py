@@ -17,6 +17,9 @@ from service.errors import ModelError, UnknownModel
 from service.registry.card import ModelCard
 from service.registry.store import ModelStore, self_test
 
+LoadEngine = Callable[[bytes], Engine]
+"""Makes an engine of the bytes of a model file."""
+
 _log = logging.getLogger(__name__)
 
 
@@ -80,7 +83,7 @@ class OneModel:
 def load_verified(
     store: ModelStore,
     reference: str,
-    load_engine: Callable[[bytes], Engine],
+    load_engine: LoadEngine,
     warm_shapes: Sequence[tuple[int, int]] = (),
 ) -> tuple[ModelCard, Engine]:
     """The card of `name/version` and an engine of its weights that has passed the self-test and run `warm_shapes`.
