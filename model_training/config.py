@@ -17,7 +17,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 from torch import nn
 
-from model_training.mixture import Mixture
+from model_training.mixture import MixtureSetting
 from model_training.networks import GENERATOR_NAMES, build_generator
 from model_training.restoration import RestorationWeights, Weight
 from model_training.warmstart_settings import WarmStart
@@ -156,7 +156,7 @@ class RestorationConfig(Section):
     """G's: plain L1, or all terms of the warm start."""
     weights: RestorationWeights = RestorationWeights()
     """Of the full loss's terms."""
-    mixture: Mixture | None = None
+    mixture: MixtureSetting | None = None
     """What the pairs are made of, as in the warm start; None: the good photos alone. Where given, it replaces `clean`,
     `recipe` and `strength`; its views are crops, and its shares of clean pairs hold from the first step."""
 

@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from model_training.mixture import Mixture
+from model_training.mixture import Mixture, MixtureSetting
 from model_training.restoration import RestorationWeights, Weight
 
 Count = Annotated[int, Field(ge=1)]
@@ -32,4 +32,4 @@ class WarmStart(BaseModel):
     photo_size: tuple[Count, Count] = (504, 504)
     """(height, width) at which photos are kept; batches are views of them at many scales."""
     weights: RestorationWeights = RestorationWeights()
-    mixture: Mixture = Mixture()
+    mixture: MixtureSetting = Mixture()
