@@ -26,7 +26,7 @@ from service.quality.guard import Policy
 from service.registry.card import LASSIM_BUCKETS
 from service.registry.store import ModelStore
 from service.roster import Roster, ServedModel
-from service.settings import Settings
+from service.settings import MOST_THREADS, Settings
 
 WATCH_EVERY_S = 1.0
 
@@ -51,7 +51,7 @@ class Service:
         self.metrics = Metrics(LASSIM_BUCKETS)
         self.store = model_store(settings)
         self.roster = Roster(self.store, settings.model, engine_loader(settings, self.metrics), warm_sizes(settings))
-        workers = settings.workers or usable_cores()
+        workers = settings.workers or min(usable_cores(), MOST_THREADS)
         self.pool = WorkPool(WorkLimits(workers, settings.queue_capacity, settings.deadline_s))
         self.keys = KeyRing(settings.keys_file) if settings.keys_file else None
         self.readiness = Readiness()

@@ -6,11 +6,11 @@ Commands import their subject when they run, so that --help answers at once.
 from __future__ import annotations
 
 import json
-import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from enum import StrEnum
+from io import TextIOWrapper
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from service.enhance.files import Outcome
     from service.score import NamedScore, Pairing, Score
 
+TWO_ON_STDOUT = "Standard output takes --json or --csv -, not both."
 EXIT_DONE, EXIT_PARTLY, EXIT_REFUSED, EXIT_WITHHELD = 0, 1, 2, 3
 """All done; some of several files could not be; nothing could be (one sentence on the error output says why); all
 done, but the guard withheld some enhancement."""
@@ -91,6 +92,7 @@ def score(
     written, 2 nothing was.
     """
     from service.score import pair_folders, score_files
+    from service.settings import read_settings
 
     if output.is_dir() != input.is_dir():
         raise CommandError("Both must be files, or both folders.")
@@ -98,7 +100,8 @@ def score(
         _score_folders(pair_folders(output, input), level, scale, map, as_json, csv)
     if csv is not None:
         raise CommandError("--csv is for folders; use --json for one pair.")
-    one = score_files(output, input, level=level, scale=scale.value, heat_map=map)
+    most = read_settings(allow_anonymous=True).max_pixels
+    one = score_files(output, input, level=level, scale=scale.value, max_pixels=most, heat_map=map)
     print_line(json.dumps(one.facts()) if as_json else _as_text(one))
 
 
@@ -128,8 +131,12 @@ def enhance(
     2 nothing was, 3 everything was answered, but the guard's verdict on some is withheld: they are the original (under
     annotate, should be).
     """
+    from service.engine.engine import usable_cores
     from service.enhance.files import enhance_files, plan, targets_of, to_csv
+    from service.settings import MOST_THREADS
 
+    if as_json and str(csv) == "-":
+        raise CommandError(TWO_ON_STDOUT)
     jobs = plan(paths, map)
     targets = targets_of(jobs, None if str(csv) == "-" else csv)
     options = _enhance_options(format, quality)
@@ -141,7 +148,7 @@ def enhance(
             options,
             targets=targets,
             overwrite=overwrite,
-            threads=min(len(jobs), os.cpu_count() or 1),
+            threads=min(len(jobs), usable_cores(), MOST_THREADS),
             advance=lambda: bar.advance(task),
         )
     kept = csv is None or _put_table(csv, to_csv(outcomes))
@@ -271,7 +278,8 @@ def _one_model_enhancer(model: str | None, policy: PolicyOption | None, options:
     chosen = read_settings(model=model, policy=policy and policy.value, allow_anonymous=True)
     engine = EngineOptions(chosen.device, chosen.allow_cpu_fallback, chosen.infer_threads)
     defaults = EnhanceDefaults(Policy(chosen.policy), chosen.jpeg_quality, chosen.max_pixels)
-    with OneModel(ModelStore(chosen.models_dir, chosen.state_dir), chosen.model, engine) as generators:
+    store = ModelStore(chosen.models_dir, chosen.state_dir)
+    with OneModel(store, chosen.model, engine, as_default=model is None) as generators:
         enhancer = Enhancer(generators, defaults)
         enhancer.check(options)
         yield enhancer
@@ -321,7 +329,10 @@ def _score_folders(
     pairing: Pairing, level: int, scale: ScaleOption, maps: Path | None, as_json: bool, csv: Path | None
 ) -> None:
     from service.score import score_folders, targets_of, to_csv
+    from service.settings import read_settings
 
+    if as_json and str(csv) == "-":
+        raise CommandError(TWO_ON_STDOUT)
     targets = targets_of(pairing, maps, None if str(csv) == "-" else csv)
     with progress_bar() as bar:
         task = bar.add_task("Scoring", total=len(pairing.pairs))
@@ -329,6 +340,7 @@ def _score_folders(
             pairing,
             level=level,
             scale=scale.value,
+            max_pixels=read_settings(allow_anonymous=True).max_pixels,
             targets=targets,
             heat_maps=maps,
             advance=lambda: bar.advance(task),
@@ -408,6 +420,8 @@ def _put_table(path: Path, text: str) -> bool:
 
 def main() -> None:
     """Run `lamegan`; an error raised on purpose is one sentence and exit code 2, never a trace."""
+    if isinstance(sys.stdout, TextIOWrapper):
+        sys.stdout.reconfigure(errors="surrogateescape")  # a file's name may be no UTF-8
     try:
         app()
     except LameganError as error:

@@ -78,22 +78,24 @@ class Pairing:
     files: list[Path]
 
 
-def read_pixels(path: Path) -> Pixels:
-    """The upright (H, W, 3) uint8 sRGB pixels of an image file.
+def read_pixels(path: Path, max_pixels: int) -> Pixels:
+    """The upright (H, W, 3) uint8 sRGB pixels of an image file of at most `max_pixels`.
 
     Raises:
         CommandError: the file cannot be read, or is no image that is served; says which file.
     """
     try:
-        return decode(path.read_bytes()).pixels
+        return decode(path.read_bytes(), max_pixels=max_pixels).pixels
     except OSError as error:
         raise CommandError.unreadable(path, error) from error
     except LameganError as error:
         raise CommandError(f"{path}: {error.detail}") from error
 
 
-def score_files(output: Path, input: Path, *, level: int, scale: Scale, heat_map: Path | None = None) -> Score:
-    """The score of two files; `heat_map` also writes a PNG of where structure changed.
+def score_files(
+    output: Path, input: Path, *, level: int, scale: Scale, max_pixels: int, heat_map: Path | None = None
+) -> Score:
+    """The score of two files of at most `max_pixels` each; `heat_map` also writes a PNG of where structure changed.
 
     Raises:
         CommandError: a file cannot be read or written, or the heat map would replace one of the two.
@@ -101,7 +103,7 @@ def score_files(output: Path, input: Path, *, level: int, scale: Scale, heat_map
     """
     if heat_map is not None:
         Targets((output, input)).check(heat_map)
-    output_pixels, input_pixels = read_pixels(output), read_pixels(input)
+    output_pixels, input_pixels = (read_pixels(path, max_pixels) for path in (output, input))
     score = Score(lassim_map(output_pixels, input_pixels, level=level, scale=scale), ssim(output_pixels, input_pixels))
     if heat_map is not None:
         write_heat_map(score.map, input_pixels, heat_map)
@@ -157,6 +159,7 @@ def score_folders(
     *,
     level: int,
     scale: Scale,
+    max_pixels: int,
     targets: Targets,
     heat_maps: Path | None = None,
     advance: Callable[[], None] = lambda: None,
@@ -172,7 +175,8 @@ def score_folders(
             if drawn is not None:
                 targets.claim(drawn, overwrite=True)
                 _make_folder(drawn.parent)
-            scores.append(NamedScore(name, score_files(output, input, level=level, scale=scale, heat_map=drawn)))
+            score = score_files(output, input, level=level, scale=scale, max_pixels=max_pixels, heat_map=drawn)
+            scores.append(NamedScore(name, score))
         except LameganError as error:
             scores.append(NamedScore(name, None, error.detail))
         advance()

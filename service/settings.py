@@ -51,7 +51,7 @@ class Settings(BaseSettings):
     metrics_host: str = Field("127.0.0.1", description="Address of the metrics port.")
     keys_file: Path | None = Field(None, description="File of hashed keys, one a line; reloaded when it changes.")
     allow_anonymous: bool = Field(False, description="Serve other than loopback without keys.")
-    protect_metrics: bool = Field(False, description="/metrics asks for a key too.")
+    protect_metrics: bool = Field(False, description="/metrics on the main port asks for a key too.")
     protect_page: bool = Field(False, description="The page and /docs ask for a key too, as a password.")
     cors_origins: Annotated[tuple[str, ...], NoDecode] = Field(
         (),
@@ -133,6 +133,15 @@ class Settings(BaseSettings):
             raise ValueError(
                 f"LAMEGAN_BODY_MEMORY_BYTES ({self.body_memory_bytes}) is below LAMEGAN_MAX_BODY_BYTES "
                 f"({self.max_body_bytes}), so a body of the largest size could never be taken"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _protection_reaches_the_metrics(self) -> Self:
+        if self.protect_metrics and self.metrics_port is not None:
+            raise ValueError(
+                "LAMEGAN_PROTECT_METRICS does not reach metrics on a port of their own (LAMEGAN_METRICS_PORT): "
+                "set one of the two"
             )
         return self
 

@@ -83,12 +83,12 @@ def _check_writable(path: Path) -> None:
 
 
 def write_report(path: Path, text: str) -> None:
-    """Write `text` as UTF-8.
+    """Write `text` as UTF-8, a file name that is none as the bytes it has.
 
     Raises:
         CommandError: it cannot be written.
     """
     try:
-        path.write_text(text, encoding="utf-8")
+        path.write_text(text, encoding="utf-8", errors="surrogateescape")
     except OSError as error:
         raise CommandError.unwritable(path, error) from error

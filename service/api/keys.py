@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import hmac
+import logging
 import re
 import secrets
 import time
@@ -18,6 +19,8 @@ from pathlib import Path
 from service.errors import CommandError, ConfigurationError, Unauthorized
 
 LOOK_EVERY_S = 1.0
+_log = logging.getLogger(__name__)
+
 BASIC = 'Basic realm="lamegan", charset="UTF-8"'
 """The challenge of pages (RFC 7617); everything else asks for Bearer."""
 _LINE = re.compile(r"^(?P<name>[A-Za-z0-9._-]{1,64}):(?P<digest>[0-9a-f]{64})$")
@@ -45,7 +48,11 @@ def key_line(name: str) -> tuple[str, str]:
 
 
 class KeyRing:
-    """The keys of one file. A file that is gone lets nobody in; one that cannot be understood leaves the old keys."""
+    """The keys of one file, followed while it changes.
+
+    A file that is gone or emptied lets nobody in; one that cannot be understood leaves the old keys, and
+    an error in the log.
+    """
 
     def __init__(self, path: Path) -> None:
         """Read `path`.
@@ -54,8 +61,10 @@ class KeyRing:
             ConfigurationError: it cannot be read, holds no key, or has a line that is none.
         """
         self._path = path
-        self._keys = _read(path)
         self._stamp = _stamp(path)
+        self._keys = _read(path)
+        if not self._keys:
+            raise ConfigurationError("The keys file holds no key.")
         self._looked = time.monotonic()
         self.fault: str | None = None
 
@@ -103,12 +112,15 @@ class KeyRing:
         stamp = _stamp(self._path)
         if stamp == self._stamp:
             return
-        self._stamp = stamp
         try:
             self._keys = _read(self._path) if stamp else []
-            self.fault = None
-        except ConfigurationError as error:
+        except ConfigurationError as error:  # it is read again until it can be understood
+            if error.detail != self.fault:
+                _log.error("The keys of before stay valid, revoked ones too: %s", error.detail)
             self.fault = error.detail
+        else:
+            self._stamp, self.fault = stamp, None
+            _log.info("The keys file has changed; keys in it: %d.", len(self._keys))
 
 
 def _password(credentials: str) -> str:
@@ -143,6 +155,4 @@ def _read(path: Path) -> list[_Key]:
         if match is None:
             raise ConfigurationError(f"Line {number} of the keys file is not name:sha256.")
         keys.append(_Key(match["name"], bytes.fromhex(match["digest"])))
-    if not keys:
-        raise ConfigurationError("The keys file holds no key.")
     return keys

@@ -130,12 +130,13 @@ class WorkPool:
                 self._drop(job)
 
     def close(self, timeout_s: float | None = None) -> None:
-        """Take nothing more, finish what was accepted, and end the threads within `timeout_s` each."""
+        """Take nothing more, finish what was accepted, and end the threads, all within `timeout_s`."""
         with self._changed:
             self._closed = True
             self._changed.notify_all()
+        end = None if timeout_s is None else time.monotonic() + timeout_s
         for thread in self._threads:
-            thread.join(timeout_s)
+            thread.join(None if end is None else max(0.0, end - time.monotonic()))
 
     def _accept(self, work: Callable[[Patience, float], Answer]) -> _Job[Answer]:
         now = time.monotonic()

@@ -113,12 +113,13 @@ class Batcher:
         return item.future
 
     def close(self, timeout_s: float | None = None) -> None:
-        """Take nothing more, finish what was accepted, and end the threads within `timeout_s` each."""
+        """Take nothing more, finish what was accepted, and end the threads, all within `timeout_s`."""
         with self._changed:
             self._closed = True
             self._changed.notify_all()
+        end = None if timeout_s is None else time.monotonic() + timeout_s
         for thread in self._threads:
-            thread.join(timeout_s)
+            thread.join(None if end is None else max(0.0, end - time.monotonic()))
 
     def _serve(self) -> None:
         while batch := self._next_batch():

@@ -36,7 +36,8 @@ class EngineOptions:
     streams: int | None = None
     max_batch: int | None = None
     max_wait_s: float = 0.002
-    capacity: int = 64
+    capacity: int = 256
+    """As many as a service has threads at most: what it accepted is never refused here."""
 
 
 def usable_cores() -> int:

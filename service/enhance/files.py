@@ -134,10 +134,11 @@ def _files_of(path: str, out: Path | None) -> Iterator[tuple[Path, Path]]:
     """The files that one input means, each with its path below the folder that it was found in."""
     given = Path(path)
     if _is_folder(given):
+        answers = _real(out) if out is not None and _real(out) != _real(given) else None
         for file in sorted(given.rglob("*")):
             below = file.relative_to(given)
             hidden = any(part.startswith(".") for part in below.parts)
-            made = _is_made(file) or (out is not None and out != given and file.is_relative_to(out))
+            made = _is_made(file) or (answers is not None and _real(file.parent).is_relative_to(answers))
             if not _is_folder(file) and not hidden and not made:
                 yield file, below
     elif _is_named(given):
@@ -148,6 +149,11 @@ def _files_of(path: str, out: Path | None) -> Iterator[tuple[Path, Path]]:
                 yield from _files_of(found, out)
     else:
         raise CommandError(f"{path} does not exist.")
+
+
+def _real(path: Path) -> Path:
+    """Where `path` is, whatever it is called; links in a ring are followed as far as they go."""
+    return Path(os.path.realpath(path))
 
 
 def _is_folder(path: Path) -> bool:

@@ -26,17 +26,18 @@ _log = logging.getLogger(__name__)
 class OneModel:
     """One verified, self-tested model, leased to whoever asks; a context manager that frees it in the end."""
 
-    def __init__(self, store: ModelStore, reference: str, options: EngineOptions) -> None:
+    def __init__(self, store: ModelStore, reference: str, options: EngineOptions, *, as_default: bool = False) -> None:
         """Load what `reference` (name or name/version) means in `store`: of several versions the newest that can serve.
 
-        Newer ones that cannot are named in a warning, as a service does.
+        Newer ones that cannot are named in a warning, as a service does. With `as_default` it is the default of the
+        settings, which gives way to what was activated, as in a service.
 
         Raises:
             UnknownModel: it is not installed.
             ModelError: none can be served; what is wrong with the first, by its kind.
         """
         faults: dict[str, ModelError] = {}
-        for candidate in store.candidates(reference):
+        for candidate in store.at_start(reference) if as_default else store.candidates(reference):
             try:
                 self._card, self._engine = load_verified(store, candidate, lambda weights: Engine(weights, options))
             except ModelError as error:

@@ -54,7 +54,7 @@ _DECLARED: dict[str, SourceFormat] = {
     "image/x-ms-bmp": "bmp",
     "image/x-bmp": "bmp",
 }
-_UNDECLARED = ("", "application/octet-stream", "binary/octet-stream")
+_UNDECLARED = ("", "*/*", "image/*", "application/octet-stream", "binary/octet-stream")
 
 _LONGEST_SIDE: dict[SourceFormat, int] = {"jpeg": 65_500, "webp": 16_383}
 

@@ -6,6 +6,7 @@ exception from here as the file's fault.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from io import BytesIO
 
@@ -16,13 +17,15 @@ from numpy.typing import NDArray
 from PIL import BmpImagePlugin, Image, JpegImagePlugin, PngImagePlugin, TiffImagePlugin, WebPImagePlugin
 
 from service.errors import UndecodableImage
-from service.imaging.colour_profile import to_srgb
+from service.imaging.colour_profile import MAX_PROFILE_BYTES, to_srgb
 from service.imaging.headers import (
     SourceFormat,
     exif_orientation,
     jpeg_facts,
+    png_bare,
     png_clear_grey,
     png_content,
+    png_profile,
     webp_content,
 )
 from service.imaging.tiff_samples import TiffSamples
@@ -32,12 +35,19 @@ Stored = NDArray[np.uint8] | NDArray[np.uint16]
 
 _STRIP_ROWS = 256
 
+_GREY_STEP = {2: 85, 4: 17}
+"""Grey levels between two samples of so many bits."""
+
+_PADDING_BYTES = 16
+_EXTRANEOUS = re.compile(r"(\d+) extraneous bytes")
+
 
 def _decode_jpeg(body: bytes) -> Pixels:
     facts = jpeg_facts(body)
     if facts.components == 3 or (facts.components == 1 and to_srgb(facts.profile, "L") is None):
         pixels = _turned(_fast_jpeg(body), to_srgb(facts.profile, "RGB"))
     else:
+        _require_whole(body, "CMYK" if facts.components == 4 else "GRAY")
         # Pillow takes every CMYK JPEG for Adobe's, whose values are inverted; without Adobe's marker they are not.
         before = _inverted if facts.components == 4 and not facts.adobe else None
         pixels = _flattened(JpegImagePlugin.JpegImageFile(BytesIO(body)), facts.profile, before)
@@ -48,9 +58,26 @@ def _fast_jpeg(body: bytes) -> Pixels:
     """libjpeg-turbo without a detour; it refuses what is merely unclean, and then Pillow decides if that is fatal."""
     try:
         pixels: Pixels = simplejpeg.decode_jpeg(body, "RGB", strict=True)
-    except ValueError:
+    except ValueError as error:
+        _refuse_damage(str(error))
         pixels = _flattened(JpegImagePlugin.JpegImageFile(BytesIO(body)), None)
     return pixels
+
+
+def _require_whole(body: bytes, colours: str) -> None:
+    """Raise unless all coded data are there, for files whose colours libjpeg-turbo alone does not turn into sRGB."""
+    try:
+        simplejpeg.decode_jpeg(body, colours, strict=True, min_height=1, min_width=1, min_factor=8)
+    except ValueError as error:
+        _refuse_damage(str(error))
+
+
+def _refuse_damage(complaint: str) -> None:
+    """Raise if libjpeg's first `complaint` means lost pixels, for which it would put grey; a little padding is none."""
+    found = _EXTRANEOUS.search(complaint)
+    padding = found is not None and int(found[1]) <= _PADDING_BYTES
+    if complaint.startswith("Corrupt JPEG data") and not padding and "ICC" not in complaint:
+        raise UndecodableImage("The JPEG is damaged: some of its data are lost.")
 
 
 def _inverted(strip: Image.Image) -> Image.Image:
@@ -58,10 +85,12 @@ def _inverted(strip: Image.Image) -> Image.Image:
 
 
 def _decode_png(body: bytes) -> Pixels:
-    image = PngImagePlugin.PngImageFile(BytesIO(body))
+    image = PngImagePlugin.PngImageFile(BytesIO(png_bare(body)))
     if image.mode == "P" and image.palette is None:
         raise UndecodableImage("The PNG lacks its palette.")
-    profile = image.info.get("icc_profile")
+    profile = png_profile(body, MAX_PROFILE_BYTES)
+    if image.mode == "L" and isinstance(clear := image.info.get("transparency"), int):
+        image.info["transparency"] = clear * _GREY_STEP.get(body[24], 1)  # Pillow scales the samples alone
     if body[24] == 16:
         if png_content(body, b"IEND") is None:
             raise UndecodableImage("The PNG is cut off.")

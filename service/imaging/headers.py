@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import struct
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
@@ -179,6 +180,30 @@ def png_content(body: bytes, wanted: bytes) -> bytes | None:
     return _content(body, png_chunks(body), wanted)
 
 
+_PNG_METADATA = frozenset((b"iCCP", b"tEXt", b"zTXt", b"iTXt", b"eXIf"))
+
+
+def png_bare(body: bytes) -> bytes:
+    """The PNG without its metadata, which a decoder would inflate, and refuse the picture for being too large."""
+    parts, kept = [], 0
+    for kind, start, length in islice(png_chunks(body), MAX_FRAMES_WALKED):
+        if kind in _PNG_METADATA:
+            parts.append(body[kept : start - 8])
+            kept = start + length + 4
+    return b"".join((*parts, body[kept:])) if parts else body
+
+
+def png_profile(body: bytes, most: int) -> bytes | None:
+    """The ICC profile of a PNG; None if it has none, or it is damaged or longer than `most` bytes."""
+    _name, _, packed = (png_content(body, b"iCCP") or b"").partition(b"\0")
+    inflater = zlib.decompressobj()
+    try:
+        profile = inflater.decompress(packed[1:], most + 1)
+    except zlib.error:
+        return None
+    return profile if inflater.eof and len(profile) <= most else None
+
+
 def png_clear_grey(body: bytes) -> int | None:
     """The one grey value that a grey PNG of 16 bits declares transparent (tRNS); None if there is none."""
     for kind, start, length in islice(png_chunks(body), MAX_FRAMES_WALKED):
@@ -254,8 +279,12 @@ def _tiff(body: bytes) -> Header:
     first: dict[int, int] = {}
     pixels = frames = 0
     seen: set[int] = set()
-    while offset and offset not in seen and frames < MAX_FRAMES_WALKED:
+    unread = len(body)
+    while offset and offset not in seen:
         seen.add(offset)
+        unread -= _tiff_directory_length(body, order, offset)
+        if unread < 0:
+            raise UndecodableImage("The TIFF's directories overlap.")
         entries, following = _tiff_directory(body, order, offset)
         if not first:
             first = entries
@@ -265,6 +294,12 @@ def _tiff(body: bytes) -> Header:
     if not first:
         raise UndecodableImage("The TIFF holds no picture.")
     return Header("tiff", first.get(0x100, 0), first.get(0x101, 0), frames, pixels, first.get(0x102, 1))
+
+
+def _tiff_directory_length(body: bytes, order: str, offset: int) -> int:
+    # Directories that share their bytes would make a small file a walk without end.
+    (count,) = struct.unpack_from(order + "H", body, offset)
+    return 2 + 12 * int(count) + 4
 
 
 def _tile_pixels(entries: dict[int, int]) -> int:

@@ -23,7 +23,15 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from service.errors import CommandError, ModelCorrupt, ModelError, ModelInvalid, SelfTestFailed, UnknownModel
+from service.errors import (
+    CommandError,
+    InferenceFailed,
+    ModelCorrupt,
+    ModelError,
+    ModelInvalid,
+    SelfTestFailed,
+    UnknownModel,
+)
 from service.registry.card import MODEL_REFERENCE, ModelCard, read_card
 
 WEIGHTS_FILE = "model.onnx"
@@ -242,11 +250,14 @@ def self_test(card: ModelCard, run: Run) -> int:
     """Run the card's golden image; answer the largest difference in grey levels, within the card's tolerance.
 
     Raises:
-        SelfTestFailed: the output differs by more, or has another shape.
+        SelfTestFailed: the run fails, or the output differs by more or has another shape.
         ModelInvalid: the card's images cannot be decoded.
     """
     given, expected = _decode(card.golden.input_png), _decode(card.golden.output_png)
-    actual = run(given[None])[0]
+    try:
+        actual = run(given[None])[0]
+    except InferenceFailed as error:
+        raise SelfTestFailed(f"{card.reference} fails on its golden image: {error.detail}") from error
     if actual.shape != expected.shape:
         raise SelfTestFailed(f"{card.reference} answers its golden image with another shape.")
     difference = int(np.abs(actual.astype(np.int16) - expected.astype(np.int16)).max())

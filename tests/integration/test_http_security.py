@@ -117,13 +117,21 @@ def test_a_revoked_key_stops_and_a_new_one_starts_working_without_a_restart(
 
 
 def test_a_keys_file_that_breaks_keeps_the_old_keys_and_one_that_goes_lets_nobody_in(
-    keyed: LiveService, keys: tuple[Path, str, str]
+    keyed: LiveService, keys: tuple[Path, str, str], caplog: pytest.LogCaptureFixture
 ) -> None:
     path, first, _ = keys
     path.write_text("this is no key line\n")
     wait_until(lambda: keyed.service.keys is not None and keyed.http.get("/models").status_code == 401)
     wait_until(lambda: keyed.http.get("/models", headers=bearer(first)).status_code == 200 and faulty(keyed))
+    (told,) = [record for record in caplog.records if record.name == "service.api.keys" and record.levelname == "ERROR"]
+    assert "Line 1 of the keys file is not name:sha256." in told.getMessage()
     path.unlink()
+    wait_until(lambda: keyed.http.get("/models", headers=bearer(first)).status_code == 401)
+
+
+def test_an_emptied_keys_file_lets_nobody_in(keyed: LiveService, keys: tuple[Path, str, str]) -> None:
+    path, first, _ = keys
+    path.write_text("# none left\n")
     wait_until(lambda: keyed.http.get("/models", headers=bearer(first)).status_code == 401)
 
 

@@ -132,6 +132,16 @@ def test_a_full_queue_refuses(model: HeldModel) -> None:
     batcher.close(PATIENCE_S)
 
 
+def test_closing_waits_for_all_streams_together_no_longer_than_it_is_told(model: HeldModel) -> None:
+    batcher = Batcher(model, BatchLimits(max_batch=1, streams=8))
+    answers = [batcher.submit(image(value)) for value in range(8)]
+    started = time.monotonic()
+    batcher.close(0.4)
+    assert time.monotonic() - started < 2
+    model.go.set()
+    assert all(answer.result(PATIENCE_S) for answer in answers)
+
+
 def test_closing_finishes_what_was_accepted_and_takes_nothing_more(model: HeldModel) -> None:
     batcher = Batcher(model, BatchLimits(max_batch=2, max_wait_s=PATIENCE_S))
     accepted = [batcher.submit(image(value)) for value in range(4)]

@@ -22,6 +22,7 @@ from service.enhance.files import CSV_COLUMNS, plan
 from service.errors import CommandError
 from service.imaging.codecs import decode, encode
 from service.imaging.headers import SourceFormat
+from service.registry.store import ModelStore
 from tests import models
 
 
@@ -205,6 +206,12 @@ def test_answers_below_the_input_folder_are_not_taken_for_inputs(folder: Path) -
     assert found(folder / "in" / "out") == ["deeper/three.webp", "one.png", "two.jpg"]
 
 
+def test_answers_below_the_input_folder_are_known_however_the_two_are_spelled(folder: Path) -> None:
+    for spelled in ((folder / "in", "in/out"), ("in", folder / "in" / "out"), ("in/../in", "in/out")):
+        assert lamegan(*spelled, "--overwrite").exit_code == EXIT_DONE
+    assert found(folder / "in" / "out") == ["deeper/three.webp", "one.png", "two.jpg"]
+
+
 def test_a_pattern_is_expanded_where_the_shell_has_not(folder: Path) -> None:
     assert lamegan("in/*.p*g", "out").exit_code == EXIT_DONE
     assert found(folder / "out") == ["one.png"]
@@ -301,6 +308,40 @@ def test_json_holds_every_file_with_its_facts(folder: Path) -> None:
 def test_csv_may_go_to_standard_output_alone(folder: Path) -> None:
     result = lamegan("in", "out", "--csv", "-")
     assert len(list(csv.DictReader(io.StringIO(result.stdout)))) == 3
+
+
+def test_standard_output_takes_one_of_json_and_csv(folder: Path) -> None:
+    assert "not both" in refused("in", "out", "--csv", "-", "--json")
+    assert not (folder / "out").exists()
+
+
+def test_a_name_that_is_no_utf8_is_told_as_it_is(folder: Path, photo: np.ndarray) -> None:
+    name = os.fsdecode(b"k\xe4se.png")
+    try:
+        put(folder / "old" / name, photo)
+    except OSError:
+        pytest.skip("this file system takes UTF-8 names alone")
+    ran = subprocess.run(
+        [sys.executable, "-m", "service.cli", "enhance", folder / "old", folder / "out", "--csv", folder / "t.csv"],
+        capture_output=True,
+        check=False,
+        cwd=Path(__file__).resolve().parents[2],
+        env=os.environ | {"PYTHONIOENCODING": "utf-8:strict"},
+    )
+    assert ran.returncode == EXIT_DONE
+    assert b"k\xe4se.png" in ran.stdout
+    assert b"k\xe4se.png" in (folder / "t.csv").read_bytes()
+
+
+def test_without_a_model_it_is_the_one_that_a_service_would_serve(folder: Path, models_dir: Path) -> None:
+    store = ModelStore(models_dir)
+    store.activate("noise/1.0.0", "lamegan-fast")
+    try:
+        used = [json.loads(lamegan("in/one.png", out, "--overwrite", "--json", *given).stdout)["images"][0]["model"]
+                for out, given in (("a.png", ()), ("b.png", ("--model", "lamegan-fast")))]  # fmt: skip
+    finally:
+        store.state_file.unlink()
+    assert used == ["noise/1.0.0", "lamegan-fast/1.0.0"]
 
 
 def test_a_withheld_enhancement_shows_in_the_exit_code(folder: Path, photo: np.ndarray) -> None:

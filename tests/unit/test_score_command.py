@@ -127,6 +127,15 @@ def test_csv_goes_to_standard_output_alone_if_asked(folders: tuple[Path, Path]) 
     assert len(list(csv.DictReader(result.stdout.splitlines()))) == 3
 
 
+def test_standard_output_takes_one_of_json_and_csv(folders: tuple[Path, Path]) -> None:
+    assert "not both" in refused(run(*folders, "--csv", "-", "--json"))
+
+
+def test_the_pixel_limit_is_the_settings(pair: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LAMEGAN_MAX_PIXELS", str(120 * 160 - 1))
+    assert "too many pixels" in refused(run(*pair))
+
+
 def test_unpaired_and_unscorable_names_are_listed(folders: tuple[Path, Path]) -> None:
     outputs, inputs = folders
     (outputs / "alone.png").write_bytes((outputs / "one.png").read_bytes())

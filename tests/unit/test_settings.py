@@ -124,6 +124,11 @@ def test_no_more_threads_than_a_machine_can_use(name: str) -> None:
     assert "at most 256" in row
 
 
+def test_protection_that_would_not_reach_the_metrics_is_refused() -> None:
+    with pytest.raises(ConfigurationError, match="LAMEGAN_PROTECT_METRICS does not reach"):
+        read_settings(protect_metrics=True, metrics_port=9100)
+
+
 def test_memory_that_cannot_hold_the_largest_body_is_refused() -> None:
     with pytest.raises(ConfigurationError, match=r"^LAMEGAN_BODY_MEMORY_BYTES \(.*LAMEGAN_MAX_BODY_BYTES .*\.$"):
         read_settings(body_memory_bytes=2**20)

@@ -10,7 +10,7 @@ from time import sleep
 import numpy as np
 import pytest
 
-from service.errors import CommandError, ModelCorrupt, ModelInvalid, SelfTestFailed, UnknownModel
+from service.errors import CommandError, InferenceFailed, ModelCorrupt, ModelInvalid, SelfTestFailed, UnknownModel
 from service.registry.store import ModelStore, self_test
 from tests import models
 
@@ -225,3 +225,9 @@ def test_the_self_test_passes_the_true_model_and_fails_another(store: ModelStore
         self_test(card, lambda batch: 255 - batch)
     with pytest.raises(SelfTestFailed):
         self_test(card, lambda batch: batch[:, :-1])
+
+    def fails(_batch: np.ndarray) -> np.ndarray:
+        raise InferenceFailed("The model answered with an image of another shape.")
+
+    with pytest.raises(SelfTestFailed, match=f"^{card.reference} fails on its golden image: The model answered"):
+        self_test(card, fails)
