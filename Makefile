@@ -5,6 +5,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip install --disable-pip-version-check --quiet --constraint constraints.txt
 ARGS   ?=
+GPU    := $(shell nvidia-smi -L 2>/dev/null)
 
 .DEFAULT_GOAL := help
 .PHONY: help serve test check lint types layers format bench clean system
@@ -60,7 +61,7 @@ $(BIN)/python:
 
 $(VENV)/.serve: $(BIN)/python pyproject.toml constraints.txt
 	@echo "== installing the service (a few minutes the first time)"
-	$(PIP) --editable .
+	$(PIP) --editable '.$(if $(GPU),[cuda])' $(if $(GPU),--constraint docker/constraints-cuda.txt)
 	@touch $@
 
 $(VENV)/.dev: $(BIN)/python pyproject.toml constraints.txt

@@ -77,7 +77,7 @@ def score(
     output: Annotated[Path, typer.Argument(help="The enhanced image, or a folder of them.")],
     input: Annotated[Path, typer.Argument(help="The image it was made from, or a folder; paired by name.")],
     scale: Annotated[
-        ScaleOption, typer.Option(help="native is the paper's formula; canonical is what the service reports.")
+        ScaleOption, typer.Option(help="native is the paper's formula; canonical is LaSSIM as the service reports it.")
     ] = ScaleOption.NATIVE,
     level: Annotated[int, typer.Option(min=0, help="Level of the Laplacian pyramid; the paper's is 3.")] = 3,
     map: Annotated[
@@ -395,7 +395,7 @@ def _as_text(one: Score) -> str:
         (
             f"LaSSIM  {local.lassim:.5f}  (level {local.level}, {local.scale} scale; 1 is unchanged structure)",
             f"SSIM    {one.ssim:.5f}  (pixels)",
-            f"Worst   {local.worst:.5f}  at x {box.left}-{box.right}, y {box.top}-{box.bottom} px",
+            f"Lowest  {local.worst:.5f}  of the map, at x {box.left}-{box.right}, y {box.top}-{box.bottom} px",
         )
     )
 

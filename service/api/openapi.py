@@ -52,9 +52,12 @@ _WORK_PROBLEMS = (
     *("inference-failed", "internal-error", "shutting-down", "not-ready"),
 )
 
+HTTP_CODES = frozenset((*_WORK_PROBLEMS, "unknown-model", "not-found", "method-not-allowed"))
+"""Every problem code that an answer can carry; docs/http.md says what to do about each."""
+
 ENHANCE_HEADERS = {
     "LaSSIM": _text("Structure kept, against the input, at the canonical scale; 4 decimals, 1 is all."),
-    "LaSSIM-Worst": _text("The same idea at the worst place; 4 decimals."),
+    "LaSSIM-Worst": _text("Structure kept at the place that changed most, light and contrast left out; 4 decimals."),
     "LaSSIM-Verdict": {
         "description": "What the guardrail did.",
         "required": True,

@@ -10,6 +10,7 @@ from typing import Any
 
 from fastapi import APIRouter, Response
 
+from service.api.openapi import HTTP_CODES
 from service.errors import HTTP_STATUS, NotFound
 
 PAGE_FOLDER = Path(__file__).parent / "page"
@@ -86,6 +87,8 @@ def _docs(document: dict[str, Any]) -> Iterator[str]:
             yield from _operation(method, path, operation)
     yield "<h2>Problem codes</h2><table><tr><th>status</th><th>code</th><th>meaning</th></tr>"
     for code, (status, meaning) in sorted(HTTP_STATUS.items(), key=lambda row: row[1][0]):
+        if code not in HTTP_CODES:
+            continue
         yield f"<tr><td>{status}</td><td><code>{code}</code></td><td>{html.escape(meaning)}</td></tr>"
     yield "</table></main></body></html>"
 

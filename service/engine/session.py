@@ -7,6 +7,7 @@ drift from training.
 from __future__ import annotations
 
 import ctypes
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -20,6 +21,8 @@ from service.errors import InferenceFailed, ModelInvalid, ProviderUnavailable
 Device = Literal["auto", "cpu", "cuda"]
 Provider = Literal["cpu", "cuda"]
 Batch = NDArray[np.uint8]
+
+_log = logging.getLogger(__name__)
 
 SEVERITY_FATAL = 4
 """onnxruntime writes its own lines to stderr below this; errors reach us as exceptions, and our log is JSON."""
@@ -106,12 +109,15 @@ def _choose_provider(options: SessionOptions) -> Provider:
         return "cpu"
     if "CUDAExecutionProvider" in onnxruntime.get_available_providers() and gpu_count() > 0:
         return "cuda"
-    return _fall_back(options, "no GPU was found")
+    available = "CUDAExecutionProvider" in onnxruntime.get_available_providers()
+    return _fall_back(options, "no GPU was found" if available else "this onnxruntime has no CUDA provider")
 
 
 def _fall_back(options: SessionOptions, reason: str) -> Provider:
     if options.device == "cuda" and not options.allow_cpu_fallback:
         raise ProviderUnavailable(f"A GPU was asked for, but {reason}.")
+    if gpu_count() > 0:
+        _log.warning("A GPU is there, but %s: the CPU is used. Install the extra `cuda`.", reason)
     return "cpu"
 
 

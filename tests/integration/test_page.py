@@ -186,8 +186,10 @@ def test_the_heat_map_is_fetched_when_asked_for_and_colours_the_lesion(tmp_path:
         choose(page, encoded(scene()))
         expect(verdict(page)).to_be_visible()
         assert not any("map=true" in url for url in asked)
-        page.get_by_label("Heat map").check()
+        page.get_by_label("Heat map").focus()
+        page.keyboard.press("Space")
         expect(page.locator("#map")).to_be_visible()
+        expect(page.get_by_label("Heat map")).to_be_focused()
         assert sum("map=true" in url for url in asked) == 1
         page.get_by_role("slider").press("Home")
         shot = decoded(page.locator("#stage").screenshot()).astype(int)
@@ -227,6 +229,62 @@ def test_a_photo_can_be_dropped_or_pasted(plain: LiveService, open_page: Open, w
     expect(verdict(page)).to_have_text("Structure kept")
 
 
+DROP = """([bytes, names, pause]) => {
+    const drop = (name) => {
+        const data = new DataTransfer();
+        for (const one of [name].flat()) {
+            data.items.add(new File([new Uint8Array(bytes)], one, { type: "image/png" }));
+        }
+        const event = new DragEvent("drop", { dataTransfer: data, bubbles: true, cancelable: true });
+        document.body.dispatchEvent(event);
+    };
+    names.forEach((name, index) => setTimeout(() => drop(name), index * pause));
+}"""
+
+
+def test_a_photo_that_follows_at_once_takes_the_place_of_the_first(plain: LiveService, open_page: Open) -> None:
+    page = open_page(plain)
+    for pause in (0, 3, 8):
+        page.evaluate(DROP, [list(encoded(scene(960, 544))), ["a.png", "b.png", "c.png"], pause])
+        expect(page.get_by_role("link", name="Download")).to_have_attribute("download", "c.enhanced.png")
+        expect(verdict(page)).to_have_text("Structure kept")
+        page.get_by_role("button", name="Another photo").locator("visible=true").click()
+
+
+def test_of_several_files_one_is_taken_and_that_is_said(plain: LiveService, open_page: Open) -> None:
+    page = open_page(plain)
+    page.evaluate(DROP, [list(encoded(scene(160, 96))), [["one.png", "two.png"]], 0])
+    expect(verdict(page)).to_have_text("Structure kept")
+    expect(page.locator("#note")).to_have_text(re.compile("One photo at a time: this is one.png"))
+    expect(page.get_by_role("status")).to_contain_text("One photo at a time")
+
+
+def test_a_file_that_is_gone_is_no_fault_of_the_service(plain: LiveService, open_page: Open) -> None:
+    page = open_page(plain)
+    page.evaluate("() => { Blob.prototype.arrayBuffer = () => Promise.reject(new DOMException('', 'NotFoundError')); }")
+    choose(page, encoded(scene()))
+    expect(verdict(page)).to_have_text("This file cannot be read")
+    expect(page.get_by_role("button", name="Try again")).to_be_hidden()
+
+
+def test_it_works_where_the_browser_lets_a_page_store_nothing(plain: LiveService, open_page: Open) -> None:
+    page = open_page(plain)
+    page.add_init_script(
+        "Object.defineProperty(window, 'sessionStorage', { get() { throw new DOMException('no', 'SecurityError'); } })"
+    )
+    page.reload()
+    choose(page, encoded(scene()))
+    expect(verdict(page)).to_have_text("Structure kept")
+
+
+def test_two_fingers_can_enlarge_the_photo_on_a_phone(plain: LiveService, open_page: Open) -> None:
+    for device, takes in ((PHONE, "none"), (DESKTOP, "auto")):
+        page = open_page(plain, **device)
+        choose(page, encoded(scene()))
+        expect(verdict(page)).to_have_text("Structure kept")
+        assert page.eval_on_selector("#split", "one => getComputedStyle(one).pointerEvents") == takes
+
+
 def test_a_phone_offers_its_camera_and_a_desktop_does_not(plain: LiveService, open_page: Open) -> None:
     phone, desktop = open_page(plain, **PHONE), open_page(plain, **DESKTOP)
     expect(phone.get_by_text("Take a photo")).to_be_visible()
@@ -253,6 +311,20 @@ def test_a_photo_taken_sideways_is_upright_on_both_sides(plain: LiveService, ope
     assert stage is not None
     assert stage["width"] / stage["height"] == pytest.approx(272 / 480, rel=0.01)
     assert stage["height"] < DESKTOP["viewport"]["height"]
+
+
+def test_a_photo_that_the_browser_leaves_lying_is_not_compared(plain: LiveService, open_page: Open) -> None:
+    sideways = Image.fromarray(scene(480, 272))
+    exif = sideways.getexif()
+    exif[0x0112] = 6
+    file = BytesIO()
+    sideways.save(file, "WEBP", exif=exif)
+    page = open_page(plain)
+    choose(page, file.getvalue(), "phone.webp", "image/webp")
+    expect(verdict(page)).to_have_text("Structure kept")
+    upright = page.eval_on_selector("#before", "i => i.naturalHeight > i.naturalWidth")  # Chromium does not turn WebP
+    alone = page.eval_on_selector("#stage", "stage => stage.classList.contains('alone')")
+    assert alone != upright
 
 
 def test_a_format_the_browser_cannot_show_is_enhanced_all_the_same(plain: LiveService, open_page: Open) -> None:
@@ -324,7 +396,10 @@ def test_a_key_is_asked_for_once_and_kept_for_the_tab_alone(tmp_path: Path, open
         page.get_by_label("Key", exact=True).fill("wrong")
         page.keyboard.press("Enter")
         expect(page.get_by_text("That key is not valid here")).to_be_visible()
-        page.get_by_label("Key", exact=True).fill(key)
+        page.get_by_label("Key", exact=True).fill("sch\u00f6n")
+        page.keyboard.press("Enter")
+        expect(page.get_by_text("That is no key")).to_be_visible()
+        page.get_by_label("Key", exact=True).fill(f" {key}\u200b")  # as it comes out of a letter
         page.get_by_role("button", name="Use this key").click()
         choose(page, encoded(scene()))
         expect(verdict(page)).to_have_text("Structure kept")
@@ -358,6 +433,20 @@ def test_a_page_left_open_judges_by_the_model_that_serves_now(tmp_path: Path, op
         choose(page, encoded(scene()))
         expect(verdict(page)).to_have_text("Structure kept")
         expect(page.get_by_text("Model tiny 2.0.0")).to_be_visible()
+
+
+def test_a_heat_map_is_never_another_model_s(tmp_path: Path, open_page: Open) -> None:
+    with serving(tmp_path, models.identity()) as service:
+        page = open_page(service)
+        choose(page, encoded(scene()))
+        expect(verdict(page)).to_have_text("Structure kept")
+        models.install(tmp_path, models.brighten(6), "tiny", "2.0.0", floors=models.STRICT)
+        service.service.store.activate("tiny/2.0.0")
+        wait_until(lambda: service.service.roster.default == "tiny/2.0.0")
+        page.get_by_label("Heat map").click()
+        expect(page.locator("#note")).to_have_text("Another model serves since, so the photo was enhanced again.")
+        expect(page.locator("#details")).to_contain_text("tiny 2.0.0")
+        expect(page.locator("#map")).to_be_hidden()
 
 
 def test_it_follows_the_dark_scheme(plain: LiveService, open_page: Open) -> None:

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from service.api.openapi import HTTP_CODES
 from service.errors import HTTP_STATUS
 from service.monitoring.metrics import Metrics
 from service.registry.card import LASSIM_BUCKETS
@@ -118,6 +119,7 @@ def test_the_http_document_has_every_problem_and_header_that_the_interface_decla
     answers = interface["paths"]["/enhance"]["post"]["responses"]
     declared = {code for answer in answers.values() for code in re.findall(r"`([a-z-]+)`:", answer["description"])}
     assert declared - {"bad-request"} <= set(rows)
+    assert set(rows) == HTTP_CODES
     assert all(f"`{header}`" in text for header in answers["200"]["headers"])
     assert all(f"`{option['name']}`" in text for option in interface["paths"]["/enhance"]["post"]["parameters"])
 

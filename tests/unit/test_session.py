@@ -66,6 +66,18 @@ def test_asking_for_an_absent_gpu_is_an_error_unless_fallback_is_allowed(tmp_pat
     assert Session(path, SessionOptions(device="auto")).provider == "cpu"
 
 
+@needs_no_gpu
+def test_a_gpu_that_cannot_be_used_is_told_in_the_log(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = saved(tmp_path, models.identity())
+    assert Session(path, SessionOptions(device="auto")).provider == "cpu"
+    assert not caplog.records
+    monkeypatch.setattr("service.engine.session.gpu_count", lambda: 1)
+    assert Session(path, SessionOptions(device="auto")).provider == "cpu"
+    assert "A GPU is there, but the CUDA libraries could not be loaded: the CPU is used." in caplog.text
+
+
 def test_an_engine_warms_answers_and_closes(tmp_path: Path) -> None:
     engine = Engine(saved(tmp_path, models.brighten(10)), EngineOptions(device="cpu"))
     engine.warm([(64, 64), (80, 64)])

@@ -6,6 +6,7 @@ import { showFindings } from "./findings.js";
 import { megabytes, remedy } from "./words.js";
 
 const at = (id) => document.getElementById(id);
+const UNSEEN = /[\s\u200b-\u200d\u2060\ufeff]/g; // what comes along when a key is pasted from a letter
 const SHOWN_AS_SENT = new Set(["image/jpeg", "image/png", "image/webp"]);
 
 let about = null; // the service's capabilities, once known
@@ -13,6 +14,8 @@ let photo = null; // the file at hand
 let running = null; // AbortController of the request under way
 let countdown = 0; // timer of the wait before a retry
 let urls = []; // object URLs on show
+let digest = ""; // of the model whose answer is on show
+let note = ""; // what else there is to say about the photo at hand
 
 const show = (...ids) => ["start", "problem", "key-form", "result"].forEach((id) => { at(id).hidden = !ids.includes(id); });
 const say = (words) => { at("status").textContent = words; };
@@ -32,6 +35,7 @@ function reset() {
   for (const id of ["map", "place", "legend"]) at(id).hidden = true;
   for (const id of ["show-map", "show-place"]) at(id).checked = false;
   at("map-problem").textContent = "";
+  at("note").textContent = "";
   at("after-tag").textContent = "After";
 }
 
@@ -63,24 +67,35 @@ function checkSize(file) {
 /** Whether this browser can show `file`; if so it is on show as the photo before. */
 async function showBefore(file) {
   const image = at("before");
-  image.src = urlOf(file);
+  const url = urlOf(file);
+  image.src = url;
   try {
     await image.decode();
     shape(image.naturalWidth, image.naturalHeight);
     return true;
   } catch {
-    image.removeAttribute("src");
+    if (image.src === url) image.removeAttribute("src"); // else another photo is on show by now
     return false;
+  }
+}
+
+/** Throws for what is no file, or is there no more: its upload would fail as if the service were out of reach. */
+async function checkReadable(file) {
+  try {
+    await file.slice(0, 1).arrayBuffer();
+  } catch {
+    throw new Problem({ code: "unreadable", title: "This file cannot be read", detail: `${file.name} is a folder, or was moved or deleted.` });
   }
 }
 
 const shape = (width, height) => at("stage").style.setProperty("--ratio", String(width / height));
 const query = (file) => ({ format: SHOWN_AS_SENT.has(file.type) ? "same" : "png" });
 
-async function take(file) {
+async function take(file, words = "") {
   if (!file) return;
   reset();
   photo = file;
+  note = words;
   show("result");
   at("stage").classList.add("busy-now");
   at("findings").hidden = true;
@@ -89,6 +104,8 @@ async function take(file) {
   running = own;
   try {
     checkSize(file);
+    await checkReadable(file);
+    if (running !== own) return;
     const visible = await showBefore(file);
     if (!about) await learn();
     const facts = await enhance(file, query(file), own.signal);
@@ -105,10 +122,15 @@ async function present(facts, visible, own) {
   if (!about.models.some((one) => one.digest === facts.model.digest)) await learn(); // another model serves since
   if (running !== own) return;
   running = null;
+  digest = facts.model.digest;
+  // A browser that does not turn a photo upright, or shows another of its pictures, would compare two things.
+  const before = at("before");
+  visible &&= before.naturalWidth === facts.image.width && before.naturalHeight === facts.image.height;
   shape(facts.image.width, facts.image.height);
   at("stage").classList.toggle("alone", !visible);
   divide(50);
-  say(showFindings(facts, about, visible));
+  say([showFindings(facts, about, visible), note].filter(Boolean).join(" "));
+  at("note").textContent = note;
   at("download").href = at("after").src;
   at("download").download = nameFor(facts.image.media_type);
   at("findings").hidden = false;
@@ -130,10 +152,15 @@ async function showMap(wanted) {
     const own = new AbortController();
     running = own;
     say("Drawing the heat map.");
+    const focused = document.activeElement === at("show-map");
     at("show-map").disabled = true;
     try {
       const facts = await enhance(photo, { ...query(photo), map: "true" }, own.signal);
       if (running !== own) return;
+      if (facts.model.digest !== digest) {
+        take(photo, "Another model serves since, so the photo was enhanced again.");
+        return;
+      }
       at("map").src = urlOf(blobOf(facts.map));
       await at("map").decode();
       say("The heat map is on show.");
@@ -143,6 +170,7 @@ async function showMap(wanted) {
       at("map-problem").textContent = `No heat map this time: ${error.message}. ${error.detail ?? ""}`;
     } finally {
       at("show-map").disabled = false;
+      if (focused && document.activeElement === document.body) at("show-map").focus();
     }
   }
   const on = at("show-map").checked;
@@ -192,7 +220,12 @@ function askKey() {
 
 function useKey(event) {
   event.preventDefault();
-  key.set(at("key").value.trim());
+  const given = at("key").value.replace(UNSEEN, "");
+  if (!/^[\x21-\x7e]+$/.test(given)) {
+    at("key-words").textContent = "That is no key: keys have letters, digits and signs of ASCII alone.";
+    return;
+  }
+  key.set(given);
   at("key").value = "";
   at("forget").hidden = false;
   if (photo) { take(photo); return; }
@@ -208,11 +241,16 @@ function forgetKey() {
 }
 
 async function sample() {
+  reset();
+  const own = new AbortController();
+  running = own;
   try {
-    const response = await fetch("/page/sample.jpg");
+    const response = await fetch("/page/sample.jpg", { signal: own.signal });
     if (!response.ok) throw new Problem({ title: "The sample is not there", detail: `The service answered ${response.status}.` });
-    take(new File([await response.blob()], "sample.jpg", { type: "image/jpeg" }));
+    const file = new File([await response.blob()], "sample.jpg", { type: "image/jpeg" });
+    if (running === own) take(file);
   } catch (error) {
+    if (running !== own) return;
     fail(error instanceof Problem ? error : new Problem({ code: "unreachable", title: "The service cannot be reached", detail: "No answer came." }));
   }
 }
@@ -226,18 +264,23 @@ async function begin() {
   }
 }
 
-const imageIn = (list) => [...(list ?? [])].find((file) => file.type.startsWith("image/")) ?? list?.[0];
+/** Takes the first photo of several files, and says that it is one. */
+function takeFrom(list) {
+  const files = [...(list ?? [])];
+  const file = files.find((one) => one.type.startsWith("image/")) ?? files[0];
+  take(file, files.length > 1 ? `One photo at a time: this is ${file.name}. For many there is the command lamegan enhance.` : "");
+}
 
 for (const id of ["choose", "camera"]) {
   at(id).addEventListener("change", (event) => { take(event.target.files[0]); event.target.value = ""; });
 }
-document.addEventListener("paste", (event) => take(imageIn(event.clipboardData?.files)));
+document.addEventListener("paste", (event) => takeFrom(event.clipboardData?.files));
 document.addEventListener("dragover", (event) => { event.preventDefault(); document.body.classList.add("dragging"); });
 document.addEventListener("dragleave", (event) => { if (!event.relatedTarget) document.body.classList.remove("dragging"); });
 document.addEventListener("drop", (event) => {
   event.preventDefault();
   document.body.classList.remove("dragging");
-  take(imageIn(event.dataTransfer?.files));
+  takeFrom(event.dataTransfer?.files);
 });
 document.querySelectorAll(".new-photo").forEach((button) => button.addEventListener("click", startOver));
 at("cancel").addEventListener("click", startOver);

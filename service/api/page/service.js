@@ -9,10 +9,21 @@ export class Problem extends Error {
   }
 }
 
+let kept = null; // where the browser lets a page store nothing
+
+/** `act` on this tab's storage, or `instead` where there is none. */
+function stored(act, instead) {
+  try {
+    return act(sessionStorage);
+  } catch {
+    return instead();
+  }
+}
+
 export const key = {
-  get: () => sessionStorage.getItem(KEY),
-  set: (value) => sessionStorage.setItem(KEY, value),
-  forget: () => sessionStorage.removeItem(KEY),
+  get: () => stored((tab) => tab.getItem(KEY), () => kept),
+  set: (value) => stored((tab) => tab.setItem(KEY, value), () => { kept = value; }),
+  forget: () => stored((tab) => tab.removeItem(KEY), () => { kept = null; }),
 };
 
 export const capabilities = () => call("/capabilities", {});
@@ -50,6 +61,8 @@ async function problemOf(response) {
 
 /** The image in a JSON answer, as a Blob. */
 export function blobOf(picture) {
-  const bytes = Uint8Array.from(atob(picture.base64), (letter) => letter.charCodeAt(0));
+  const letters = atob(picture.base64);
+  const bytes = new Uint8Array(letters.length);
+  for (let index = 0; index < letters.length; index += 1) bytes[index] = letters.charCodeAt(index); // tens of times faster than Uint8Array.from
   return new Blob([bytes], { type: picture.media_type });
 }

@@ -20,6 +20,7 @@ const HINTS = {
   "rate-limited": "Too many photos in a short time.",
   "not-ready": "It is still starting.",
   "shutting-down": "It is being restarted.",
+  unreadable: "Choose the file again.",
   unreachable: "Look at your connection, then try again.",
 };
 
