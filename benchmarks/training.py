@@ -20,7 +20,7 @@ from PIL import Image
 
 from benchmarks.measure import ratio, record, take_turns, timing
 from model_training.adversarial import AdversarialTraining
-from model_training.config import TrainingConfig, load_config
+from model_training.config import TrainingConfig, load_config, override
 from model_training.data import to_unit
 from model_training.networks.patchgan import PatchGan
 from model_training.objectives import Exchange, build_objective
@@ -40,15 +40,16 @@ def main() -> None:
     """Time both, print images per second and the ratio, record them."""
     options = _options()
     device = choose_device(options.device)
-    if device.type == "cuda":
-        torch.set_float32_matmul_precision("high")
-    else:
+    if device.type != "cuda":
         torch.set_num_threads(1)
     config = _config(device, options.vgg)
     with tempfile.TemporaryDirectory() as folder:
         lq, hq = (_write_photos(Path(folder) / side, seed) for side, seed in (("lq", 0), ("hq", 100)))
         seconds = take_turns(
-            {"plain": _plain_step(config, lq, hq, device), "loop": _loop_step(config, lq, hq, device)},
+            {
+                "plain": with_tf32(_plain_step(config, lq, hq, device), allowed=False),
+                "loop": with_tf32(_loop_step(config, lq, hq, device), allowed=True),
+            },
             turns=options.turns,
             calls=options.calls,
             warm_up=2,
@@ -70,6 +71,17 @@ def main() -> None:
     print(f"recorded in {record(f'training_{device.type}', figures)}")
 
 
+def with_tf32(step: Callable[[], object], *, allowed: bool) -> Callable[[], object]:
+    """`step`, with float32 products and convolutions on a GPU in TF32 or not; the loop trains with it."""
+
+    def run() -> object:
+        torch.set_float32_matmul_precision("high" if allowed else "highest")
+        torch.backends.cudnn.allow_tf32 = allowed
+        return step()
+
+    return run
+
+
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--vgg", type=Path, help="VGG16 weights; without them the objective is cyclegan, not lamegan")
@@ -81,7 +93,7 @@ def _options() -> argparse.Namespace:
 
 def _config(device: torch.device, vgg: Path | None) -> TrainingConfig:
     settings = [] if device.type == "cuda" else CPU_SETTINGS
-    chosen = [f"features.weights={vgg}"] if vgg else ["objective=cyclegan"]
+    chosen = [override("features.weights", str(vgg))] if vgg else ["objective=cyclegan"]
     return load_config("paper", [*settings, *chosen])
 
 
@@ -96,7 +108,8 @@ def _loop_step(config: TrainingConfig, lq: Path, hq: Path, device: torch.device)
     size = (config.data.height, config.data.width)
     photos = [load_photos(side, size, least=config.data.crop) for side in (lq, hq)]
     training, ranks = AdversarialTraining(config, *photos, device=device, ranks=Ranks()), Ranks()
-    return lambda: ranks.agree(training.advance(), False)  # as the loop does: losses come back as floats
+    # As the loop does: losses come back as floats.
+    return lambda: ranks.agree(training.advance(), asked=False, late=False)
 
 
 def _plain_step(config: TrainingConfig, lq: Path, hq: Path, device: torch.device) -> Callable[[], object]:

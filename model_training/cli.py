@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import errno
+import io
 import os
+import sys
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn
@@ -263,7 +265,10 @@ def evaluate(
         str | None, typer.Option(help="WIDTHxHEIGHT; default: about 130k pixels, proportions kept.")
     ] = None,
     seed: Annotated[int, typer.Option(help="Seed of the degradations.", min=1)] = 1,
-    limit: Annotated[int | None, typer.Option(help="At most so many photos, evenly spread.", min=1)] = None,
+    limit: Annotated[
+        int | None,
+        typer.Option(help="At most so many photos of the comparison, evenly spread; calibration takes all.", min=1),
+    ] = None,
     pristine: Annotated[Path | None, typer.Option(help="Good photos for the own NIQE model and BRISQUE.")] = None,
     niqe: Annotated[Path | None, typer.Option(help="NIQE's published model: npz with mu_ and cov_pris_param.")] = None,
     brisque: Annotated[Path | None, typer.Option(help="Folder with BRISQUE's allmodel and allrange.")] = None,
@@ -275,6 +280,7 @@ def evaluate(
     alpha: Annotated[float, typer.Option(help="Bound on the guardrail's false alarms, in (0, 1).")] = 0.05,
 ) -> None:
     """Compare methods over held-out photos: tables, scores and pictures; calibrate a model's guardrail."""
+    from model_training.destination import require_apart, require_writable
     from model_training.evaluation.card_update import calibrate_model, calibration_subject, record
     from model_training.evaluation.images import parse_size
     from model_training.evaluation.progress import bar
@@ -295,11 +301,18 @@ def evaluate(
         strips=strips,
         model=calibrate,
     )
+    require_apart(out, images)
+    require_writable(out)
     skipped: list[str] = []
     subject = calibration_subject(calibrate, images, alpha, skipped.append) if calibrate is not None else None
     with bar("Evaluating") as start:
         result = run(request, start, skipped.append)
     _name_skipped(skipped)
+    if result.pristine_shared:
+        _warn(
+            f"{result.pristine_shared} of the --pristine photos are among the evaluated ones: NIQE (own) and an own "
+            "BRISQUE are too kind to them."
+        )
     Console().print(f"{len(result.scores)} rows written to {out / 'report.md'}.", markup=False, highlight=False)
     if subject is not None:
         with bar("Calibrating") as start:
@@ -322,6 +335,7 @@ def fit_guard(
     seed: Annotated[int, typer.Option(help="Seed of the pairs and the weights.", min=0)] = 11,
 ) -> None:
     """Fit the guardrail's structure detector to harmless changes and planted faults; calibrate models again after."""
+    from model_training.destination import require_writable_file
     from model_training.evaluation.detector import fit_detector, make_examples, write_detector
     from model_training.evaluation.images import LEAST_SIDE_PX, read_each
     from model_training.evaluation.progress import bar
@@ -329,7 +343,7 @@ def fit_guard(
 
     if out.is_dir():
         raise ConfigurationError(f"{out} is a folder; --out names the file to write.")
-    out.parent.mkdir(parents=True, exist_ok=True)
+    require_writable_file(out)
     skipped: list[str] = []
     paths = [path for folder in photos for path in find_photos(folder)]
     images = [image for _, image in read_each(paths, skipped.append, least=LEAST_SIDE_PX) if image is not None]
@@ -343,19 +357,21 @@ def fit_guard(
 
 def main(arguments: list[str] | None = None) -> NoReturn:
     """Runs the command line; every refusal is one sentence and exit code 2."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # a file's name need not be UTF-8; the error output does so
     errors = Console(stderr=True, soft_wrap=True, highlight=False)
     try:
         app(arguments)
-    except LameganError as error:
-        errors.print(f"lamegan-train: {error.detail}", markup=False)
-        raise SystemExit(EXIT_REFUSED) from None
-    except OSError as error:
-        errors.print(f"lamegan-train: {_told(error)}", markup=False)
+    except (LameganError, OSError) as error:
+        errors.print(f"lamegan-train: {refusal(error)}", markup=False)
         raise SystemExit(EXIT_REFUSED) from None
     raise SystemExit(0)
 
 
-def _told(error: OSError) -> str:
+def refusal(error: LameganError | OSError) -> str:
+    """What a command that ends with `error` says: one sentence."""
+    if isinstance(error, LameganError):
+        return error.detail
     if error.errno in _DISK_FULL:
         return f"The disk is full ({error.strerror}); what was saved before is untouched."
     said = error.strerror or str(error) or type(error).__name__
@@ -367,19 +383,21 @@ def _name_skipped(skipped: list[str]) -> None:
     from model_training.photos import named_skips
 
     if skipped:
-        Console(stderr=True, soft_wrap=True).print(
-            named_skips(list(dict.fromkeys(skipped))), style="yellow", markup=False
-        )
+        _warn(named_skips(list(dict.fromkeys(skipped))))
+
+
+def _warn(text: str) -> None:
+    Console(stderr=True, soft_wrap=True).print(text, style="yellow", markup=False)
 
 
 def _configured(config: str, settings: list[str] | None, objective: str | None, vgg: Path | None) -> TrainingConfig:
-    from model_training.config import load_config
+    from model_training.config import load_config, override
 
     overrides = list(settings or [])
     if objective:
         overrides.append(f"objective={objective}")
     if vgg:
-        overrides.append(f"features.weights={vgg.resolve()}")
+        overrides.append(override("features.weights", str(vgg.resolve())))
     return load_config(config, overrides)
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -330,6 +331,11 @@ def load_config(source: str, overrides: Sequence[str] = ()) -> TrainingConfig:
             value = {part: value}
         settings = _merged(settings, value)
     return validated(settings, source)
+
+
+def override(key: str, text: str) -> str:
+    """The override that sets `key` to `text`, whatever characters that has."""
+    return f"{key}={yaml.safe_dump(text, default_style=chr(34), width=math.inf)}"
 
 
 def validated(settings: Mapping[str, Any], source: str) -> TrainingConfig:

@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from model_training.destination import require_apart
 from model_training.photos import Skip, find_photos, read_photo, require_any
 from service.errors import ConfigurationError, DataError, ImageDimensions
 
@@ -253,7 +254,7 @@ HEAVY = Recipe(
     shuffled=True,
     file_last=0.8,
 )
-"""More of `TRAINING`'s faults at once, seldom hardly visible; four in five are a file, as nearly every real photo is."""
+"""More of `TRAINING`'s faults at once, seldom hardly visible; four in five are files, as nearly every real photo is."""
 
 HELD_OUT = Recipe(
     faults=(
@@ -348,8 +349,10 @@ def write_degraded(
     Photo number n of `source` is degraded with `seed` + n; one that cannot be used leaves its number out.
 
     Raises:
+        CommandError: `out` lies among the good photos.
         DataError: there is no image that can be used.
     """
+    require_apart(out, source)
     photos = find_photos(source)
     advance = start(len(photos))
     out.mkdir(parents=True, exist_ok=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from model_training.adversarial import AdversarialTraining
 from model_training.checkpoint import Checkpoint, Vault, handed_on, read_checkpoint
 from model_training.config import TrainingConfig
 from model_training.journal import Journal
-from model_training.loop import Outcome, Progress, Run, run_loop
+from model_training.loop import Outcome, Progress, Run, best_path, run_loop
 from model_training.optimisation import total_steps
 from model_training.parallel import DeviceName, Ranks, joined_ranks
 from model_training.photos import PhotoSet, load_photos, named_skips
@@ -83,6 +83,7 @@ def fit(request: FitRequest, console: Console) -> Outcome:
             origin |= {"warm_start": _warm(training, warm), "seen": photos_seen(warm.state)}
         steps = total_steps(config.optimiser, training.steps_per_epoch)
         validation = Validation(request.validate, config) if request.validate and ranks.leads else None
+        name_shared(validation, [lq, hq, everyday], console)
         journal = Journal(
             request.out, config.journal, steps=steps, first_step=training.step, speaks=ranks.leads, console=console
         )
@@ -98,8 +99,13 @@ def find_resumption(vault: Vault, resume: bool, console: Console) -> Checkpoint 
     """The checkpoint to go on from; None for a fresh start.
 
     Raises:
-        CheckpointError: there are checkpoints and no wish to go on, or none is whole.
+        CheckpointError: there are checkpoints and no wish to go on, or none is whole, or there is only a best one.
     """
+    if not vault.paths() and best_path(vault.folder).is_file():
+        raise CheckpointError(
+            f"{vault.folder} already holds the best.pt of a run that saved nothing to go on from: remove it, or name "
+            "another --out."
+        )
     if not resume:
         if vault.paths():
             raise CheckpointError(
@@ -220,6 +226,21 @@ def name_skipped(photos: PhotoSet, console: Console) -> None:
     if photos.skipped:
         said = named_skips(photos.skipped, len(photos) + len(photos.skipped))
         console.print(said, style="yellow", markup=False)
+
+
+def name_shared(validation: Validation | None, sides: Sequence[PhotoSet | None], console: Console) -> None:
+    """Says how many of the photos that a run is scored on are among those that it learns from."""
+    if validation is None:
+        return
+    trained = {digest for side in sides if side is not None for digest in side.digests}
+    shared = sum(digest in trained for digest in validation.digests)
+    if shared:
+        console.print(
+            f"{shared} of the {len(validation.digests)} photos of --validate are among the training photos: the score "
+            "says less of others.",
+            style="yellow",
+            markup=False,
+        )
 
 
 def _origin(request: FitRequest, lq: PhotoSet, hq: PhotoSet, everyday: PhotoSet | None) -> dict[str, Any]:

@@ -29,6 +29,9 @@ from model_training.parallel import Ranks
 from model_training.validation import Score, Validation
 from service.errors import Diverged
 
+WARM_START = "warm start"
+"""The kind of training that has a learning rate of its own."""
+
 _WATCH_DECAY = 0.99
 
 
@@ -107,15 +110,15 @@ def run_loop(run: Run, progress: Progress) -> Outcome:
     with Interruption() as interruption:
         while training.step < run.steps:
             late = time.monotonic() >= deadline
-            losses, stop = run.ranks.agree(training.advance(), interruption.asked or late)
-            step = training.step
-            require_finite(losses, step)
+            losses, asked, late = run.ranks.agree(training.advance(), interruption.asked, late)
+            stop, step = asked or late, training.step
+            require_finite(losses, step, rate_setting(training.kind))
             journal.losses(step, losses)
             winner = watch(losses, progress, run.config.watch, weight=run.config.adversarial)
             if journal.wants_grid(step):
                 journal.grid(step, training.preview())
             if step % run.config.journal.validate_every == 0:
-                require_sound(training.enhancer, training.enhancer.state_dict(), step)
+                require_sound(training.enhancer, training.enhancer.state_dict(), step, rate_setting(training.kind))
                 _validate(run, progress)
             if stop or winner or step % run.config.journal.checkpoint == 0:
                 _save(run, progress)
@@ -123,14 +126,19 @@ def run_loop(run: Run, progress: Progress) -> Outcome:
             if winner:
                 raise Diverged(_won(winner, step, run.config.watch), step=step)
             if stop:
-                return Outcome.OUT_OF_TIME if late and not interruption.asked else Outcome.INTERRUPTED
+                return Outcome.INTERRUPTED if asked else Outcome.OUT_OF_TIME
         if saved_at != training.step:
             _save(run, progress)
     return Outcome.FINISHED
 
 
-def require_finite(losses: Mapping[str, float], step: int) -> None:
-    """Stops a run whose losses have left the numbers.
+def rate_setting(kind: str) -> str:
+    """The setting that holds the learning rate in training of this kind."""
+    return "warmstart.rate" if kind == WARM_START else "optimiser.rate"
+
+
+def require_finite(losses: Mapping[str, float], step: int, rate: str = "optimiser.rate") -> None:
+    """Stops a run whose losses have left the numbers; `rate` is the setting to lower.
 
     Raises:
         Diverged: a loss is infinite or not a number.
@@ -139,14 +147,16 @@ def require_finite(losses: Mapping[str, float], step: int) -> None:
         if not math.isfinite(value):
             raise Diverged(
                 f"The loss {name} is {value} at step {step}; what was saved is from before it. "
-                "A lower learning rate (optimiser.rate) usually helps.",
+                f"A lower learning rate ({rate}) usually helps.",
                 step=step,
                 loss=name,
             )
 
 
-def require_sound(enhancer: nn.Module, state: Mapping[str, Any], step: int) -> None:
+def require_sound(enhancer: nn.Module, state: Mapping[str, Any], step: int, rate: str = "optimiser.rate") -> None:
     """Stops a run before a step that ruined the generator, or anything else that is learned, is saved.
+
+    `rate` is the setting to lower.
 
     Raises:
         Diverged: a tensor of `state` is not finite, or what the enhancer makes is not.
@@ -154,7 +164,7 @@ def require_sound(enhancer: nn.Module, state: Mapping[str, Any], step: int) -> N
     if not (all_finite(state) and gives_numbers(enhancer)):
         raise Diverged(
             f"The weights or what they give are no longer finite after step {step}; they are not saved, and what was "
-            "saved is from before. A lower learning rate (optimiser.rate) usually helps.",
+            f"saved is from before. A lower learning rate ({rate}) usually helps.",
             step=step,
         )
 
@@ -203,7 +213,7 @@ def _validate(run: Run, progress: Progress) -> None:
 
 def _save(run: Run, progress: Progress) -> None:
     state = run.training.state_dict()  # on all ranks: it gathers from each
-    require_sound(run.training.enhancer, state, run.training.step)
+    require_sound(run.training.enhancer, state, run.training.step, rate_setting(run.training.kind))
     if run.ranks.leads:
         run.vault.save(run.training.step, {**state, **run.origin, "progress": asdict(progress)})
     run.ranks.wait()

@@ -41,7 +41,7 @@ class Mixture:
 
     Attributes:
         phantoms: share of digital phantoms.
-        everyday: share of everyday pictures; the rest are real photos.
+        everyday: share of everyday pictures; the rest are real photos, and so is the share of what there is none of.
         clean_photos: share of clean-to-clean pairs among real photos; `clean_phantoms`, `clean_everyday` alike.
         heavy: share of bad photos that are made by the heavy recipe; the rest by the training recipe.
         everyday_as_is: whether everyday pictures are left as they are even when taken badly: what a generator cannot
@@ -253,7 +253,7 @@ class MixedPairs:
         kind = rng.random()
         if kind < m.phantoms and self.phantoms:
             return self.phantoms[rng.integers(len(self.phantoms))], Odds(m.clean_phantoms)
-        if kind < m.phantoms + m.everyday and (self.everyday or self.everyday_photos):
+        if m.phantoms <= kind < m.phantoms + m.everyday and (self.everyday or self.everyday_photos):
             drawn = not self.everyday_photos or (self.everyday and rng.random() >= 0.5)
             taken_from = self.everyday if drawn else self.everyday_photos
             return taken_from[rng.integers(len(taken_from))], Odds(m.clean_everyday, as_is=m.everyday_as_is)

@@ -46,15 +46,15 @@ class Ranks:
             gradient.copy_(flat[start : start + gradient.numel()].view_as(gradient))
             start += gradient.numel()
 
-    def agree(self, losses: Mapping[str, Tensor], stop: bool) -> tuple[dict[str, float], bool]:
-        """The losses' means over the ranks as floats, and whether any rank wants to stop."""
+    def agree(self, losses: Mapping[str, Tensor], asked: bool, late: bool) -> tuple[dict[str, float], bool, bool]:
+        """The losses' means over the ranks as floats, and whether any rank was asked to stop, and any is late."""
         values = torch.stack([loss.detach().float() for loss in losses.values()])
-        values = torch.cat((values, values.new_tensor([float(stop)])))
+        values = torch.cat((values, values.new_tensor([float(asked), float(late)])))
         if self.world > 1:
             dist.all_reduce(values)
             values /= self.world
-        *means, stops = values.tolist()
-        return dict(zip(losses, means, strict=True)), stops > 0
+        *means, askings, lates = values.tolist()
+        return dict(zip(losses, means, strict=True)), askings > 0, lates > 0
 
     def gather(self, value: Any) -> list[Any]:
         """Every rank's ``value``, in order of rank."""
@@ -77,7 +77,7 @@ def joined_ranks(device_name: DeviceName) -> Iterator[tuple[Ranks, torch.device]
     Raises:
         ConfigurationError: a GPU is asked for and there is none.
     """
-    world = int(os.environ.get("WORLD_SIZE", "1"))
+    world = world_size()
     device = choose_device(device_name, local_rank=int(os.environ.get("LOCAL_RANK", "0")))
     if device.type == "cuda":
         torch.cuda.set_device(device)
@@ -93,6 +93,11 @@ def joined_ranks(device_name: DeviceName) -> Iterator[tuple[Ranks, torch.device]
         yield Ranks(dist.get_rank(), world), device
     finally:
         dist.destroy_process_group()
+
+
+def world_size() -> int:
+    """How many processes `torchrun` has train together; 1 without it."""
+    return int(os.environ.get("WORLD_SIZE", "1"))
 
 
 def choose_device(name: DeviceName, *, local_rank: int = 0) -> torch.device:

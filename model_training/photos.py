@@ -37,12 +37,14 @@ class PhotoSet:
         names: the files, in the order of ``pixels``.
         skipped: one sentence for each file that could not be used.
         digest: SHA-256 over the sorted SHA-256 digests of the files used.
+        digests: SHA-256 of each file, in the order of ``pixels``.
     """
 
     pixels: Tensor
     names: tuple[str, ...]
     skipped: tuple[str, ...]
     digest: str
+    digests: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.names)
@@ -107,7 +109,7 @@ def load_photos(
                 seen(done, len(paths))
     require_any(len(pixels), source, skipped)
     stack = torch.from_numpy(np.stack(pixels)).permute(0, 3, 1, 2).contiguous()
-    return PhotoSet(stack, tuple(names), tuple(skipped), combined_digest(digests))
+    return PhotoSet(stack, tuple(names), tuple(skipped), combined_digest(digests), tuple(digests))
 
 
 def require_any(used: int, source: Path, skipped: Sequence[str]) -> None:
@@ -174,6 +176,35 @@ def resize(image: NDArray[np.uint8], size: tuple[int, int], *, fit: Fit = "stret
     return np.asarray(cv2.resize(image, (width, height), interpolation=interpolation), dtype=np.uint8)
 
 
+def file_sha256(path: Path) -> str | None:
+    """SHA-256 of a file's bytes; None where they cannot be read."""
+    try:
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+    except OSError:
+        return None
+
+
+def without_repeats(paths: Iterable[Path], skip: Skip) -> list[Path]:
+    """``paths`` without those whose bytes another had before; ``skip`` is told of each."""
+    kept: list[Path] = []
+    first: dict[str, Path] = {}
+    for number, path in enumerate(paths, start=1):
+        digest = file_sha256(path)
+        if digest is not None and digest in first:
+            skip(f"{path}, number {number} of the photos, repeats {first[digest]}.")
+            continue
+        kept.append(path)
+        if digest is not None:
+            first[digest] = path
+    return kept
+
+
+def shared_files(ours: Iterable[Path], others: Iterable[Path]) -> int:
+    """How many of ``ours`` have the bytes of one of ``others``."""
+    known = {file_sha256(path) for path in others} - {None}
+    return sum(file_sha256(path) in known for path in ours)
+
+
 def combined_digest(digests: Iterable[str]) -> str:
     """SHA-256 over sorted digests: the same for the same files in any order."""
     return hashlib.sha256("\n".join(sorted(digests)).encode()).hexdigest()
@@ -181,12 +212,15 @@ def combined_digest(digests: Iterable[str]) -> str:
 
 def _listed(source: Path) -> list[Path]:
     try:
-        lines = source.read_text(encoding="utf-8-sig").splitlines()
-    except UnicodeDecodeError as error:
+        text = source.read_text(encoding="utf-8-sig")
+        if "\0" in text:  # no file's name holds one
+            raise ValueError("not text")
+    except ValueError as error:
         raise DataError(
             f"{source} is neither a folder nor a text list of images, nor an image ({', '.join(sorted(SUFFIXES))}).",
             path=str(source),
         ) from error
+    lines = text.splitlines()
     return [source.parent / line.strip() for line in lines if line.strip() and not line.strip().startswith("#")]
 
 

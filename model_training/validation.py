@@ -37,7 +37,11 @@ class Score:
 
 
 class Validation:
-    """Held-out photos and the bad ones made of them, the same at every call."""
+    """Held-out photos and the bad ones made of them, the same at every call.
+
+    Attributes:
+        digests: SHA-256 of each usable file of the source.
+    """
 
     def __init__(self, source: Path, config: TrainingConfig) -> None:
         """Takes photos evenly spread over ``source``, at the training size.
@@ -48,6 +52,7 @@ class Validation:
         size = (config.data.height, config.data.width)
         photos = load_photos(source, size, least=config.data.crop, fit=config.data.fit)
         chosen = np.linspace(0, len(photos) - 1, min(len(photos), config.journal.validate_images)).round().astype(int)
+        self.digests = photos.digests
         self.clean: list[Pixels] = [photos.pixels[int(i)].permute(1, 2, 0).contiguous().numpy() for i in chosen]
         self.bad: list[Pixels] = [degrade(photo, _FIRST_SEED + at) for at, photo in enumerate(self.clean)]
         self._attainable = float(np.mean([lassim(c, b) for c, b in zip(self.clean, self.bad, strict=True)]))

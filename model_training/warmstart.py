@@ -27,6 +27,7 @@ from model_training.data import to_bytes
 from model_training.fit import (
     INHERITED,
     find_resumption,
+    name_shared,
     name_skipped,
     order_digests,
     require_same_run,
@@ -34,12 +35,12 @@ from model_training.fit import (
     write_config,
 )
 from model_training.journal import Journal
-from model_training.loop import Outcome, Progress, Run, run_loop
+from model_training.loop import WARM_START, Outcome, Progress, Run, run_loop
 from model_training.mixture import LARGE_SHAPES, SHAPES, MixedPairs
 from model_training.networks import multiple_of
 from model_training.networks.coded import without_code
 from model_training.optimisation import blend
-from model_training.parallel import DeviceName, joined_ranks
+from model_training.parallel import DeviceName, joined_ranks, world_size
 from model_training.photos import PhotoSet, as_images, load_photos
 from model_training.provenance import SourceNote, describe, photos_seen, read_notes
 from model_training.restoration import restoration_loss
@@ -99,7 +100,7 @@ class Learner:
 class WarmStarting:
     """The warm start as the loop trains it: G, F if wanted, and where they stand."""
 
-    kind = "warm start"
+    kind = WARM_START
 
     def __init__(self, config: TrainingConfig, source: MixedPairs, device: torch.device) -> None:
         """Draws the first weights from the configuration's seed.
@@ -236,6 +237,8 @@ def warm_start(request: WarmStartRequest, console: Console) -> Outcome:
     Raises:
         LameganError: the data, configuration, device, checkpoint or disk does not allow it, in one sentence.
     """
+    if world_size() > 1:
+        raise ConfigurationError("The warm start trains in one process; start it without torchrun.")
     config, settings = request.config, settings_of(request.config)
     vault = Vault(request.out / "checkpoints", config.journal.keep)
     resumed = find_resumption(vault, request.resume, console)
@@ -255,6 +258,7 @@ def warm_start(request: WarmStartRequest, console: Console) -> Outcome:
             first = read_checkpoint(request.begin)
             origin |= {"warm_start": training.begin(first), "seen": photos_seen(first.state)}
         validation = Validation(request.validate, config) if request.validate else None
+        name_shared(validation, [photos, everyday], console)
         journal = Journal(
             request.out, config.journal, steps=settings.steps, first_step=training.step, speaks=True, console=console
         )

@@ -26,11 +26,14 @@ from model_training.evaluation.natural_scene import (
     normalised,
 )
 from service.errors import DataError, ImageDimensions
-from service.quality.pyramid import LUMINANCE, Image
+from service.quality.pyramid import Image
 
 LEAST_SIDE_PX = 32
 MODEL_FILE, RANGE_FILE = "allmodel", "allrange"
 """Names of the authors' files: a libsvm model and a libsvm range file."""
+
+RGB2GRAY = (0.298936, 0.587043, 0.114021)
+"""Weights of R, G, B: ITU-R BT.601 as MATLAB's `rgb2gray` has them, which the authors' code calls."""
 
 RIDGE = 1.0
 """Regularisation of the own regressor on standardised features."""
@@ -66,7 +69,7 @@ def statistics(image: Image) -> Floats:
         raise ImageDimensions(
             f"BRISQUE needs {LEAST_SIDE_PX} px on each side; the image has {image.shape[1]}x{image.shape[0]} px."
         )
-    grey = image.astype(np.float64) @ np.array(LUMINANCE)
+    grey = np.round(image.astype(np.float64) @ np.array(RGB2GRAY))
     return np.concatenate([_at_one_size(normalised(plane)) for plane in (grey, halved(grey))])
 
 

@@ -154,7 +154,10 @@ def require_enough(photos: int, alpha: float) -> None:
     if not 0 < alpha < 1:
         raise InvalidParameter(f"Alpha must lie between 0 and 1, not {alpha}.")
     if photos < (least := least_photos(alpha)):
-        raise DataError(f"Calibration at an alpha of {alpha:g} needs at least {least} held-out photos, not {photos}.")
+        raise DataError(
+            f"Calibration at an alpha of {alpha:g} needs at least {least} held-out photos, not {photos}; "
+            "copies of one count once."
+        )
 
 
 def least_photos(alpha: float) -> int:

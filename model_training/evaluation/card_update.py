@@ -12,10 +12,10 @@ from model_training.evaluation.progress import Start, silent
 from model_training.evaluation.report import Evaluation
 from model_training.evaluation.report_files import TITLES
 from model_training.evaluation.scores import MEASURES, Scores, values
-from model_training.photos import Skip, find_photos
+from model_training.photos import Skip, find_photos, without_repeats
 from service.errors import DataError
-from service.quality.lassim import to_canonical
-from service.quality.pyramid import Image
+from service.quality.lassim import LEVEL, to_canonical
+from service.quality.pyramid import Image, check_level
 from service.registry.card import Figure, read_card, write_card
 
 
@@ -39,7 +39,8 @@ class Subject:
 def calibration_subject(model: Path, images: Path, alpha: float, skip: Skip = lambda sentence: None) -> Subject:
     """The model in folder `model` and the held-out photos of `images`, refused here if they cannot be calibrated.
 
-    A file that cannot be used is left out, and `skip` is told why.
+    A file that cannot be used is left out, and so is one whose bytes came before: repeats would void the guarantee.
+    `skip` is told of each.
 
     Raises:
         DataError: the folder holds no model with its card, or there are too few photos.
@@ -50,12 +51,23 @@ def calibration_subject(model: Path, images: Path, alpha: float, skip: Skip = la
         raise DataError(f"{model} is no model's folder: it needs model.onnx and card.json.")
     if read_card(model / "card.json").file.sha256 != file_digest(model / "model.onnx"):
         raise DataError(f"{model} is no model's folder: model.onnx is not the file that card.json describes.")
-    paths = find_photos(images)
+    paths = without_repeats(find_photos(images), skip)
     require_enough(len(paths), alpha)
-    found = read_each(paths, skip, least=LEAST_SIDE_PX)
-    photos = tuple(to_canonical(photo) for _, photo in found if photo is not None)
+    found = read_each(paths, skip, least=LEAST_SIDE_PX, prepare=_measurable)
+    photos = tuple(photo for _, photo in found if photo is not None)
     require_enough(len(photos), alpha)
     return Subject(model, exported(model / "model.onnx"), photos, alpha)
+
+
+def _measurable(photo: Image) -> Image:
+    """`photo` at the canonical scale.
+
+    Raises:
+        ImageDimensions: it is too small there to be measured.
+    """
+    small = to_canonical(photo)
+    check_level(small.shape[0], small.shape[1], LEVEL)
+    return small
 
 
 def calibrate_model(subject: Subject, out: Path, *, seed: int = 0, start: Start = silent) -> Calibration:

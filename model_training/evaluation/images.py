@@ -1,13 +1,13 @@
 """Images from files for the evaluation, read as training reads them, and the sizes that they are measured at."""
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import cv2
 
 from model_training.photos import Skip, read_photo
-from service.errors import DataError, InvalidParameter
+from service.errors import DataError, ImageDimensions, InvalidParameter
 from service.quality.pyramid import Image
 
 LEAST_SIDE_PX = 64
@@ -31,15 +31,28 @@ def read_image(path: Path, size: tuple[int, int] | None = None, *, least: int = 
 
 
 def read_each(
-    paths: Iterable[Path], skip: Skip, size: tuple[int, int] | None = None, *, least: int = 1
+    paths: Iterable[Path],
+    skip: Skip,
+    size: tuple[int, int] | None = None,
+    *,
+    least: int = 1,
+    prepare: Callable[[Image], Image] = lambda image: image,
 ) -> Iterator[tuple[int, Image | None]]:
-    """Number and picture of each of `paths`, as `read_image` reads it; None, and `skip` told why, where it cannot."""
+    """Number and picture of each of `paths`, as `read_image` reads it and `prepare` makes it.
+
+    None, and `skip` told why, where it cannot be read or `prepare` finds its size unsuitable (ImageDimensions).
+    """
     for index, path in enumerate(paths):
         try:
-            yield index, read_image(path, size, least=least)
+            image = prepare(read_image(path, size, least=least))
         except DataError as error:
             skip(error.detail)
             yield index, None
+        except ImageDimensions as error:
+            skip(f"{path} is left out. {error.detail}")
+            yield index, None
+        else:
+            yield index, image
 
 
 def resized(image: Image, size: tuple[int, int]) -> Image:

@@ -1,7 +1,7 @@
 """The methods an evaluation compares: exported models, checkpoints, classical ones, and doing nothing."""
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +13,9 @@ from service.quality.pyramid import Image
 
 INPUT = "input"
 """Name of the method that returns its input."""
+
+CONTRACT = {"image": "tensor(uint8)", "enhanced": "tensor(uint8)"}
+"""What an exported generator takes and gives, as the service holds it to."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +44,7 @@ def find_method(text: str) -> Method:
         return Method(INPUT, identity)
     if text in CLASSICAL:
         return Method(text, CLASSICAL[text])
-    name, _, rest = text.rpartition("=")
+    name, rest = _named(text)
     path = Path(rest)
     if not rest or not path.exists():
         known = ", ".join((INPUT, *CLASSICAL))
@@ -52,34 +55,58 @@ def find_method(text: str) -> Method:
     return Method(name or path.stem, _checkpoint(path))
 
 
+def _named(text: str) -> tuple[str, str]:
+    """Name and path of `[NAME=]PATH`; a path may hold "=" itself, so what exists as it stands is a path."""
+    if "=" not in text or Path(text).exists():
+        return "", text
+    name, _, path = text.partition("=")
+    return name, path
+
+
 def exported_method(model: Path, name: str = "") -> Method:
     """The exported model in the file `model` as a method, called by its own name where none is given.
 
     Raises:
-        DataError: ONNX Runtime cannot load it.
+        DataError: it is none.
     """
     return Method(name or model_name(model), exported(model), file_digest(model))
 
 
-def exported(model: Path) -> Enhance:
-    """The exported model in the file `model`, run on the CPU.
+def exported(model: Path, *, threads: int = 0) -> Enhance:
+    """The exported model in the file `model`, run on the CPU; 0 threads are as many as there are cores.
 
     Raises:
-        DataError: ONNX Runtime cannot load it.
+        DataError: ONNX Runtime cannot load it, or it takes or gives something else than an export does.
     """
     import onnxruntime  # noqa: PLC0415 (classical methods need no runtime)
 
     options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # one photo at a time, mostly waiting
     try:
         session = onnxruntime.InferenceSession(str(model), options, providers=["CPUExecutionProvider"])
     except Exception as error:  # ONNX Runtime's errors have no base class of their own
         raise DataError(f"{model} is no model that ONNX Runtime can load.") from error
+    ends = {end.name: (end.type, end.shape) for end in (*session.get_inputs(), *session.get_outputs())}
+    if {name: kind for name, (kind, _) in ends.items()} != CONTRACT or not _of_any_size(ends["image"][1]):
+        raise DataError(
+            f"{model} is no exported generator: it must take `image` and give `enhanced`, both uint8 (B, H, W, 3) "
+            "of any size."
+        )
 
     def enhance(image: Image) -> Image:
         return np.asarray(session.run(["enhanced"], {"image": image[None]})[0][0], np.uint8)
 
     return enhance
+
+
+def _of_any_size(shape: Sequence[int | str | None]) -> bool:
+    """Whether an input of this `shape` takes one RGB image of any height and width."""
+    if len(shape) != 4:
+        return False
+    batch, height, width, channels = shape
+    free = not isinstance(height, int) and not isinstance(width, int)
+    return free and (batch == 1 or not isinstance(batch, int)) and (channels == 3 or not isinstance(channels, int))
 
 
 def file_digest(model: Path) -> str:

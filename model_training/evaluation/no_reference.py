@@ -44,10 +44,12 @@ class PristineModel:
 def niqe(image: Image, params: PristineModel) -> float:
     """NIQE of (H, W, 3) uint8 RGB: distance of its block statistics from the pristine ones; lower is better.
 
-    Raises:
-        ImageDimensions: the image holds fewer than two blocks of 96x96 px.
+    An image with fewer than two usable blocks of 96x96 px has none: nan.
     """
-    blocks = block_features(image)
+    try:
+        blocks = block_features(image)
+    except ImageDimensions:
+        return float("nan")
     whole = blocks[~np.isnan(blocks).any(axis=1)]
     if len(whole) < 2:
         return float("nan")
@@ -65,14 +67,23 @@ def block_features(image: Image) -> Floats:
     return _features_and_sharpness(image)[0]
 
 
-def _features_and_sharpness(image: Image) -> tuple[Floats, Floats]:
-    rows, columns = image.shape[0] // BLOCK_PX, image.shape[1] // BLOCK_PX
-    if rows * columns < 2:
+def require_blocks(image: Image) -> None:
+    """Refuses an image that NIQE cannot be taken of.
+
+    Raises:
+        ImageDimensions: it holds fewer than two blocks.
+    """
+    height, width = image.shape[:2]
+    if (height // BLOCK_PX) * (width // BLOCK_PX) < 2:
         raise ImageDimensions(
-            f"NIQE needs at least two blocks of {BLOCK_PX}x{BLOCK_PX} px; "
-            f"the image has {image.shape[1]}x{image.shape[0]} px.",
+            f"NIQE needs at least two blocks of {BLOCK_PX}x{BLOCK_PX} px; the image has {width}x{height} px.",
             limit=2 * BLOCK_PX,
         )
+
+
+def _features_and_sharpness(image: Image) -> tuple[Floats, Floats]:
+    require_blocks(image)
+    rows, columns = image.shape[0] // BLOCK_PX, image.shape[1] // BLOCK_PX
     full = luma(image)[: rows * BLOCK_PX, : columns * BLOCK_PX]
     half = halved(full / 255) * 255
     parts = [

@@ -11,18 +11,19 @@ from pathlib import Path
 import numpy as np
 
 from model_training.degrade import RECIPES, degrade
+from model_training.destination import require_apart, require_writable
 from model_training.evaluation.absent import absent_measures
 from model_training.evaluation.brisque import OwnRegressor, fit_regressor, read_published, statistics
 from model_training.evaluation.images import LEAST_SIDE_PX, read_each, resized, working_size
 from model_training.evaluation.methods import INPUT, Method, exported_method, file_digest, find_method
-from model_training.evaluation.no_reference import PristineModel, fit_pristine, read_pristine
+from model_training.evaluation.no_reference import PristineModel, fit_pristine, read_pristine, require_blocks
 from model_training.evaluation.progress import Start, silent
 from model_training.evaluation.report_files import write_report
 from model_training.evaluation.scores import Judges, Scores, score
-from model_training.photos import Skip, find_photos, require_any
-from service.errors import DataError, InvalidParameter
-from service.quality.lassim import ssim
-from service.quality.pyramid import Image
+from model_training.photos import Skip, find_photos, require_any, shared_files
+from service.errors import DataError, ImageDimensions, InvalidParameter
+from service.quality.lassim import LEVEL, canonical_size, ssim
+from service.quality.pyramid import Image, check_level
 
 CLEAN = "clean"
 """Name of the row of the truth itself."""
@@ -74,6 +75,7 @@ class Evaluation:
         absent: measures that could not be taken, with the reason.
         notes: in words, what the figures were measured on.
         files: SHA-256 of the model's file, by the name of an exported model's row.
+        pristine_shared: pristine photos that are among the evaluated ones.
     """
 
     scores: dict[str, list[Scores]] = field(default_factory=dict)
@@ -81,6 +83,7 @@ class Evaluation:
     absent: dict[str, str] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     files: dict[str, str] = field(default_factory=dict)
+    pristine_shared: int = 0
 
 
 def evaluate(request: EvaluationRequest, start: Start = silent, skip: Skip = lambda sentence: None) -> Evaluation:
@@ -90,26 +93,41 @@ def evaluate(request: EvaluationRequest, start: Start = silent, skip: Skip = lam
 
     Raises:
         InvalidParameter: an unknown recipe.
+        CommandError: the report cannot be written to `request.out`, or would lie among the photos.
         DataError: an unknown method or unusable model file, or no photo that can be used.
         ImageDimensions: the size asked for is too small to measure.
     """
-    if request.recipe not in (*RECIPES, "none"):
-        raise InvalidParameter(f"The recipe must be one of {', '.join(RECIPES)} or none, not {request.recipe!r}.")
+    _require_possible(request)
     methods = find_methods(request)
     paths = _spread(find_photos(request.images), request.limit)
     judges, absent = gather_judges(request, skip)
     result = Evaluation(absent=absent, files={method.name: method.sha256 for method in methods if method.sha256})
     advance, skipped = start(len(paths)), list[str]()
     for index, photo in read_each(paths, skipped.append, least=LEAST_SIDE_PX):
-        if photo is not None:
-            _evaluate_one(photo, index, request, methods, judges, result)
+        try:
+            if photo is not None:
+                _evaluate_one(photo, index, request, methods, judges, result)
+        except ImageDimensions as error:
+            skipped.append(f"{paths[index]} cannot be measured. {error.detail}")
         advance()
     require_any(len(paths) - len(skipped), request.images, skipped)
     for sentence in skipped:
         skip(sentence)
+    result.pristine_shared = shared_files(find_photos(request.pristine), paths) if request.pristine else 0
     result.notes = _notes(request, len(paths) - len(skipped), judges)
     write_report(result, request.out)
     return result
+
+
+def _require_possible(request: EvaluationRequest) -> None:
+    """Refuses before any work what would be refused after it."""
+    if request.recipe not in (*RECIPES, "none"):
+        raise InvalidParameter(f"The recipe must be one of {', '.join(RECIPES)} or none, not {request.recipe!r}.")
+    if request.size is not None:
+        width, height = canonical_size(*request.size)
+        check_level(height, width, LEVEL)
+    require_apart(request.out, request.images)
+    require_writable(request.out)
 
 
 def find_methods(request: EvaluationRequest) -> list[Method]:
@@ -137,8 +155,9 @@ def _evaluate_one(
     outputs = {method.name: method.enhance(input) for method in methods}
     if clean is not None:
         outputs[CLEAN] = clean
-    for name, output in outputs.items():
-        result.scores.setdefault(name, []).append(score(output, input, clean, judges))
+    scores = {name: score(output, input, clean, judges) for name, output in outputs.items()}
+    for name, measured in scores.items():
+        result.scores.setdefault(name, []).append(measured)
     if len(result.strips) < request.strips:
         result.strips.append(outputs)
 
@@ -174,13 +193,19 @@ def _good_photos(request: EvaluationRequest, skip: Skip) -> list[Image]:
     """The good photos that own models are fitted on."""
     if request.pristine is None:
         return []
-    found = read_each(find_photos(request.pristine), skip, least=LEAST_SIDE_PX)
-    return [at_size(photo, request.size) for _, photo in found if photo is not None]
+
+    def prepare(photo: Image) -> Image:
+        small = at_size(photo, request.size)
+        require_blocks(small)
+        return small
+
+    found = read_each(find_photos(request.pristine), skip, least=LEAST_SIDE_PX, prepare=prepare)
+    return [photo for _, photo in found if photo is not None]
 
 
 def _own_pristine(good: list[Image], absent: dict[str, str]) -> PristineModel | None:
     if not good:
-        absent["NIQE (own model)"] = "no good photos to fit it on were given (--pristine)"
+        absent["NIQE (own model)"] = "no good photos that it can be fitted on were given (--pristine)"
         return None
     try:
         return fit_pristine(good, f"{len(good)} good photos")

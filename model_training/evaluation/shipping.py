@@ -9,23 +9,27 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from model_training.cli import EXIT_REFUSED, refusal
 from model_training.degrade import HELD_OUT, Recipe, degrade, exposure, haze, uneven_light
+from model_training.destination import require_writable_file
 from model_training.evaluation.images import read_image
+from model_training.evaluation.methods import exported
 from model_training.evaluation.no_reference import PristineModel, fit_pristine, niqe, read_pristine
 from model_training.evaluation.screens import SHAPES, as_served, screen, with_text
 from model_training.everyday import everyday
 from model_training.phantom import phantom
 from model_training.photos import find_photos
-from service.errors import DataError
+from service.errors import LameganError
 from service.quality.colour import colour_shift, redder_than
 from service.quality.lassim import lassim, lassim_map, to_canonical
 from service.quality.structure import worst_place
@@ -110,11 +114,9 @@ def trials(photos: Path, labels: Path | None, sequences: Iterable[str], enhance:
     """Every photo of `sequences` (folders under `photos`), degraded once from each of `DRAWS`, and enhanced.
 
     Raises:
-        DataError: there is no photo.
+        DataError: a sequence holds no photo, or one that cannot be read.
     """
-    paths = [path for name in sequences for path in sorted((photos / name).glob("*.webp"))]
-    if not paths:
-        raise DataError("there is no held-out photo to measure on")
+    paths = photos_of(photos, sequences)
     shown = [(at_working_size(read_image(path)), _label(path, photos, labels)) for path in paths]
     found = []
     for seed in DRAWS:
@@ -122,6 +124,15 @@ def trials(photos: Path, labels: Path | None, sequences: Iterable[str], enhance:
             bad = degrade(clean, seed + index, recipe=HELD_OUT)
             found.append(Trial(clean, bad, enhance(bad), label))
     return found
+
+
+def photos_of(photos: Path, sequences: Iterable[str]) -> list[Path]:
+    """The photos of each of `sequences` (folders under `photos`), sorted by path within it.
+
+    Raises:
+        DataError: one of them holds none.
+    """
+    return [path for name in sequences for path in find_photos(photos / name)]
 
 
 def _label(path: Path, photos: Path, labels: Path | None) -> Pixels | None:
@@ -337,18 +348,12 @@ def all_lines(
 
 
 def session(model: Path) -> Enhance:
-    """The exported model at `model` (model.onnx) as a function of (H, W, 3) uint8 RGB."""
-    import onnxruntime  # noqa: PLC0415 (only this entry needs it)
+    """The exported model at `model` (model.onnx) as a function of (H, W, 3) uint8 RGB, on one thread.
 
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1
-    runner = onnxruntime.InferenceSession(str(model), options, providers=["CPUExecutionProvider"])
-
-    def enhance(image: Pixels) -> Pixels:
-        made: Pixels = runner.run(["enhanced"], {"image": image[None]})[0][0]
-        return made
-
-    return enhance
+    Raises:
+        DataError: it is none.
+    """
+    return exported(model, threads=1)
 
 
 def as_markdown(lines: Sequence[Line]) -> str:
@@ -361,7 +366,26 @@ def as_markdown(lines: Sequence[Line]) -> str:
 
 
 def main(arguments: Sequence[str] | None = None) -> list[Line]:
-    """Measures a model and prints every line; writes them with --out."""
+    """Measures a model and prints every line; writes them with --out. A refusal is one sentence and exit code 2."""
+    given = _options(arguments)
+    try:
+        if given.out:
+            require_writable_file(given.out)
+        lines = _measured(given)
+        print("\n".join(str(line) for line in lines))  # noqa: T201 (this is the command's answer)
+        if given.out:
+            _write(lines, given.out)
+    except (LameganError, OSError) as error:
+        _refuse(error)
+    return lines
+
+
+def _refuse(error: LameganError | OSError) -> NoReturn:
+    print(f"shipping: {refusal(error)}", file=sys.stderr)  # noqa: T201 (so is this)
+    raise SystemExit(EXIT_REFUSED) from None
+
+
+def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Measure what a model must hold before it ships.")
     parser.add_argument("model", type=Path, help="model.onnx")
     parser.add_argument("photos", type=Path, help="folder of sequences of clean photos")
@@ -372,23 +396,26 @@ def main(arguments: Sequence[str] | None = None) -> list[Line]:
     parser.add_argument("--throat", nargs="*", type=Path, default=[], help="clean photos from elsewhere")
     parser.add_argument("--elsewhere", type=Path, help="folder of clean photos of anything else, not trained on")
     parser.add_argument("--out", type=Path, help="file for the lines: .json or .md")
-    given = parser.parse_args(arguments)
+    return parser.parse_args(arguments)
+
+
+def _measured(given: argparse.Namespace) -> list[Line]:
     enhance = session(given.model)
     pairs = trials(given.photos, given.labels, given.sequences, enhance)
-    names = given.pristine or given.sequences
-    paths = [path for name in names for path in sorted((given.photos / name).glob("*.webp"))]
+    paths = photos_of(given.photos, given.pristine or given.sequences)
     pristine = [fit_pristine((at_working_size(read_image(path)) for path in paths[::4]), "own pristine model")]
     if given.niqe:
         pristine.append(read_pristine(given.niqe))
     kinds = other_photos()
     if given.elsewhere:
         kinds["photos from elsewhere"] = [at_working_size(read_image(path)) for path in find_photos(given.elsewhere)]
-    lines = all_lines(pairs, [read_image(path) for path in given.throat], enhance, pristine, kinds)
-    print("\n".join(str(line) for line in lines))  # noqa: T201 (this is the command's answer)
-    if given.out:
-        table = json.dumps([{**asdict(line), "holds": line.holds} for line in lines], indent=1)
-        given.out.write_text(table if given.out.suffix == ".json" else as_markdown(lines), encoding="utf-8")
-    return lines
+    return all_lines(pairs, [read_image(path) for path in given.throat], enhance, pristine, kinds)
+
+
+def _write(lines: Sequence[Line], out: Path) -> None:
+    table = json.dumps([{**asdict(line), "holds": line.holds} for line in lines], indent=1)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    out.write_text(table if out.suffix == ".json" else as_markdown(lines), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ from typing import TypeAlias
 
 import numpy as np
 
+from model_training.destination import require_apart, require_writable
 from model_training.evaluation.faults import BLUR_SIZES_PX, WARP_ALPHAS, box_blur, warp
 from model_training.evaluation.images import read_each
 from model_training.evaluation.progress import Start, silent
@@ -107,12 +108,15 @@ def validate_lassim(
 
     Raises:
         InvalidParameter: `seeds` is below 1.
+        CommandError: `out` cannot be written to, or lies among the images.
         DataError: no image that can be read is there.
         LevelUnavailable: `size` is too small for LaSSIM.
     """
     if seeds < 1:
         raise InvalidParameter(f"At least one random field an image is needed, not {seeds}.")
     check_level(size[1], size[0], LEVEL)
+    require_apart(out, images)
+    require_writable(out)
     paths = find_photos(images)
     rows = run_table1(paths, size, seed, seeds, start(len(paths) * seeds), skip)
     counts = f"{len(rows[0].blurred) // seeds} image(s), {seeds} random field(s) each, seed {seed}"

@@ -469,6 +469,24 @@ def test_a_run_is_resumed_only_as_what_it_was(files, tmp_path, capsys):
     assert "No checkpoint" in refusal(capsys, *asked, "--resume")
 
 
+@pytest.mark.parametrize("resume", [False, True])
+def test_a_best_generator_that_another_run_left_is_not_taken_for_the_new_run_s(files, tmp_path, resume):
+    out = tmp_path / "run"
+    fit(request(files, out, "objective=cyclegan", validate=files / "hq"), QUIET)
+    for path in (out / "checkpoints").glob("step-*.pt"):
+        path.unlink()
+    with pytest.raises(CheckpointError, match=r"already holds the best\.pt of a run"):
+        fit(request(files, out, "objective=cyclegan", resume=resume), QUIET)
+
+
+def test_photos_that_a_run_is_scored_on_and_trained_with_are_counted(files, tmp_path):
+    asked = request(files, tmp_path / "run", "objective=cyclegan", "optimiser={constant: 1, decay: 0}")
+    for name, validate, expected in (("a", files / "hq", True), ("b", write_photos(tmp_path / "c", 1, seed=99), False)):
+        said = Console(record=True, width=400, file=io.StringIO())
+        fit(replace(asked, out=tmp_path / name, validate=validate), said)
+        assert ("4 of the 4 photos of --validate are among the training photos" in said.export_text()) is expected
+
+
 def test_a_run_goes_on_with_its_photos_elsewhere_and_from_a_checkpoint_that_did_not_note_their_order(files, tmp_path):
     moved = shutil.copytree(files, tmp_path / "moved")
     fit(request(files, tmp_path / "run", "optimiser.constant=1"), QUIET)

@@ -168,8 +168,9 @@ def test_an_evaluation_records_the_figures_of_the_model_it_measured_and_of_no_ot
 def test_a_folder_without_a_model_is_refused_in_one_sentence(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    cv2.imwrite(str(tmp_path / "one.png"), phantom(64, 64, 0))
-    command = ["evaluate", str(tmp_path), "--out", str(tmp_path / "out"), "--calibrate", str(tmp_path)]
+    (tmp_path / "photos").mkdir()
+    cv2.imwrite(str(tmp_path / "photos" / "one.png"), phantom(64, 64, 0))
+    command = ["evaluate", str(tmp_path / "photos"), "--out", str(tmp_path / "out"), "--calibrate", str(tmp_path)]
     with pytest.raises(SystemExit) as stopped:
         main(command)
     assert stopped.value.code == 2
@@ -198,6 +199,36 @@ def test_what_cannot_be_calibrated_is_refused_before_any_work(
     assert stopped.value.code == 2
     assert said in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
+
+
+@pytest.fixture
+def photo_folder(photos: list[Any], tmp_path: Path) -> Path:
+    """40 photos as files."""
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    for place, photo in enumerate(photos):
+        cv2.imwrite(str(folder / f"{place:02}.png"), photo[..., ::-1])
+    return folder
+
+
+def test_a_photo_too_small_to_measure_is_named_and_left_out(photo_folder: Path, tmp_path: Path) -> None:
+    model, skipped = write_model(tmp_path / "models"), list[str]()
+    cv2.imwrite(str(photo_folder / "narrow.png"), phantom(700, 64, 0))
+    subject = calibration_subject(model, photo_folder, 0.2, skipped.append)
+    assert len(subject.photos) == 40
+    (said,) = skipped
+    assert "narrow.png is left out. An image of 480x44 px is too small for level 3" in said
+
+
+def test_repeated_photos_are_named_and_count_once(photo_folder: Path, tmp_path: Path) -> None:
+    model, skipped = write_model(tmp_path / "models"), list[str]()
+    (photo_folder / "copy.png").write_bytes((photo_folder / "07.png").read_bytes())
+    assert len(calibration_subject(model, photo_folder, 0.2, skipped.append).photos) == 40
+    assert skipped == [f"{photo_folder / 'copy.png'}, number 41 of the photos, repeats {photo_folder / '07.png'}."]
+    (tmp_path / "list.txt").write_text("photos/00.png\n" * 60)
+    with pytest.raises(DataError, match="at least 40 held-out photos, not 1; copies of one count once"):
+        calibration_subject(model, tmp_path / "list.txt", 0.2, skipped.append)
+    assert len(set(skipped)) == 60
 
 
 def test_a_card_of_another_file_is_refused(tmp_path: Path) -> None:

@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 import csv
+import io
+import os
+import sys
 from pathlib import Path
 
 import cv2
 import numpy as np
+import onnx
 import pytest
+import typer
+from onnx import TensorProto, helper
 from typer.testing import CliRunner
 
 from model_training.cli import PRESETS, RECIPES, app, main
 from model_training.cli import phantom as phantom_command
 from model_training.config import preset_names
 from model_training.degrade import RECIPES as DEGRADATIONS
+from model_training.evaluation import no_reference
 from model_training.evaluation.images import parse_size
 from model_training.evaluation.methods import find_method
 from model_training.evaluation.report import EvaluationRequest, evaluate
@@ -21,7 +28,7 @@ from model_training.evaluation.scores import CEILING_DB, Judges, psnr, score
 from model_training.everyday import everyday
 from model_training.phantom import phantom
 from model_training.photos import find_photos
-from service.errors import DataError, InvalidParameter
+from service.errors import DataError, ImageDimensions, InvalidParameter
 from tests import models
 
 NOBODY = Judges(None, None, None)
@@ -89,6 +96,38 @@ def test_a_file_that_is_no_model_is_refused(tmp_path: Path) -> None:
         find_method(str(tmp_path))
 
 
+@pytest.mark.parametrize(
+    ("given", "made", "kind", "shape"),
+    [
+        ("x", "enhanced", TensorProto.UINT8, ["B", "H", "W", 3]),
+        ("image", "y", TensorProto.UINT8, ["B", "H", "W", 3]),
+        ("image", "enhanced", TensorProto.FLOAT, ["B", "H", "W", 3]),
+        ("image", "enhanced", TensorProto.UINT8, ["B", 3, "H", "W"]),
+        ("image", "enhanced", TensorProto.UINT8, [1, 272, 480, 3]),
+        ("image", "enhanced", TensorProto.UINT8, ["H", "W", 3]),
+    ],
+)
+def test_a_foreign_model_is_refused_in_one_sentence(
+    given: str, made: str, kind: int, shape: list[str | int], tmp_path: Path
+) -> None:
+    ends = [helper.make_tensor_value_info(name, kind, shape) for name in (given, made)]
+    graph = helper.make_graph([helper.make_node("Identity", [given], [made])], "foreign", ends[:1], ends[1:])
+    model = helper.make_model(
+        graph, opset_imports=[helper.make_opsetid("", models.OPSET)], ir_version=models.IR_VERSION
+    )
+    onnx.save(model, tmp_path / "foreign.onnx")
+    with pytest.raises(DataError, match="is no exported generator: it must take `image`"):
+        find_method(str(tmp_path / "foreign.onnx"))
+
+
+def test_a_path_may_hold_an_equals_sign_with_and_without_a_name_before_it(model: Path, tmp_path: Path) -> None:
+    path = tmp_path / "rate=1" / "model=a.onnx"
+    path.parent.mkdir()
+    path.write_bytes((model / "model.onnx").read_bytes())
+    assert find_method(str(path)).name == "model=a"
+    assert find_method(f"ours={path}").name == "ours"
+
+
 def test_the_command_writes_tables_scores_and_figures(folder: Path, good: Path, model: Path, tmp_path: Path) -> None:
     methods = ["--method", "clahe", "--method", str(model)]
     command = ["evaluate", str(folder), *methods, "--pristine", str(good), "--strips", "2", "--out", str(tmp_path)]
@@ -154,10 +193,8 @@ def test_a_text_file_lists_images_relative_to_itself(folder: Path) -> None:
 
 
 def test_an_empty_folder_is_one_sentence_and_exit_2(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit) as stopped:
-        main(["evaluate", str(tmp_path), "--out", str(tmp_path / "out")])
-    assert stopped.value.code == 2
-    assert "no images in" in capsys.readouterr().err
+    (tmp_path / "photos").mkdir()
+    assert "no images in" in refusal(capsys, "evaluate", tmp_path / "photos", "--out", tmp_path / "out")
 
 
 @pytest.fixture
@@ -192,17 +229,119 @@ def test_unusable_files_are_named_and_counted_and_the_rest_is_used(
         assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["00000.png", "00001.png"]
 
 
+def refusal(capsys: pytest.CaptureFixture[str], *arguments: object) -> str:
+    """What a command says when it refuses: exit code 2 and one sentence."""
+    with pytest.raises(SystemExit) as stopped:
+        main([str(argument) for argument in arguments])
+    said = capsys.readouterr().err.strip()
+    assert stopped.value.code == 2
+    assert len(said.splitlines()) == 1
+    return said
+
+
 @pytest.mark.parametrize("command", ["evaluate", "validate-lassim", "degrade"])
 def test_nothing_usable_is_one_sentence_and_exit_2(
     tmp_path: Path, command: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (tmp_path / "text.png").write_text("hello")
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos" / "text.png").write_text("hello")
+    assert "can be used" in refusal(capsys, command, tmp_path / "photos", "--out", tmp_path / "out")
+
+
+@pytest.mark.parametrize("command", ["evaluate", "validate-lassim", "degrade"])
+@pytest.mark.parametrize("out", ["photos", "photos/below/out", "link", "elsewhere/../photos"])
+def test_a_folder_that_is_searched_for_photos_is_not_written_into(
+    folder: Path, tmp_path: Path, command: str, out: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "photos")
+    (tmp_path / "photos" / "0.png").write_bytes((folder / "0.png").read_bytes())
+    said = refusal(capsys, command, tmp_path / "photos", "--out", tmp_path / out)
+    assert "is searched for photos" in " ".join(said.split())
+    assert [path.name for path in (tmp_path / "photos").rglob("*")] == ["0.png"]
+
+
+@pytest.mark.parametrize("place", ["file", "file/below", "/proc/lamegan"])
+def test_a_place_that_cannot_be_written_is_refused_before_any_work(
+    folder: Path, tmp_path: Path, place: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def read(path: Path, *, least: int) -> None:
+        raise AssertionError(f"{path} was read")
+
+    monkeypatch.setattr("model_training.evaluation.images.read_photo", read)
+    (tmp_path / "file").write_text("")
+    for command in ("evaluate", "validate-lassim"):
+        assert "cannot be written" in refusal(capsys, command, folder, "--out", tmp_path / place)
+    detector = f"{tmp_path / place}/detector.npz" if "proc" not in place else "/proc/detector.npz"
+    assert "cannot be written" in refusal(capsys, "fit-guard", folder, "--out", detector)
+
+
+def test_the_look_whether_a_place_can_be_written_leaves_nothing_there(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    refusal(capsys, "evaluate", folder, "--out", tmp_path / "deep" / "out", "--method", "nothing-like-this")
+    assert not (tmp_path / "deep").exists()
+
+
+def test_photos_too_small_to_measure_are_named_and_the_rest_is_evaluated(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(no_reference, "LEAST_BLOCKS", 5)  # enough for a pristine model that need not judge well
+    for name in ("photos", "good"):
+        (tmp_path / name).mkdir()
+    for name in ("0.png", "2.png"):
+        (tmp_path / "photos" / name).write_bytes((folder / name).read_bytes())
+    cv2.imwrite(str(tmp_path / "photos" / "1.png"), phantom(700, 64, 0))
+    cv2.imwrite(str(tmp_path / "photos" / "3.png"), phantom(150, 120, 0))
+    cv2.imwrite(str(tmp_path / "good" / "large.png"), everyday(288, 208, 20)[..., ::-1])
+    cv2.imwrite(str(tmp_path / "good" / "small.png"), phantom(150, 120, 0))
+    skipped: list[str] = []
+    asked = EvaluationRequest(tmp_path / "photos", (), tmp_path / "out", strips=0, pristine=tmp_path / "good")
+    result = evaluate(asked, skip=skipped.append)
+    assert len(skipped) == 2
+    assert f"{tmp_path / 'good' / 'small.png'} is left out. NIQE needs" in skipped[0]
+    assert f"{tmp_path / 'photos' / '1.png'} cannot be measured" in skipped[1]
+    assert {len(scores) for scores in result.scores.values()} == {3}
+    assert [np.isnan(item.niqe_own or 0) for item in result.scores["input"]] == [False, False, True]
+    assert result.notes[0].startswith("3 image(s)")
+    with pytest.raises(DataError, match=r"can be used: .*1\.png cannot be measured"):
+        evaluate(EvaluationRequest(tmp_path / "photos" / "1.png", (), tmp_path / "out"))
+
+
+def test_a_size_too_small_to_measure_is_refused_before_any_work(folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(ImageDimensions, match="40x30 px is too small"):
+        evaluate(EvaluationRequest(folder, (), tmp_path, size=(40, 30)))
+
+
+def test_pristine_photos_that_are_evaluated_too_are_counted(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "good").mkdir()
+    for name, of in (("other name.png", "1.png"), ("again.png", "1.png"), ("third.png", "2.png")):
+        (tmp_path / "good" / name).write_bytes((folder / of).read_bytes())
+    cv2.imwrite(str(tmp_path / "good" / "own.png"), everyday(208, 200, 9))
+    command = ["evaluate", folder, "--limit", "2", "--strips", "0", "--pristine", tmp_path / "good"]
+    with pytest.raises(SystemExit) as stopped:  # of the three photos the first and the last are evaluated
+        main([*map(str, command), "--recipe", "none", "--out", str(tmp_path / "out")])
+    assert stopped.value.code == 0
+    assert "1 of the --pristine photos are among the evaluated ones" in capsys.readouterr().err
+
+
+def test_the_help_says_that_calibration_takes_all_photos() -> None:
+    commands = typer.main.get_command(app).commands  # type: ignore[attr-defined]
+    (limit,) = [option for option in commands["evaluate"].params if option.name == "limit"]
+    assert "calibration takes all" in limit.help
+
+
+def test_a_name_that_is_not_utf8_is_printed_escaped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    out, printed = os.fsencode(tmp_path) + b"/caf\xe9", io.BytesIO()
+    monkeypatch.setattr("sys.stdout", io.TextIOWrapper(printed, encoding="utf-8", errors="strict"))
     with pytest.raises(SystemExit) as stopped:
-        main([command, str(tmp_path), "--out", str(tmp_path / "out")])
-    said = capsys.readouterr().err
-    assert stopped.value.code == 2
-    assert "can be used" in said
-    assert len(said.strip().splitlines()) == 1
+        main(["phantom", "--size", "64x64", "--out", os.fsdecode(out)])
+    sys.stdout.flush()
+    assert stopped.value.code == 0
+    assert rb"caf\udce9" in printed.getvalue().replace(b"\n", b"")
 
 
 def test_help_names_every_preset_and_recipe() -> None:

@@ -152,6 +152,11 @@ def test_niqe_of_a_too_small_image_is_refused_with_the_least_size() -> None:
         block_features(phantom(150, 120, 0))
 
 
+@pytest.mark.parametrize(("width", "height"), [(150, 120), (700, 64)])
+def test_an_image_too_small_for_two_blocks_has_no_niqe(width: int, height: int) -> None:
+    assert math.isnan(niqe(phantom(width, height, 0), PristineModel(np.zeros(36), np.eye(36), "made up")))
+
+
 def test_too_few_good_images_make_no_pristine_model() -> None:
     with pytest.raises(DataError, match="sharp blocks"):
         fit_pristine([everyday(300, 200, 0)], "one")
@@ -163,6 +168,12 @@ def test_brisque_statistics_of_white_noise_are_those_of_a_gaussian() -> None:
     assert found.shape == (36,)
     assert found[0] > 2  # at least as square as a Gaussian: the local deviation is estimated from the same pixels
     assert found[[3, 7, 11, 15]] == pytest.approx(np.zeros(4), abs=0.15)  # neighbours are nearly independent
+
+
+def test_brisque_reads_the_grey_levels_of_the_authors_rgb2gray() -> None:
+    image = everyday(120, 100, 3)
+    grey = np.round(image @ np.array([0.298936021, 0.587043074, 0.114020904]))  # MATLAB's rgb2gray, of uint8 as uint8
+    assert statistics(image) == pytest.approx(statistics(np.repeat(grey[..., None], 3, 2).astype(np.uint8)), abs=1e-9)
 
 
 def test_the_own_regressor_ranks_degraded_pictures_below_good_ones(good: list[Any]) -> None:

@@ -21,6 +21,7 @@ from model_training.evaluation.shipping import (
     kindness_lines,
     main,
     niqe_line,
+    photos_of,
     restoration_lines,
     screen_lines,
     smoothness_line,
@@ -189,5 +190,37 @@ def test_a_model_is_measured_with_photos_from_elsewhere_and_the_lines_are_writte
 
 
 def test_no_held_out_photo_is_an_error(tmp_path):
-    with pytest.raises(DataError, match="no held-out photo"):
+    with pytest.raises(DataError, match="no folder or list of images"):
         trials(tmp_path, None, ["patient1"], lambda image: image)
+
+
+def test_the_photos_of_a_sequence_are_of_any_kind_and_in_order_of_their_path(tmp_path):
+    for name in ("b/1.webp", "b/0.png", "a/2.jpg", "b/note.txt"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(b"")
+    assert photos_of(tmp_path, ["b", "a"]) == [tmp_path / name for name in ("b/0.png", "b/1.webp", "a/2.jpg")]
+
+
+def test_the_larynx_photos_are_the_webp_files_in_order_of_their_path(shared_data):
+    larynx = shared_data / "data" / "larynx"
+    for name in ("patient1/seq1", "patient2/seq6"):
+        assert photos_of(larynx, [name]) == sorted((larynx / name).glob("*.webp"))
+
+
+def test_what_cannot_be_measured_is_one_sentence_and_exit_2(tmp_path, capsys):
+    (tmp_path / "seq").mkdir()
+    (tmp_path / "seq" / "text.png").write_text("hello")
+    (tmp_path / "model.onnx").write_text("hello")
+    asked = ["--sequences", "seq"]
+    for arguments, words in (
+        ([MODEL, tmp_path, *asked], "cannot be read as an image"),
+        ([MODEL, tmp_path, "--sequences", "gone"], "no folder or list of images"),
+        ([tmp_path / "model.onnx", tmp_path, *asked], "ONNX Runtime can load"),
+        ([MODEL, tmp_path, *asked, "--out", tmp_path / "model.onnx" / "lines.json"], "cannot be written"),
+    ):
+        with pytest.raises(SystemExit) as stopped:
+            main([str(argument) for argument in arguments])
+        said = capsys.readouterr().err.strip()
+        assert stopped.value.code == 2
+        assert words in said
+        assert len(said.splitlines()) == 1

@@ -112,7 +112,7 @@ def test_the_command_writes_table_csv_and_figure(folder: Path, tmp_path: Path) -
     ("arguments", "words"),
     [
         (["{tmp}/absent"], "There is no folder or list"),
-        (["{tmp}"], "no images in"),
+        (["{tmp}/empty"], "no images in"),
         (["{tmp}/text.png"], "cannot be read as an image"),
         (["{tmp}/text.png", "--size", "big"], "WIDTHxHEIGHT"),
         (["{tmp}/text.png", "--size", "40x30"], "too small"),
@@ -123,6 +123,7 @@ def test_bad_input_is_one_sentence_and_exit_2(
 ) -> None:
     if len(arguments) > 1 or "text" in arguments[0]:
         (tmp_path / "text.png").write_text("not an image", encoding="utf-8")
+    (tmp_path / "empty").mkdir()
     command = [argument.format(tmp=tmp_path) for argument in arguments]
     with pytest.raises(SystemExit) as stopped:
         main(["validate-lassim", *command, "--out", str(tmp_path / "out")])

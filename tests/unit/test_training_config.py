@@ -1,8 +1,11 @@
 """A configuration says everything once, and refuses what it does not know."""
 
 import pytest
+import torch
 
-from model_training.config import TrainingConfig, load_config, preset_names
+from benchmarks.training import _config as benchmarked
+from model_training.cli import _configured
+from model_training.config import TrainingConfig, load_config, override, preset_names
 from service.errors import ConfigurationError
 
 
@@ -137,3 +140,11 @@ def test_a_recipe_tells_a_configuration_again_without_paths_of_this_machine():
     assert "/somewhere" not in config.recipe()
     assert again.model_dump(exclude={"features"}) == config.model_dump(exclude={"features"})
     assert again.digest() == config.digest() != load_config("smoke").digest()
+
+
+@pytest.mark.parametrize("name", ["a #1.npz", "b: c.npz", "'d\" \\e.npz", "é😀\udcff.npz", "word " * 40])
+def test_a_path_of_any_characters_reaches_the_configuration_whole(name, tmp_path):
+    path = tmp_path / name
+    assert load_config("smoke", [override("features.weights", str(path))]).features.weights == path
+    assert _configured("smoke", None, None, path).features.weights == path
+    assert benchmarked(torch.device("cpu"), path).features.weights == path

@@ -70,8 +70,10 @@ def test_an_absent_an_empty_and_a_useless_source_are_errors(tmp_path):
     with pytest.raises(DataError, match=r"No image of .* can be used: .*only.png cannot be read"):
         load_photos(tmp_path / "empty", (64, 96), least=64)
     (tmp_path / "binary.txt").write_bytes(b"\xff\xfe\x00\xd8")
-    with pytest.raises(DataError, match="neither a folder nor a text list"):
-        load_photos(tmp_path / "binary.txt", (64, 96), least=64)
+    (tmp_path / "zero.txt").write_bytes(b"a.png\nb\0.png\n")
+    for name in ("binary.txt", "zero.txt"):
+        with pytest.raises(DataError, match="neither a folder nor a text list"):
+            load_photos(tmp_path / name, (64, 96), least=64)
 
 
 def test_a_photo_is_read_upright(tmp_path):

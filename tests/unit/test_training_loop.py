@@ -1,12 +1,15 @@
 """The loop's own judgement: rates, averages, and when to stop."""
 
 import math
+from types import SimpleNamespace
 
 import pytest
 import torch
 
+from benchmarks.training import with_tf32
+from model_training.checkpoint import Vault
 from model_training.config import OptimiserConfig, WatchConfig, load_config
-from model_training.loop import Progress, require_finite, watch
+from model_training.loop import Outcome, Progress, Run, rate_setting, require_finite, require_sound, run_loop, watch
 from model_training.networks import build_generator
 from model_training.optimisation import Optimisation, blend, learning_rate, total_steps
 from model_training.parallel import Ranks, choose_device
@@ -50,6 +53,71 @@ def test_one_step_descends_the_sum_of_its_terms_by_adam_s_rule():
 def test_a_loss_that_is_not_finite_stops_the_run_and_names_itself(value):
     with pytest.raises(Diverged, match=r"loss cycle_x is .* at step 7"):
         require_finite({"adversarial_y": 1.0, "cycle_x": value}, 7)
+
+
+def test_the_rate_to_lower_is_that_of_the_kind_of_training():
+    assert [rate_setting(kind) for kind in ("adversarial", "distillation", "warm start")] == [
+        "optimiser.rate", "optimiser.rate", "warmstart.rate",
+    ]  # fmt: skip
+    with pytest.raises(Diverged, match=r"\(warmstart\.rate\)"):
+        require_finite({"pixel": math.nan}, 7, "warmstart.rate")
+    with pytest.raises(Diverged, match=r"\(warmstart\.rate\)"):
+        require_sound(torch.nn.Identity(), {"weight": torch.tensor(math.nan)}, 7, "warmstart.rate")
+
+
+class Still:
+    """A warm start that learns nothing and always has the same loss."""
+
+    kind = "warm start"
+
+    def __init__(self, loss=0.0):
+        self.step, self.loss = 0, loss
+        self.enhancer = build_generator("fast", widths=[8, 8, 8], blocks=[1, 1, 1])
+
+    def advance(self):
+        self.step += 1
+        return {"pixel": torch.tensor(self.loss)}
+
+    def state_dict(self):
+        return {"step": self.step}
+
+
+def run_of(training, folder, ranks, minutes=None):
+    journal = SimpleNamespace(losses=lambda step, losses: None, wants_grid=lambda step: False)
+    vault, cpu = Vault(folder, keep=1), torch.device("cpu")
+    return Run(training, load_config("smoke"), 9, vault, journal, ranks, cpu, {}, minutes=minutes)
+
+
+@pytest.mark.parametrize(("vote", "outcome"), [(-1, Outcome.OUT_OF_TIME), (-2, Outcome.INTERRUPTED)])
+def test_ranks_that_stop_because_one_is_late_are_out_of_time_and_not_interrupted(tmp_path, monkeypatch, vote, outcome):
+    def all_reduce(values):  # the other rank's: the last vote says late, the one before it asked
+        values[vote] += 1
+
+    monkeypatch.setattr("torch.distributed.all_reduce", all_reduce)
+    monkeypatch.setattr("torch.distributed.barrier", lambda: None)
+    assert run_loop(run_of(Still(), tmp_path, Ranks(0, 2)), Progress()) is outcome
+
+
+def test_a_rank_that_is_late_itself_and_one_alone_are_out_of_time(tmp_path):
+    assert run_loop(run_of(Still(), tmp_path, Ranks(), minutes=0), Progress()) is Outcome.OUT_OF_TIME
+
+
+def test_a_warm_start_that_diverges_names_its_own_rate(tmp_path):
+    with pytest.raises(Diverged, match=r"\(warmstart\.rate\)"):
+        run_loop(run_of(Still(math.nan), tmp_path, Ranks()), Progress())
+
+
+def test_the_plain_step_of_the_benchmark_has_no_tf32_and_the_loop_has_it():
+    def seen():
+        return torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32
+
+    before = seen()
+    try:
+        plain, loop = with_tf32(seen, allowed=False), with_tf32(seen, allowed=True)
+        assert [plain(), loop(), plain()] == [("highest", False), ("high", True), ("highest", False)]
+    finally:
+        torch.set_float32_matmul_precision(before[0])
+        torch.backends.cudnn.allow_tf32 = before[1]
 
 
 def test_a_discriminator_has_won_after_its_patience_and_not_before():

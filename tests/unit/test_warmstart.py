@@ -77,6 +77,13 @@ def test_the_last_batches_are_of_large_views_and_fewer_of_them():
     assert tuple(late.shape[2:]) in LARGE_SHAPES
 
 
+def test_the_share_of_phantoms_is_of_photos_where_no_phantom_is_drawn():
+    odd = np.full((96, 96, 3), (3, 250, 7), np.uint8)
+    mixture = Mixture(phantoms=1.0, everyday=0.0, jitter=0.0, extremes=0.0, count_phantoms=0, count_everyday=2)
+    pairs, rng = MixedPairs([odd], mixture, 0), np.random.default_rng(0)
+    assert all(np.array_equal(pairs.pair(64, 64, rng)[1], odd[:64, :64]) for _ in range(8))
+
+
 def test_everyday_photos_are_half_of_the_everyday_pictures():
     odd = np.full((96, 96, 3), (3, 250, 7), np.uint8)
     mixture = Mixture(everyday=1.0, phantoms=0.0, clean_everyday=1.0, extremes=0.0, count_phantoms=1, count_everyday=3)
@@ -276,6 +283,24 @@ def test_the_mean_lies_between_its_two_and_says_what_it_is(photos, tmp_path):
     assert read_checkpoint(tmp_path / "mean.pt").state["kind"] == "warm start"
     with pytest.raises(CheckpointError, match="between 0 and 1"):
         write_mean(begun, tuned, tmp_path / "mean.pt", share=2)
+
+
+def test_several_ranks_are_refused_as_all_would_train_on_the_same_batches(photos, tmp_path, monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(ConfigurationError, match="in one process"):
+        warm_start(WarmStartRequest(load_config("fast", SETTINGS), photos, tmp_path, device="cpu"), Console(quiet=True))
+
+
+def test_photos_that_a_run_is_scored_on_and_trained_with_are_counted(photos, tmp_path):
+    (tmp_path / "kept").mkdir()
+    (tmp_path / "kept" / "copy.png").write_bytes((photos / "1.png").read_bytes())
+    Image.fromarray(phantom(112, 96, 9)).save(tmp_path / "kept" / "own.png")
+    config, asked = load_config("fast", SETTINGS), {"device": "cpu", "minutes": 0}
+    for validate, expected in ((tmp_path / "kept", True), (tmp_path / "kept" / "own.png", False)):
+        console = Console(record=True, width=200, file=StringIO())
+        out = tmp_path / f"run-{expected}"
+        warm_start(WarmStartRequest(config, photos, out, validate=validate, **asked), console)
+        assert ("1 of the 2 photos of --validate are among the training photos" in console.export_text()) is expected
 
 
 def test_an_unknown_setting_is_named():
