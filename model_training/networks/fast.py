@@ -48,8 +48,8 @@ wax, and to NIQE it is less natural than a noisy one (docs/model-card.md). Of th
 The finest scale's is that of a noisy photo; the less grain there is, the less may be taken (`least_finest`)."""
 
 STRENGTHS = (0.5, 2.0, 0.3)
-"""What the luminance's gain at each scale is multiplied by. Nearness to the clean photo hardly tells these gains apart, so
-training sharpens blotches at 4 pixels and leaves detail at 2 soft; NIQE on training photos chose the three."""
+"""What the luminance's gain at each scale is multiplied by. Nearness to the clean photo hardly tells these gains apart,
+so training sharpens blotches at 4 pixels and leaves detail at 2 soft; NIQE on training photos chose the three."""
 
 GRAIN, TILE = 1.2 / 127.5, 16
 """Strength of grain, in tiles, at which half of the finest scale's bound is allowed; good photos have about as much."""
@@ -259,8 +259,8 @@ def apply_coefficients(x: Tensor, maps: Sequence[Tensor], detail: tuple[list[Ten
 
 
 def _with_grain(coefficients: Tensor, finest: Tensor) -> Tensor:
-    """The coefficients (B, COEFFICIENTS, h, w), what they give to the luminance's bands times `STRENGTHS`, and what they
-    take from it bounded by `LEAST_GAINS`.
+    """The coefficients (B, COEFFICIENTS, h, w), the luminance's gains times `STRENGTHS`, and what is taken from the
+    luminance bounded by `LEAST_GAINS`.
 
     `finest` (B, 1, 1, 1) is the bound at the finest scale, from `least_finest`.
 
