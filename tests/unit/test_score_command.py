@@ -42,7 +42,7 @@ def test_people_get_text(pair: tuple[Path, Path]) -> None:
     result = run(*pair)
     assert result.returncode == 0
     assert result.stdout.splitlines()[0].startswith("LaSSIM  0.")
-    assert "Worst" in result.stdout
+    assert "Lowest" in result.stdout
 
 
 def test_programs_get_one_object_with_the_functions_own_numbers(pair: tuple[Path, Path]) -> None:
