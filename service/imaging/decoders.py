@@ -85,7 +85,8 @@ def _inverted(strip: Image.Image) -> Image.Image:
 
 
 def _decode_png(body: bytes) -> Pixels:
-    image = PngImagePlugin.PngImageFile(BytesIO(png_bare(body)))
+    bare = png_bare(body)
+    image = PngImagePlugin.PngImageFile(BytesIO(bare))
     if image.mode == "P" and image.palette is None:
         raise UndecodableImage("The PNG lacks its palette.")
     profile = png_profile(body, MAX_PROFILE_BYTES)
@@ -94,7 +95,7 @@ def _decode_png(body: bytes) -> Pixels:
     if body[24] == 16:
         if png_content(body, b"IEND") is None:
             raise UndecodableImage("The PNG is cut off.")
-        stored = _by_opencv(body)
+        stored = _by_opencv(bare)
         pixels = _shown_in_strips(stored, profile)
         if (clear := png_clear_grey(body)) is not None:  # OpenCV heeds it in colour only
             pixels[stored == clear] = 0
