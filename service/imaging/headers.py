@@ -280,7 +280,7 @@ def _tiff(body: bytes) -> Header:
     pixels = frames = 0
     seen: set[int] = set()
     unread = len(body)
-    while offset and offset not in seen:
+    while offset and offset not in seen and frames < MAX_FRAMES_WALKED:
         seen.add(offset)
         unread -= _tiff_directory_length(body, order, offset)
         if unread < 0:

@@ -24,7 +24,15 @@ from service.errors import (
     UnsupportedType,
 )
 from service.imaging.codecs import MEDIA_TYPES, decode, encode, output_format
-from service.imaging.headers import MAX_SCANS, MAX_SEGMENTS, SourceFormat, exif_orientation, jpeg_facts, read_header
+from service.imaging.headers import (
+    MAX_FRAMES_WALKED,
+    MAX_SCANS,
+    MAX_SEGMENTS,
+    SourceFormat,
+    exif_orientation,
+    jpeg_facts,
+    read_header,
+)
 from tests.hostile import (
     animated_webp,
     good_files,
@@ -346,6 +354,13 @@ def test_a_profile_of_a_16_bit_png_is_converted_too() -> None:
 def test_a_profile_that_is_broken_or_changes_nothing_is_ignored(form: str, profile: bytes) -> None:
     plain, tagged = saved(photo_pixels(), form), saved(photo_pixels(), form, icc_profile=profile)
     assert np.array_equal(decode(tagged).pixels, decode(plain).pixels)
+
+
+def test_no_more_directories_of_a_tiff_are_walked_than_any_limit_needs() -> None:
+    body = tiff(grey_tiff_tags(8, 8), following=8 + 64 + 2 + 12 * len(grey_tiff_tags(8, 8)) + 4)
+    start = len(body)
+    chain = b"".join(struct.pack("<HI", 0, start + 6 * (index + 1)) for index in range(MAX_FRAMES_WALKED + 9))
+    assert read_header(body + chain).frames == MAX_FRAMES_WALKED
 
 
 def test_large_metadata_refuse_no_picture() -> None:
