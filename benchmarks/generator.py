@@ -18,10 +18,10 @@ import onnxruntime
 import torch
 
 from benchmarks.measure import ratio, record, take_turns, timing
-from model_training.export import to_onnx
+from model_training.data.phantom import phantom
+from model_training.export.onnx import to_onnx
+from model_training.export.wrapper import PixelContract
 from model_training.networks import build_generator, parameter_count
-from model_training.phantom import phantom
-from model_training.pixels import PixelContract
 
 MODELS = Path(__file__).resolve().parents[1] / "models"
 SHIPPED = MODELS / "lamegan-fast" / "1.0.0" / "model.onnx"

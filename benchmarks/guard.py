@@ -12,12 +12,12 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from benchmarks.measure import ratio, record, take_turns, timing
-from model_training.evaluation.faults import lesion
-from model_training.phantom import phantom
+from model_training.data.phantom import phantom
+from model_training.guardrail.faults import lesion
+from service.quality.change_detector import worst_region
 from service.quality.colour import colour_shift
-from service.quality.guard import judge
+from service.quality.guardrail import judge
 from service.quality.lassim import lassim, to_canonical
-from service.quality.structure import worst_place
 from service.registry.card import GuardFloors
 
 SIZES = {"480x272": (480, 272), "1920x1080": (1920, 1080), "4000x3000": (4000, 3000)}
@@ -43,7 +43,7 @@ def _one_size(name: str, size: tuple[int, int]) -> dict[str, object]:
     seconds = take_turns(
         {
             "LaSSIM, canonical": lambda: lassim(*small),
-            "worst place": lambda: worst_place(*small),
+            "worst place": lambda: worst_region(*small),
             "colour": lambda: colour_shift(*small),
             "judge, passes": lambda: judge(harmless, input, FLOORS),
             "judge, blends": lambda: judge(faulty, input, FLOORS),

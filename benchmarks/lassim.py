@@ -15,7 +15,8 @@ from skimage.metrics import structural_similarity
 from threadpoolctl import threadpool_limits
 
 from benchmarks.measure import Ratio, ratio, record, take_turns, timing
-from service.quality.lassim import Scale, lassim
+from service.quality.lassim import lassim
+from service.vocabulary import Scale
 
 DEEPEST, LEVEL = 5, 3
 SIZES = {"480x272": (272, 480), "1920x1080": (1080, 1920)}

@@ -30,10 +30,10 @@ import numpy as np
 
 from benchmarks.load import Client, post
 from benchmarks.measure import ratio, record, take_turns, timing
-from service.app import engine_loader, model_store, warm_sizes
+from service.composition import engine_loader, model_store, warm_sizes
 from service.engine.engine import Engine, EngineOptions, usable_cores
-from service.enhance import EnhanceDefaults, Enhancer
-from service.roster import Roster
+from service.pipeline import EnhanceDefaults, Enhancer
+from service.serving.model_pool import ModelPool
 from service.settings import Settings, read_settings
 
 SAMPLES = Path(__file__).resolve().parent.parent / "docs" / "samples"
@@ -73,7 +73,7 @@ def serving(settings: Settings) -> Iterator[Running]:
     environment = {**os.environ, **{f"LAMEGAN_{name.upper()}": str(value) for name, value in names.items()}}
     with tempfile.TemporaryFile() as log:
         process = subprocess.Popen(
-            [sys.executable, "-m", "service.cli", "serve"], env=environment, stderr=log, stdout=log
+            [sys.executable, "-m", "service.commands.main", "serve"], env=environment, stderr=log, stdout=log
         )
         try:
             url = _wait_for(lambda: _listening_at(log, process))
@@ -110,12 +110,12 @@ def _ready(url: str) -> str | None:
 @contextmanager
 def bare(settings: Settings) -> Iterator[Enhancer]:
     """The pipeline without HTTP, as the service puts it together."""
-    roster = Roster(model_store(settings), settings.model, engine_loader(settings), warm_sizes(settings))
-    roster.reload()
+    model_pool = ModelPool(model_store(settings), settings.model, engine_loader(settings), warm_sizes(settings))
+    model_pool.reload()
     try:
-        yield Enhancer(roster, EnhanceDefaults())
+        yield Enhancer(model_pool, EnhanceDefaults())
     finally:
-        roster.close()
+        model_pool.close()
 
 
 def latency(settings: Settings, turns: int) -> dict[str, object]:

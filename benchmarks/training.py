@@ -19,16 +19,18 @@ import torch
 from PIL import Image
 
 from benchmarks.measure import ratio, record, take_turns, timing
-from model_training.adversarial import AdversarialTraining
-from model_training.config import TrainingConfig, load_config, override
-from model_training.data import to_unit
+from model_training.config.load import load_config, override
+from model_training.config.schema import TrainingConfig
+from model_training.data.batches import to_unit
+from model_training.data.phantom import phantom
+from model_training.data.photos import load_photos, read_photo, resize
+from model_training.losses.cyclegan import least_squares
+from model_training.losses.exchange import Exchange
+from model_training.losses.objective import build_objective
 from model_training.networks.patchgan import PatchGan
-from model_training.objectives import Exchange, build_objective
-from model_training.objectives.cyclegan import least_squares
-from model_training.parallel import DeviceName, Ranks, choose_device
-from model_training.phantom import phantom
-from model_training.photos import load_photos, read_photo, resize
-from model_training.pool import ImagePool
+from model_training.training.adversarial import AdversarialTraining
+from model_training.training.distributed import DeviceName, Ranks, choose_device
+from model_training.training.image_pool import ImagePool
 
 PHOTOS = 16
 PHOTO_SIZE = (960, 544)

@@ -20,10 +20,10 @@ import cv2
 import numpy as np
 
 from benchmarks.measure import record, take_turns, timing
-from model_training.degrade import HELD_OUT, degrade
+from model_training.data.degradation import HELD_OUT, degrade
 from service.imaging.codecs import decode
-from service.imaging.geometry import working_size
-from service.imaging.transfer import apply_change, fit_change, transfer
+from service.imaging.detail_transfer import apply_change, fit_change, transfer
+from service.imaging.working_size import working_size
 from service.quality.lassim import lassim
 
 Way = Callable[[Any, Any, Any], Any]
@@ -80,7 +80,7 @@ def guided_filter(radius: int, noise: float) -> Way:
 
 
 def affine(radius: int, noise: float, *, shared: bool = False, interpolation: int = cv2.INTER_LINEAR) -> Way:
-    """As `service.imaging.transfer`, with other windows, one gain for all channels, or another interpolation."""
+    """As `service.imaging.detail_transfer`, with other windows, one gain for all channels, or another interpolation."""
 
     def way(photo: Any, working: Any, enhanced: Any) -> Any:
         value = working.astype(np.float32)

@@ -17,8 +17,8 @@ from service.errors import ConfigurationError, LameganError
 
 # Commands import their subject when they run: torch takes seconds, and --help should not.
 if TYPE_CHECKING:
-    from model_training.config import TrainingConfig
-    from model_training.loop import Outcome
+    from model_training.config.schema import TrainingConfig
+    from model_training.training.loop import Outcome
 
 EXIT_REFUSED = 2
 """Something asked for cannot be done; one sentence on the error output says what."""
@@ -40,9 +40,9 @@ class Device(StrEnum):
     CUDA = "cuda"
 
 
-PRESETS = ", ".join(sorted(path.stem for path in (Path(__file__).parent / "configs").glob("*.yaml")))
+PRESETS = ", ".join(sorted(path.stem for path in (Path(__file__).parent / "config" / "presets").glob("*.yaml")))
 RECIPES = "training, heavy, held-out"
-"""As in `model_training.degrade`, which takes too long to import for a help text; a test holds them together."""
+"""As in `model_training.data.degradation`, too slow to import for a help text; a test holds them together."""
 PHANTOM_SIDE_PX, PHANTOM_AREA_PX = 4096, 1920 * 1088
 """A drawing of this area takes most of a minute."""
 
@@ -72,8 +72,8 @@ def fit(
     minutes: Annotated[float | None, typer.Option(help="Stop, saved, after this long.", min=0)] = None,
 ) -> None:
     """Train a generator from two folders of unpaired photos."""
-    from model_training.fit import FitRequest
-    from model_training.fit import fit as run
+    from model_training.training.fit import FitRequest
+    from model_training.training.fit import fit as run
 
     request = FitRequest(
         config=_configured(config, settings, objective, vgg),
@@ -105,8 +105,8 @@ def distil(
     minutes: Annotated[float | None, typer.Option(help="Stop, saved, after this long.", min=0)] = None,
 ) -> None:
     """Teach a small generator (the configuration's) from a bigger one."""
-    from model_training.distil import DistilRequest
-    from model_training.distil import distil as run
+    from model_training.training.distil import DistilRequest
+    from model_training.training.distil import distil as run
 
     request = DistilRequest(
         config=_configured(config, settings, None, vgg),
@@ -131,7 +131,7 @@ def export(
     force: Annotated[bool, typer.Option("--force", help="Replace that version if it exists.")] = False,
 ) -> None:
     """Write model.onnx and card.json, after checking that they give torch's pixels."""
-    from model_training.export import ExportRequest, export_model
+    from model_training.export.onnx import ExportRequest, export_model
 
     exported = export_model(ExportRequest(checkpoint, name, version, out, sources=sources, force=force))
     Console().print(
@@ -156,8 +156,8 @@ def warm_start(
     minutes: Annotated[float | None, typer.Option(help="Stop, saved, after this long.", min=0)] = None,
 ) -> None:
     """Teach G to restore and F to degrade on generated pairs; `fit --warm-start` goes on from there."""
-    from model_training.warmstart import WarmStartRequest
-    from model_training.warmstart import warm_start as run
+    from model_training.training.pretrain import WarmStartRequest
+    from model_training.training.pretrain import warm_start as run
 
     request = WarmStartRequest(
         config=_configured(config, settings, None, None),
@@ -182,7 +182,7 @@ def mean(
     share: Annotated[float, typer.Option(help="How much of the mean is the tuned one's.", min=0, max=1)] = 0.5,
 ) -> None:
     """Average two generators' weights: what fine-tuning gained, with less of what it forgot."""
-    from model_training.mean import write_mean
+    from model_training.runs.average import write_mean
 
     Console().print(f"{out}: {write_mean(begun, tuned, out, share=share)}", markup=False, highlight=False)
 
@@ -195,7 +195,7 @@ def degrade(
     recipe: Annotated[str, typer.Option(help=f"One of {RECIPES}.")] = "training",
 ) -> None:
     """Take good photos badly: haze, blur, light, colour, noise, files."""
-    from model_training.degrade import recipe_named, write_degraded
+    from model_training.data.degradation import recipe_named, write_degraded
     from model_training.evaluation.progress import bar
 
     skipped: list[str] = []
@@ -217,8 +217,8 @@ def phantom(
     everyday: Annotated[bool, typer.Option("--everyday", help="Everyday-like pictures instead of throats.")] = False,
 ) -> None:
     """Draw throats that belong to nobody."""
-    from model_training import everyday as pictures
-    from model_training import phantom as throats
+    from model_training.data import phantom as throats
+    from model_training.data import synthetic as pictures
     from model_training.evaluation.images import parse_size
     from model_training.evaluation.progress import bar
 
@@ -280,12 +280,12 @@ def evaluate(
     alpha: Annotated[float, typer.Option(help="Bound on the guardrail's false alarms, in (0, 1).")] = 0.05,
 ) -> None:
     """Compare methods over held-out photos: tables, scores and pictures; calibrate a model's guardrail."""
-    from model_training.destination import require_apart, require_writable
-    from model_training.evaluation.card_update import calibrate_model, calibration_subject, record
     from model_training.evaluation.images import parse_size
     from model_training.evaluation.progress import bar
     from model_training.evaluation.report import EvaluationRequest
     from model_training.evaluation.report import evaluate as run
+    from model_training.guardrail.card_update import calibrate_model, calibration_subject, record
+    from model_training.runs.output_checks import require_apart, require_writable
 
     request = EvaluationRequest(
         images=images,
@@ -329,17 +329,17 @@ def evaluate(
 @app.command("fit-guard")
 def fit_guard(
     photos: Annotated[list[Path], typer.Argument(help="Folders of clean photos, none of them kept for calibration.")],
-    out: Annotated[Path, typer.Option(help="The file to write, as service/quality/structure.npz.")],
+    out: Annotated[Path, typer.Option(help="The file to write, as service/quality/change_detector.npz.")],
     count: Annotated[int, typer.Option(help="Pairs to learn from.", min=1)] = 12000,
     epochs: Annotated[int, typer.Option(help="Passes over them.", min=1)] = 11,
     seed: Annotated[int, typer.Option(help="Seed of the pairs and the weights.", min=0)] = 11,
 ) -> None:
     """Fit the guardrail's structure detector to harmless changes and planted faults; calibrate models again after."""
-    from model_training.destination import require_writable_file
-    from model_training.evaluation.detector import fit_detector, make_examples, write_detector
+    from model_training.data.photos import find_photos
     from model_training.evaluation.images import LEAST_SIDE_PX, read_each
     from model_training.evaluation.progress import bar
-    from model_training.photos import find_photos
+    from model_training.guardrail.detector import fit_detector, make_examples, write_detector
+    from model_training.runs.output_checks import require_writable_file
 
     if out.is_dir():
         raise ConfigurationError(f"{out} is a folder; --out names the file to write.")
@@ -380,7 +380,7 @@ def refusal(error: LameganError | OSError) -> str:
 
 def _name_skipped(skipped: list[str]) -> None:
     """Says on the error output which files were not used, and why."""
-    from model_training.photos import named_skips
+    from model_training.data.photos import named_skips
 
     if skipped:
         _warn(named_skips(list(dict.fromkeys(skipped))))
@@ -391,7 +391,7 @@ def _warn(text: str) -> None:
 
 
 def _configured(config: str, settings: list[str] | None, objective: str | None, vgg: Path | None) -> TrainingConfig:
-    from model_training.config import load_config, override
+    from model_training.config.load import load_config, override
 
     overrides = list(settings or [])
     if objective:
@@ -407,7 +407,7 @@ def _console() -> Console:
 
 
 def _end(outcome: Outcome, out: Path) -> None:
-    from model_training.loop import Outcome
+    from model_training.training.loop import Outcome
 
     if outcome is Outcome.INTERRUPTED:
         _console().print(f"Interrupted; everything is saved in {out}. Add --resume to go on.", markup=False)

@@ -14,8 +14,8 @@ from types import FrameType
 import cv2
 import uvicorn
 
-from service.api.connection import Connection
-from service.app import Service
+from service.api.http_protocol import Connection
+from service.composition import Service
 from service.errors import ConfigurationError, LameganError
 from service.monitoring.logs import configure_logs, get_logger
 from service.settings import Settings

@@ -1,7 +1,7 @@
 """One frozen settings object, read from `LAMEGAN_*` variables; nothing reads it at import time.
 
-Only `service.cli` and `service.app` construct or read it; everything else is handed values. Every field has a row in
-docs/settings.md (a test fails otherwise).
+Only `service.commands` and `service.composition` construct or read it; everything else is handed values. Every field
+has a row in docs/settings.md (a test fails otherwise).
 """
 
 from __future__ import annotations
@@ -15,9 +15,7 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from service.errors import ConfigurationError
-
-Policy = Literal["annotate", "constrain", "withhold"]
-Device = Literal["auto", "cpu", "cuda"]
+from service.vocabulary import Device, PolicyName
 
 MOST_THREADS = 256
 """More than the cores of the machines this is for; a thousand threads would only wait for one another."""
@@ -103,7 +101,7 @@ class Settings(BaseSettings):
         256, ge=1, description="Requests being received or answered at once; one more is refused with 429."
     )
     max_pixels: int = Field(50_000_000, ge=4096, description="Most pixels of an image, frames counted.")
-    policy: Policy = Field("constrain", description="What happens below a floor: annotate, constrain or withhold.")
+    policy: PolicyName = Field("constrain", description="What happens below a floor: annotate, constrain or withhold.")
     jpeg_quality: int = Field(95, ge=1, le=100, description="Quality of JPEG and WebP answers unless asked otherwise.")
 
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least level logged.")

@@ -15,7 +15,7 @@ import httpx
 import numpy as np
 from numpy.typing import NDArray
 
-from service.app import Service
+from service.composition import Service
 from service.errors import LameganError
 from service.server import Server, listening, metrics_port
 from service.settings import Settings, read_settings
@@ -72,7 +72,7 @@ def wait_until(holds: Callable[[], bool], patience_s: float = PATIENCE_S) -> Non
 def frozen(live: LiveService) -> Iterator[threading.Event]:
     """Hold every inference until the event is set or the block ends: a model as slow as the test likes."""
     go = threading.Event()
-    sessions = [model._engine._batcher for model in live.service.roster.models()]
+    sessions = [model._engine._batcher for model in live.service.model_pool.models()]
     runs = [batcher._run for batcher in sessions]
 
     def held(run: Callable[[Image], Image]) -> Callable[[Image], Image]:

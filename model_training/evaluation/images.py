@@ -6,7 +6,7 @@ from pathlib import Path
 
 import cv2
 
-from model_training.photos import Skip, read_photo
+from model_training.data.photos import Skip, read_photo
 from service.errors import DataError, ImageDimensions, InvalidParameter
 from service.quality.pyramid import Image
 

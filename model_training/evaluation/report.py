@@ -1,8 +1,8 @@
 """The comparison of methods: every method over the same held-out images, measured alike, with tables and pictures.
 
-Good images are degraded by `model_training.degrade` with the recipe that training never uses, so that the truth is
-known; photos without a truth can be given instead. Two rows frame the table: `input`, a method that returns what it
-gets, and `clean`, the truth.
+Good images are degraded by `model_training.data.degradation` with the recipe that training never uses, so that the
+truth is known; photos without a truth can be given instead. Two rows frame the table: `input`, a method that returns
+what it gets, and `clean`, the truth.
 """
 
 from dataclasses import dataclass, field, replace
@@ -10,17 +10,17 @@ from pathlib import Path
 
 import numpy as np
 
-from model_training.degrade import RECIPES, degrade
-from model_training.destination import require_apart, require_writable
+from model_training.data.degradation import RECIPES, degrade
+from model_training.data.photos import Skip, find_photos, require_any, shared_files
 from model_training.evaluation.absent import absent_measures
 from model_training.evaluation.brisque import OwnRegressor, fit_regressor, read_published, statistics
 from model_training.evaluation.images import LEAST_SIDE_PX, read_each, resized, working_size
 from model_training.evaluation.methods import INPUT, Method, exported_method, file_digest, find_method
-from model_training.evaluation.no_reference import PristineModel, fit_pristine, read_pristine, require_blocks
+from model_training.evaluation.niqe import PristineModel, fit_pristine, read_pristine, require_blocks
 from model_training.evaluation.progress import Start, silent
-from model_training.evaluation.report_files import write_report
+from model_training.evaluation.results import write_report
 from model_training.evaluation.scores import Judges, Scores, score
-from model_training.photos import Skip, find_photos, require_any, shared_files
+from model_training.runs.output_checks import require_apart, require_writable
 from service.errors import DataError, ImageDimensions, InvalidParameter
 from service.quality.lassim import LEVEL, canonical_size, ssim
 from service.quality.pyramid import Image, check_level

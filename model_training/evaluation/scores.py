@@ -6,9 +6,9 @@ from dataclasses import dataclass, fields
 import numpy as np
 
 from model_training.evaluation.brisque import Regressor, brisque
-from model_training.evaluation.no_reference import PristineModel, niqe
+from model_training.evaluation.niqe import PristineModel, niqe
 from service.quality.colour import colour_shift, redder_than
-from service.quality.guard import measure
+from service.quality.guardrail import measure
 from service.quality.lassim import lassim, ssim
 from service.quality.pyramid import Image
 

@@ -1,7 +1,7 @@
 """Generators, the discriminator and the frozen features, each a plain ``nn.Module``.
 
 Every generator maps (B, 3, H, W) float32 in [-1, 1] to the same shape and range and declares ``multiple``: H and
-W must be multiples of it. Whoever calls with another size pads first (see ``model_training.export``).
+W must be multiples of it. Whoever calls with another size pads first (see ``model_training.export.onnx``).
 """
 
 from __future__ import annotations

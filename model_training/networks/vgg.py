@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from model_training.checkpoint import UNREADABLE
+from model_training.runs.checkpoint import UNREADABLE
 from service.errors import DataError
 
 _NAMES = ("conv1_1", "conv1_2", "conv2_1", "conv2_2")

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from service.api.context import RequestContext, Send
+from service.api.request_context import RequestContext, Send
 from service.errors import HTTP_STATUS, PROBLEM_TYPE_PREFIX, LameganError
 
 PROBLEM_MEDIA_TYPE = "application/problem+json"

@@ -9,9 +9,8 @@ from fastapi import Request
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from service.errors import InvalidParameter
-from service.imaging.codecs import OutputFormat
-from service.quality.guard import Policy
 from service.registry.card import GuardFloors
+from service.vocabulary import OutputFormat, Policy
 
 
 def _only_plain_integers(value: object) -> object:

@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from service.engine.batcher import Batcher, BatchLimits, Inference
-from service.engine.session import Device, Provider, Session, SessionOptions
+from service.engine.session import Provider, Session, SessionOptions
+from service.vocabulary import Device
 
 GPU_MAX_BATCH = 8
 CPU_MAX_BATCH = 1

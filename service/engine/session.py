@@ -17,8 +17,8 @@ import onnxruntime
 from numpy.typing import NDArray
 
 from service.errors import InferenceFailed, ModelInvalid, ProviderUnavailable
+from service.vocabulary import Device
 
-Device = Literal["auto", "cpu", "cuda"]
 Provider = Literal["cpu", "cuda"]
 Batch = NDArray[np.uint8]
 

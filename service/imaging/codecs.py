@@ -14,7 +14,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from io import BytesIO
-from typing import Literal
 
 import cv2
 import numpy as np
@@ -24,8 +23,7 @@ from PIL import Image
 from service.errors import ImageDimensions, InvalidParameter, MissingImage, UndecodableImage, UnsupportedType
 from service.imaging.decoders import DECODERS, Pixels
 from service.imaging.headers import Header, SourceFormat, read_header
-
-OutputFormat = Literal["same", "jpeg", "png", "webp"]
+from service.vocabulary import OutputFormat
 
 MEDIA_TYPES: dict[SourceFormat, str] = {
     "jpeg": "image/jpeg",

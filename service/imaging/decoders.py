@@ -17,7 +17,6 @@ from numpy.typing import NDArray
 from PIL import BmpImagePlugin, Image, JpegImagePlugin, PngImagePlugin, TiffImagePlugin, WebPImagePlugin
 
 from service.errors import UndecodableImage
-from service.imaging.colour_profile import MAX_PROFILE_BYTES, to_srgb
 from service.imaging.headers import (
     SourceFormat,
     exif_orientation,
@@ -28,7 +27,8 @@ from service.imaging.headers import (
     png_profile,
     webp_content,
 )
-from service.imaging.tiff_samples import TiffSamples
+from service.imaging.icc import MAX_PROFILE_BYTES, to_srgb
+from service.imaging.tiff import TiffSamples
 
 Pixels = NDArray[np.uint8]
 Stored = NDArray[np.uint8] | NDArray[np.uint16]

@@ -9,7 +9,7 @@ Images are (H, W, 3) RGB, uint8 or float in [0, 1]; both orders of the arguments
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import cv2
 import numpy as np
@@ -24,8 +24,7 @@ from service.quality.pyramid import (
     check_pair,
     residual_pair,
 )
-
-Scale = Literal["native", "canonical"]
+from service.vocabulary import Scale
 
 LEVEL = 3
 """The level the paper reports, and the service's headers and metrics mean."""

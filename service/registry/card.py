@@ -150,7 +150,7 @@ class GuardFloors(_Part):
 
     Attributes:
         lassim: least LaSSIM, level 3, canonical scale.
-        worst: least value at the worst place, in [-1, 1] (see `service.quality.guard`).
+        worst: least value at the worst place, in [-1, 1] (see `service.quality.guardrail`).
         delta_e_mean: largest mean CIEDE2000.
         delta_e_p95: largest 95th percentile of CIEDE2000.
         redder_share: largest share of the area that turned clearly redder, in [0, 1].

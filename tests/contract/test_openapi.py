@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from service.api.keys import key_line
+from service.api.limits.api_keys import key_line
 from service.errors import BadRequest, Busy, Fault, every_error
 from tests import models
 from tests.conftest import ROOT

@@ -7,7 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
-from model_training.structure import lassim, residual, residual_ssim
+from model_training.losses.lassim import lassim, residual, residual_ssim
 from service.quality import lassim as metric
 
 SIZES = [(56, 56), (57, 91), (64, 64), (97, 131), (128, 75), (272, 480), (333, 271)]

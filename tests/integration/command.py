@@ -23,7 +23,7 @@ class Command:
         settings = {"LAMEGAN_MODELS_DIR": str(models_dir), "LAMEGAN_PORT": "0", "LAMEGAN_MODEL": "tiny"}
         with log.open("wb") as errors:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "service.cli", "serve"],
+                [sys.executable, "-m", "service.commands.main", "serve"],
                 env={**os.environ, **settings, "LAMEGAN_DEVICE": "cpu", "LAMEGAN_WARM_SHAPES": "64x64", **environment},
                 stderr=errors,
                 stdout=subprocess.DEVNULL,

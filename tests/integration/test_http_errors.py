@@ -254,7 +254,7 @@ def test_an_unforeseen_failure_is_500_without_a_trace(service: LiveService, monk
     def stumble(_reference: str | None) -> None:
         raise RuntimeError("secret words")
 
-    monkeypatch.setattr(service.service.roster, "check", stumble)
+    monkeypatch.setattr(service.service.model_pool, "check", stumble)
     answer = service.http.post("/enhance", content=PNG)
     assert_problem(answer, "internal-error")
     assert "secret" not in answer.text

@@ -15,7 +15,7 @@ import pytest
 from typer.testing import CliRunner
 
 from benchmarks.load import Client, post
-from service.cli import app, main
+from service.commands.main import app, main
 from tests import models
 from tests.integration.command import command
 from tests.live import PATIENCE_S, LiveService, decoded, encoded, scene, wait_until

@@ -15,7 +15,7 @@ import httpx
 import pytest
 
 from benchmarks.load import load, post
-from service.api import connection
+from service.api import http_protocol
 from tests import models
 from tests.integration.command import Command, command
 from tests.live import PATIENCE_S, LiveService, encoded, frozen, scene, wait_until
@@ -179,7 +179,7 @@ def test_after_jobs_are_measured_a_wait_past_the_deadline_is_refused_on_arrival(
 def test_a_connection_that_never_sends_a_request_is_closed(
     small: LiveService, monkeypatch: pytest.MonkeyPatch, sent: bytes
 ) -> None:
-    monkeypatch.setattr(connection, "HEAD_TIMEOUT_S", 0.1)
+    monkeypatch.setattr(http_protocol, "HEAD_TIMEOUT_S", 0.1)
     with connect(small) as client:
         client.sendall(sent)
         assert client.recv(100) == b""
@@ -203,7 +203,7 @@ def test_a_head_within_the_limit_may_come_in_pieces(small: LiveService) -> None:
 
 def test_more_connections_than_allowed_are_told_so(small: LiveService, monkeypatch: pytest.MonkeyPatch) -> None:
     assert small.http.get("/health/live").status_code == 200
-    monkeypatch.setattr(connection, "MAX_CONNECTIONS", 1)  # the line above holds one
+    monkeypatch.setattr(http_protocol, "MAX_CONNECTIONS", 1)  # the line above holds one
     with connect(small) as client:
         assert client.recv(12) == b"HTTP/1.1 429"
 

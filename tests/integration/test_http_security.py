@@ -12,8 +12,8 @@ import httpx
 import pytest
 from typer.testing import CliRunner
 
-from service.api.keys import key_line
-from service.cli import app
+from service.api.limits.api_keys import key_line
+from service.commands.main import app
 from service.errors import ConfigurationError
 from service.settings import read_settings
 from tests import models
@@ -123,7 +123,11 @@ def test_a_keys_file_that_breaks_keeps_the_old_keys_and_one_that_goes_lets_nobod
     path.write_text("this is no key line\n")
     wait_until(lambda: keyed.service.keys is not None and keyed.http.get("/models").status_code == 401)
     wait_until(lambda: keyed.http.get("/models", headers=bearer(first)).status_code == 200 and faulty(keyed))
-    (told,) = [record for record in caplog.records if record.name == "service.api.keys" and record.levelname == "ERROR"]
+    (told,) = [
+        record
+        for record in caplog.records
+        if record.name == "service.api.limits.api_keys" and record.levelname == "ERROR"
+    ]
     assert "Line 1 of the keys file is not name:sha256." in told.getMessage()
     path.unlink()
     wait_until(lambda: keyed.http.get("/models", headers=bearer(first)).status_code == 401)

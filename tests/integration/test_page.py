@@ -15,8 +15,8 @@ import pytest
 from PIL import Image
 from playwright.sync_api import Browser, Locator, Page, Request, expect, sync_playwright
 
-from service.api.keys import key_line
-from service.api.pages import PAGE_FOLDER
+from service.api.limits.api_keys import key_line
+from service.api.routes.pages import PAGE_FOLDER
 from tests import models
 from tests.conftest import ROOT
 from tests.live import LiveService, decoded, encoded, frozen, scene, wait_until
@@ -429,7 +429,7 @@ def test_a_page_left_open_judges_by_the_model_that_serves_now(tmp_path: Path, op
         expect(page.get_by_text("Model tiny 1.0.0")).to_be_visible()
         models.install(tmp_path, models.brighten(6), "tiny", "2.0.0", floors=models.STRICT)
         service.service.store.activate("tiny/2.0.0")
-        wait_until(lambda: service.service.roster.default == "tiny/2.0.0")
+        wait_until(lambda: service.service.model_pool.default == "tiny/2.0.0")
         choose(page, encoded(scene()))
         expect(verdict(page)).to_have_text("Structure kept")
         expect(page.get_by_text("Model tiny 2.0.0")).to_be_visible()
@@ -442,7 +442,7 @@ def test_a_heat_map_is_never_another_model_s(tmp_path: Path, open_page: Open) ->
         expect(verdict(page)).to_have_text("Structure kept")
         models.install(tmp_path, models.brighten(6), "tiny", "2.0.0", floors=models.STRICT)
         service.service.store.activate("tiny/2.0.0")
-        wait_until(lambda: service.service.roster.default == "tiny/2.0.0")
+        wait_until(lambda: service.service.model_pool.default == "tiny/2.0.0")
         page.get_by_label("Heat map").click()
         expect(page.locator("#note")).to_have_text("Another model serves since, so the photo was enhanced again.")
         expect(page.locator("#details")).to_contain_text("tiny 2.0.0")

@@ -22,15 +22,15 @@ import torch
 from PIL import Image
 from rich.console import Console
 
-from model_training.adversarial import AdversarialTraining
-from model_training.checkpoint import Vault, content_digest, read_checkpoint, write_checkpoint
 from model_training.cli import EXIT_INTERRUPTED, EXIT_REFUSED, main
-from model_training.config import load_config
-from model_training.distil import DistilRequest, distil
-from model_training.export import ExportRequest, export_model, load_generator, require_parity, to_onnx
-from model_training.fit import FitRequest, find_resumption, fit
-from model_training.loop import Outcome
-from model_training.pixels import PixelContract
+from model_training.config.load import load_config
+from model_training.export.onnx import ExportRequest, export_model, load_generator, require_parity, to_onnx
+from model_training.export.wrapper import PixelContract
+from model_training.runs.checkpoint import Vault, content_digest, read_checkpoint, write_checkpoint
+from model_training.training.adversarial import AdversarialTraining
+from model_training.training.distil import DistilRequest, distil
+from model_training.training.fit import FitRequest, find_resumption, fit
+from model_training.training.loop import Outcome
 from service.errors import CheckpointError, Diverged, ExportError
 from service.registry.card import read_card
 from tests.training_files import write_photos, write_vgg
@@ -166,7 +166,7 @@ def test_two_ranks_hold_the_same_weights_and_learn_like_one_with_twice_the_batch
     script.write_text(
         "import os, sys, torch\n"
         "from model_training.cli import main\n"
-        "from model_training.adversarial import AdversarialTraining\n"
+        "from model_training.training.adversarial import AdversarialTraining\n"
         "save = AdversarialTraining.state_dict\n"
         "def state_dict(training):\n"
         "    state = save(training)\n"
@@ -591,7 +591,7 @@ def test_an_export_is_refused_in_one_sentence_and_leaves_no_folder(files, tmp_pa
         capsys, "export", run, "--name", "No", "--version", "1.0.0", "--out", out
     )
     assert "no whole checkpoint" in refusal(capsys, "export", files, "--name", "no", "--version", "1.0.0", "--out", out)
-    monkeypatch.setattr("model_training.export.LARGEST_SHARE", -1.0)
+    monkeypatch.setattr("model_training.export.onnx.LARGEST_SHARE", -1.0)
     with pytest.raises(ExportError, match="does not give torch's pixels"):
         export_model(ExportRequest(run, "drifted", "1.0.0", out))
     monkeypatch.undo()

@@ -11,8 +11,12 @@ import numpy as np
 import pytest
 
 from model_training.cli import main
-from model_training.evaluation import calibration as calibration_module
-from model_training.evaluation.calibration import (
+from model_training.data.phantom import phantom
+from model_training.evaluation.classical import identity
+from model_training.evaluation.report import Evaluation
+from model_training.evaluation.scores import Judges, score
+from model_training.guardrail import calibration as calibration_module
+from model_training.guardrail.calibration import (
     FAULTS,
     SHARES,
     calibrate,
@@ -22,16 +26,12 @@ from model_training.evaluation.calibration import (
     reference_histogram,
     require_enough,
 )
-from model_training.evaluation.card_update import calibrate_model, calibration_subject, record, record_figures
-from model_training.evaluation.classical import identity
-from model_training.evaluation.report import Evaluation
-from model_training.evaluation.scores import Judges, score
-from model_training.phantom import phantom
+from model_training.guardrail.card_update import calibrate_model, calibration_subject, record, record_figures
 from service.errors import DataError, InvalidParameter
+from service.quality.change_detector import WorstRegion
 from service.quality.colour import ColourShift
-from service.quality.guard import Measures
+from service.quality.guardrail import Measures
 from service.quality.lassim import Box
-from service.quality.structure import WorstPlace
 from service.registry.card import LASSIM_BUCKETS, read_card
 from tests import models
 
@@ -43,7 +43,7 @@ def write_model(root: Path) -> Path:
 
 def measures(value: float) -> Measures:
     colour = ColourShift(delta_e_mean=1 - value, delta_e_p95=1 - value, redder_share=1 - value)
-    return Measures(lassim=value, worst=WorstPlace(value, Box(0, 0, 1, 1)), colour=colour)
+    return Measures(lassim=value, worst=WorstRegion(value, Box(0, 0, 1, 1)), colour=colour)
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from model_training.checkpoint import Vault, all_finite, content_digest, read_checkpoint, write_checkpoint
+from model_training.runs.checkpoint import Vault, all_finite, content_digest, read_checkpoint, write_checkpoint
 from service.errors import CheckpointError
 
 STATE = {

@@ -8,12 +8,12 @@ import cv2
 import numpy as np
 import pytest
 
-from model_training.evaluation import faults
-from model_training.evaluation.calibration import FAULTS
+from model_training.data.phantom import phantom
+from model_training.data.synthetic import everyday
 from model_training.evaluation.classical import CLASSICAL, dark_channel_prior, guided_filter, identity
-from model_training.evaluation.harmless import HARMLESS
-from model_training.everyday import everyday
-from model_training.phantom import phantom
+from model_training.guardrail import faults
+from model_training.guardrail.calibration import FAULTS
+from model_training.guardrail.harmless import HARMLESS
 
 PHOTO = phantom(240, 136, 5)
 

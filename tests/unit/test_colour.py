@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from skimage.color import deltaE_ciede2000, rgb2lab
 
-from model_training.phantom import phantom
+from model_training.data.phantom import phantom
 from service.quality.colour import ciede2000, colour_shift, lab, redder_than
 
 SHARMA = [

@@ -6,9 +6,18 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from model_training import degrade as faults
-from model_training.degrade import HELD_OUT, RECIPES, Recipe, Scene, degrade, recipe_named, through_jpeg, write_degraded
-from model_training.phantom import phantom, write_phantoms
+from model_training.data import degradation as faults
+from model_training.data.degradation import (
+    HELD_OUT,
+    RECIPES,
+    Recipe,
+    Scene,
+    degrade,
+    recipe_named,
+    through_jpeg,
+    write_degraded,
+)
+from model_training.data.phantom import phantom, write_phantoms
 from service.errors import ConfigurationError, ImageDimensions
 
 

@@ -11,18 +11,12 @@ import pytest
 import torch
 
 from model_training.cli import main
-from model_training.evaluation import faults
-from model_training.evaluation.detector import (
-    Detector,
-    detector_loss,
-    fit_detector,
-    make_examples,
-    write_detector,
-)
-from model_training.phantom import phantom
+from model_training.data.phantom import phantom
+from model_training.guardrail import faults
+from model_training.guardrail.detector import Detector, detector_loss, fit_detector, make_examples, write_detector
 from service.errors import DataError, ImageDimensions
-from service.quality import structure
-from service.quality.structure import CHANNELS, evidence, structure_map, worst_place
+from service.quality import change_detector
+from service.quality.change_detector import CHANNELS, evidence, structure_map, worst_region
 
 PHOTO = phantom(480, 272, 3)
 
@@ -52,7 +46,7 @@ def loaded(weights: Any) -> Detector:
 def test_the_service_computes_the_network_that_torch_fitted(size: tuple[int, int]) -> None:
     input = cv2.resize(PHOTO, size)
     output = faults.warp(input, 20, np.random.default_rng(0))
-    with np.load(Path(structure.__file__).with_name("structure.npz")) as weights:
+    with np.load(Path(change_detector.__file__).with_name("change_detector.npz")) as weights:
         logits = loaded(weights)(torch.from_numpy(evidence(output, input))[None])[0] - float(weights["offset"])
     assert structure_map(output, input) == pytest.approx(torch.sigmoid(-logits).detach().numpy(), abs=1e-4)
 
@@ -62,7 +56,7 @@ def test_identical_images_leave_nothing_unexplained(size: tuple[int, int]) -> No
     image = cv2.resize(PHOTO, size)
     maps = evidence(image, image)
     assert maps.shape[0] == CHANNELS
-    assert worst_place(image, image).value > 0.8
+    assert worst_region(image, image).value > 0.8
     half = [*range(8), 16, 17, 22, 23]  # the bands of the input, then of the output, level by level
     assert np.isfinite(maps).all()
     assert np.array_equal(maps[half[:4]], maps[half[4:8]])
@@ -72,7 +66,7 @@ def test_identical_images_leave_nothing_unexplained(size: tuple[int, int]) -> No
 def test_flat_images_are_kept_structure(level: int) -> None:
     flat = np.full((96, 128, 3), level, np.uint8)
     assert np.isfinite(evidence(flat, flat)).all()
-    assert worst_place(flat, flat).value > 0.5
+    assert worst_region(flat, flat).value > 0.5
 
 
 def test_bytes_and_floats_give_the_same_map() -> None:
@@ -106,9 +100,9 @@ def test_fitting_lowers_the_loss_and_its_file_is_what_the_service_reads(photos: 
         detector = fit_detector(examples, epochs, seed=0)
         losses.append(float(detector_loss(detector(maps), marks, faulty).detach()))
     assert losses[1] < 0.8 * losses[0]
-    write_detector(detector, tmp_path / "made" / "structure.npz")
-    shipped = Path(structure.__file__).with_name("structure.npz")
-    with np.load(tmp_path / "made" / "structure.npz") as ours, np.load(shipped) as theirs:
+    write_detector(detector, tmp_path / "made" / "change_detector.npz")
+    shipped = Path(change_detector.__file__).with_name("change_detector.npz")
+    with np.load(tmp_path / "made" / "change_detector.npz") as ours, np.load(shipped) as theirs:
         assert {name: ours[name].shape for name in ours} == {name: theirs[name].shape for name in theirs}
 
 

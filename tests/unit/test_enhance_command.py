@@ -16,9 +16,9 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner, Result
 
-from model_training.phantom import phantom
-from service.cli import EXIT_DONE, EXIT_PARTLY, EXIT_REFUSED, EXIT_WITHHELD, app, main
-from service.enhance.files import CSV_COLUMNS, plan
+from model_training.data.phantom import phantom
+from service.commands.enhance import CSV_COLUMNS, plan
+from service.commands.main import EXIT_DONE, EXIT_PARTLY, EXIT_REFUSED, EXIT_WITHHELD, app, main
 from service.errors import CommandError
 from service.imaging.codecs import decode, encode
 from service.imaging.headers import SourceFormat
@@ -322,7 +322,16 @@ def test_a_name_that_is_no_utf8_is_told_as_it_is(folder: Path, photo: np.ndarray
     except OSError:
         pytest.skip("this file system takes UTF-8 names alone")
     ran = subprocess.run(
-        [sys.executable, "-m", "service.cli", "enhance", folder / "old", folder / "out", "--csv", folder / "t.csv"],
+        [
+            sys.executable,
+            "-m",
+            "service.commands.main",
+            "enhance",
+            folder / "old",
+            folder / "out",
+            "--csv",
+            folder / "t.csv",
+        ],
         capture_output=True,
         check=False,
         cwd=Path(__file__).resolve().parents[2],
@@ -398,7 +407,7 @@ def test_a_trailing_slash_means_a_folder_that_is_made(folder: Path) -> None:
 
 def test_the_installed_command_ends_with_its_code_and_one_sentence(folder: Path) -> None:
     ran = subprocess.run(
-        [sys.executable, "-m", "service.cli", "enhance", "nowhere"],
+        [sys.executable, "-m", "service.commands.main", "enhance", "nowhere"],
         capture_output=True,
         text=True,
         check=False,

@@ -21,21 +21,9 @@ from numpy.typing import NDArray
 from PIL import Image
 from typer.testing import CliRunner
 
-from model_training.phantom import phantom
-from service.cli import app
+from model_training.data.phantom import phantom
+from service.commands.main import app
 from service.engine.engine import EngineOptions
-from service.enhance import (
-    MAP_SIDE,
-    STAGES,
-    Cancellation,
-    EnhanceDefaults,
-    EnhanceOptions,
-    Enhancer,
-    Patience,
-    check_scorable,
-)
-from service.enhance.one_model import OneModel
-from service.enhance.patience import PixelRoom
 from service.errors import (
     ClientGone,
     DeadlineExceeded,
@@ -46,12 +34,25 @@ from service.errors import (
     UnknownModel,
 )
 from service.imaging.codecs import decode, encode
+from service.imaging.content_area import find_content_area
 from service.imaging.headers import SourceFormat
-from service.imaging.shown import find_shown
-from service.quality.guard import Policy, Verdict, measure, missed_floors
+from service.pipeline import (
+    MAP_SIDE,
+    STAGES,
+    Cancellation,
+    Deadline,
+    EnhanceDefaults,
+    EnhanceOptions,
+    Enhancer,
+    check_scorable,
+)
+from service.pipeline.deadline import PixelBudget
+from service.quality.guardrail import Verdict, measure, missed_floors
 from service.quality.lassim import lassim
 from service.registry.card import write_card
 from service.registry.store import ModelStore
+from service.serving.single_model import SingleModel
+from service.vocabulary import Policy
 from tests import models
 from tests.hostile import saved
 
@@ -69,7 +70,7 @@ def enhancing(
     root: Path, model: onnx.ModelProto, defaults: EnhanceDefaults | None = None, **options: object
 ) -> Iterator[Enhancer]:
     models.install(root, model, **options)  # type: ignore[arg-type]
-    with OneModel(ModelStore(root), "tiny", ENGINE) as generators:
+    with SingleModel(ModelStore(root), "tiny", ENGINE) as generators:
         yield Enhancer(generators, defaults)
 
 
@@ -180,7 +181,7 @@ def test_a_surround_thins_out_no_fault(fault: str, policy: Policy, tmp_path: Pat
     if policy is Policy.WITHHOLD:
         assert np.array_equal(made, screen)
     if policy is not Policy.ANNOTATE:
-        shown = find_shown(screen)
+        shown = find_content_area(screen)
         assert shown is not None
         pictures = [shown.fill(shown.cut(image)) for image in (made, screen)]
         # Filled once more, from an edge that was blended with the black: its corners are not those that were judged.
@@ -276,7 +277,7 @@ def test_the_heat_map_comes_when_asked_for(brighten: Enhancer, size: tuple[int, 
 class Watched:
     """Generators that count what reaches the model."""
 
-    def __init__(self, inner: OneModel) -> None:
+    def __init__(self, inner: SingleModel) -> None:
         self._inner = inner
         self.submitted = 0
         self.card = inner.card
@@ -298,18 +299,18 @@ def test_the_newest_version_that_passes_its_self_test_is_the_one_that_runs(
     newer = models.install(tmp_path, models.brighten(), version="1.1.0")
     expecting_another = newer.golden.model_copy(update={"output_png": newer.golden.input_png})
     write_card(newer.model_copy(update={"golden": expecting_another}), tmp_path / "tiny/1.1.0/card.json")
-    with OneModel(ModelStore(tmp_path), "tiny", ENGINE) as generators:
+    with SingleModel(ModelStore(tmp_path), "tiny", ENGINE) as generators:
         assert generators.card.reference == "tiny/1.0.0"
     assert "tiny/1.1.0 is passed over for tiny/1.0.0: tiny/1.1.0 misses its golden image" in caplog.text
     with pytest.raises(SelfTestFailed):
-        OneModel(ModelStore(tmp_path), "tiny/1.1.0", ENGINE)
+        SingleModel(ModelStore(tmp_path), "tiny/1.1.0", ENGINE)
 
 
 @pytest.mark.parametrize("size", [(1, 1), (55, 400), (48, 48), (2000, 60)])
 def test_what_cannot_be_scored_is_refused_before_the_model_sees_it(size: tuple[int, int], tmp_path: Path) -> None:
     models.install(tmp_path, models.identity())
     photo = np.full((size[1], size[0], 3), 128, np.uint8)
-    with OneModel(ModelStore(tmp_path), "tiny", ENGINE) as generators:
+    with SingleModel(ModelStore(tmp_path), "tiny", ENGINE) as generators:
         watched = Watched(generators)
         if min(size) < 49 or max(size) / min(size) > 9.8:
             with pytest.raises(ImageDimensions) as refused:
@@ -360,18 +361,18 @@ def test_a_model_that_fails_on_one_image_serves_the_next(tmp_path: Path) -> None
 
 def test_a_deadline_that_has_passed_ends_the_work(brighten: Enhancer) -> None:
     with pytest.raises(DeadlineExceeded):
-        brighten.enhance(encode(throat(480, 272), "png"), patience=Patience(deadline=time.monotonic() - 1))
+        brighten.enhance(encode(throat(480, 272), "png"), patience=Deadline(deadline=time.monotonic() - 1))
 
 
 def test_a_caller_who_leaves_while_the_model_is_busy_frees_the_queue(tmp_path: Path) -> None:
     sent = encode(throat(480, 272), "png")
     models.install(tmp_path, models.busy(rounds=60))
-    with OneModel(ModelStore(tmp_path), "tiny", ENGINE) as generators, ThreadPoolExecutor(2) as pool:
+    with SingleModel(ModelStore(tmp_path), "tiny", ENGINE) as generators, ThreadPoolExecutor(2) as pool:
         enhancer, cancellation = Enhancer(generators), Cancellation()
         first = pool.submit(enhancer.enhance, sent)
         while generators.depth or not generators_running(generators):
             time.sleep(0.001)
-        second = pool.submit(enhancer.enhance, sent, None, Patience(cancellation=cancellation))
+        second = pool.submit(enhancer.enhance, sent, None, Deadline(cancellation=cancellation))
         while not generators.depth:
             time.sleep(0.001)
         cancellation.cancel()
@@ -380,7 +381,7 @@ def test_a_caller_who_leaves_while_the_model_is_busy_frees_the_queue(tmp_path: P
         assert first.result(10).judgement.lassim == 1.0
 
 
-def generators_running(generators: OneModel) -> bool:
+def generators_running(generators: SingleModel) -> bool:
     return generators._engine._batcher._running > 0
 
 
@@ -388,15 +389,15 @@ def test_a_caller_who_left_before_is_not_served(brighten: Enhancer) -> None:
     cancellation = Cancellation()
     cancellation.cancel()
     with pytest.raises(ClientGone):
-        brighten.enhance(encode(throat(480, 272), "png"), patience=Patience(cancellation=cancellation))
+        brighten.enhance(encode(throat(480, 272), "png"), patience=Deadline(cancellation=cancellation))
 
 
 def test_large_images_take_turns_and_small_ones_share() -> None:
-    room, inside, most = PixelRoom(100), [0], [0]
+    room, inside, most = PixelBudget(100), [0], [0]
     lock = threading.Lock()
 
     def work(pixels: int) -> None:
-        with room.hold(pixels, Patience()):
+        with room.hold(pixels, Deadline()):
             with lock:
                 inside[0] += min(pixels, 100)
                 most[0] = max(most[0], inside[0])
@@ -410,13 +411,13 @@ def test_large_images_take_turns_and_small_ones_share() -> None:
 
 
 def test_a_large_image_is_not_passed_over_by_small_ones() -> None:
-    room, order = PixelRoom(100), []
+    room, order = PixelBudget(100), []
 
     def work(name: str, pixels: int) -> None:
-        with room.hold(pixels, Patience()):
+        with room.hold(pixels, Deadline()):
             order.append(name)
 
-    with ThreadPoolExecutor(3) as pool, room.hold(60, Patience()):
+    with ThreadPoolExecutor(3) as pool, room.hold(60, Deadline()):
         for length, (name, pixels) in enumerate([("large", 100), ("small", 10), ("tiny", 1)]):
             pool.submit(work, name, pixels)
             while len(room._line) <= length:
@@ -426,20 +427,20 @@ def test_a_large_image_is_not_passed_over_by_small_ones() -> None:
 
 
 def test_one_who_waits_for_room_may_leave() -> None:
-    room, cancellation = PixelRoom(100), Cancellation()
-    with room.hold(100, Patience()), ThreadPoolExecutor(1) as pool:
+    room, cancellation = PixelBudget(100), Cancellation()
+    with room.hold(100, Deadline()), ThreadPoolExecutor(1) as pool:
 
         def wait() -> None:
-            with room.hold(1, Patience(cancellation=cancellation)):
+            with room.hold(1, Deadline(cancellation=cancellation)):
                 pytest.fail("there was no room")
 
         waiting = pool.submit(wait)
         cancellation.cancel()
         with pytest.raises(ClientGone):
             waiting.result(10)
-        with pytest.raises(DeadlineExceeded), room.hold(1, Patience(deadline=time.monotonic() + 0.01)):
+        with pytest.raises(DeadlineExceeded), room.hold(1, Deadline(deadline=time.monotonic() + 0.01)):
             pytest.fail("there was no room")
-    with room.hold(100, Patience()):
+    with room.hold(100, Deadline()):
         pass
 
 

@@ -18,16 +18,16 @@ from typer.testing import CliRunner
 
 from model_training.cli import PRESETS, RECIPES, app, main
 from model_training.cli import phantom as phantom_command
-from model_training.config import preset_names
-from model_training.degrade import RECIPES as DEGRADATIONS
-from model_training.evaluation import no_reference
+from model_training.config.load import preset_names
+from model_training.data.degradation import RECIPES as DEGRADATIONS
+from model_training.data.phantom import phantom
+from model_training.data.photos import find_photos
+from model_training.data.synthetic import everyday
+from model_training.evaluation import niqe
 from model_training.evaluation.images import parse_size
 from model_training.evaluation.methods import find_method
 from model_training.evaluation.report import EvaluationRequest, evaluate
 from model_training.evaluation.scores import CEILING_DB, Judges, psnr, score
-from model_training.everyday import everyday
-from model_training.phantom import phantom
-from model_training.photos import find_photos
 from service.errors import DataError, ImageDimensions, InvalidParameter
 from tests import models
 
@@ -287,7 +287,7 @@ def test_the_look_whether_a_place_can_be_written_leaves_nothing_there(
 def test_photos_too_small_to_measure_are_named_and_the_rest_is_evaluated(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(no_reference, "LEAST_BLOCKS", 5)  # enough for a pristine model that need not judge well
+    monkeypatch.setattr(niqe, "LEAST_BLOCKS", 5)  # enough for a pristine model that need not judge well
     for name in ("photos", "good"):
         (tmp_path / name).mkdir()
     for name in ("0.png", "2.png"):

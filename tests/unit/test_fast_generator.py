@@ -5,7 +5,8 @@ import math
 import pytest
 import torch
 
-from model_training.export import require_parity, to_onnx
+from model_training.export.onnx import require_parity, to_onnx
+from model_training.export.wrapper import PixelContract
 from model_training.networks.fast import (
     COEFFICIENTS,
     LARGEST,
@@ -21,7 +22,6 @@ from model_training.networks.fast import (
     least_finest,
     squared_distance,
 )
-from model_training.pixels import PixelContract
 
 SMALL = {"widths": (8, 12, 16), "blocks": (1, 1, 1)}
 

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from service.errors import ImageDimensions
-from service.imaging.geometry import MAX_STRETCH, MIN_SIDE, SLACK, STEP, shrink, unpad, working_size
+from service.imaging.working_size import MAX_STRETCH, MIN_SIDE, SLACK, STEP, shrink, unpad, working_size
 
 WORKING_PIXELS = 480 * 272
 

@@ -8,13 +8,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from model_training.evaluation import faults
-from model_training.evaluation.harmless import HARMLESS
-from model_training.phantom import phantom
+from model_training.data.phantom import phantom
+from model_training.guardrail import faults
+from model_training.guardrail.harmless import HARMLESS
 from service.errors import ImageDimensions
-from service.quality.guard import Image8, Judgement, Policy, Verdict, judge, measure, missed_floors
+from service.quality.guardrail import Image8, Judgement, Verdict, judge, measure, missed_floors
 from service.quality.lassim import lassim
 from service.registry.card import GuardFloors
+from service.vocabulary import Policy
 
 FLOORS = GuardFloors(lassim=0.9, worst=0.6, delta_e_mean=10, delta_e_p95=20, redder_share=0.05)
 INPUT = phantom(480, 272, 3)

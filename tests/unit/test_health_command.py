@@ -11,9 +11,9 @@ from threading import Thread
 import pytest
 from typer.testing import CliRunner, Result
 
-from service.cli import app
+from service.commands.health import own_url
+from service.commands.main import app
 from service.errors import CommandError
-from service.health import own_url
 
 
 def health(*arguments: str) -> Result:

@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 
 from service.engine.engine import EngineOptions
-from service.enhance import EnhanceOptions, Enhancer
-from service.enhance.one_model import OneModel
 from service.errors import LameganError, LevelUnavailable
+from service.pipeline import EnhanceOptions, Enhancer
 from service.registry.store import ModelStore
+from service.serving.single_model import SingleModel
 from tests import models
 from tests.hostile import HostileFile, hostile_files
 
@@ -25,7 +25,7 @@ PEAK_LIMIT_MB = 1000
 def enhancer(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Enhancer]:
     root = tmp_path_factory.mktemp("models")
     models.install(root, models.identity())
-    with OneModel(ModelStore(root), "tiny", EngineOptions(threads=1, streams=1)) as generators:
+    with SingleModel(ModelStore(root), "tiny", EngineOptions(threads=1, streams=1)) as generators:
         yield Enhancer(generators)
 
 
@@ -52,13 +52,13 @@ import sys
 from pathlib import Path
 sys.path.insert(0, {root!r})
 from service.engine.engine import EngineOptions
-from service.enhance import Enhancer, EnhanceOptions
-from service.enhance.one_model import OneModel
+from service.pipeline import Enhancer, EnhanceOptions
+from service.serving.single_model import SingleModel
 from service.errors import LameganError
 from service.registry.store import ModelStore
 from tests.hostile import heavy_files, hostile_files
 
-with OneModel(ModelStore(Path({models!r})), "tiny", EngineOptions(threads=1, streams=1)) as generators:
+with SingleModel(ModelStore(Path({models!r})), "tiny", EngineOptions(threads=1, streams=1)) as generators:
     enhancer = Enhancer(generators)
     {work}
 # Not getrusage: its maximum is inherited from the process that started this one.

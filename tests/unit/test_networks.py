@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from model_training.config import GeneratorConfig
+from model_training.config.schema import GeneratorConfig
 from model_training.networks import build_generator, multiple_of, parameter_count
-from model_training.networks.coded import CODE_LENGTH, CodedGenerator, degradation_code
+from model_training.networks.conditional import CODE_LENGTH, CodedGenerator, degradation_code
 from model_training.networks.patchgan import PatchGan
 from model_training.networks.vgg import VggFeatures
 from service.errors import ConfigurationError, DataError

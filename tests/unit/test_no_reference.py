@@ -12,8 +12,10 @@ import pytest
 from scipy.ndimage import convolve
 from scipy.special import gamma
 
+from model_training.data.phantom import phantom
+from model_training.data.synthetic import everyday
 from model_training.evaluation.brisque import brisque, fit_regressor, read_published, statistics
-from model_training.evaluation.no_reference import (
+from model_training.evaluation.niqe import (
     PristineModel,
     block_features,
     fit_pristine,
@@ -21,8 +23,6 @@ from model_training.evaluation.no_reference import (
     read_pristine,
     write_pristine,
 )
-from model_training.everyday import everyday
-from model_training.phantom import phantom
 from service.errors import DataError, ImageDimensions
 
 

@@ -4,14 +4,16 @@ import numpy as np
 import pytest
 import torch
 
-from model_training.config import CycleWeights, LameganWeights, MiinetWeights, StillganWeights, load_config
+from model_training.config.load import load_config
+from model_training.config.schema import CycleWeights, LameganWeights, MiinetWeights, StillganWeights
+from model_training.losses.cyclegan import CycleGan, cycle_terms, identity_terms, least_squares
+from model_training.losses.exchange import Exchange
+from model_training.losses.lamegan import Lamegan, StructureDistance, colour_distance
+from model_training.losses.lassim import residual
+from model_training.losses.miinet import Miinet
+from model_training.losses.objective import build_objective
+from model_training.losses.stillgan import StillGan, local_structure, unevenness
 from model_training.networks.vgg import VggFeatures
-from model_training.objectives import Exchange, build_objective
-from model_training.objectives.cyclegan import CycleGan, cycle_terms, identity_terms, least_squares
-from model_training.objectives.lamegan import Lamegan, StructureDistance, colour_distance
-from model_training.objectives.miinet import Miinet
-from model_training.objectives.stillgan import StillGan, local_structure, unevenness
-from model_training.structure import residual
 from service.errors import ConfigurationError, DataError
 from tests.training_files import write_vgg
 

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from model_training.everyday import everyday
-from model_training.phantom import phantom, write_phantoms
+from model_training.data.phantom import phantom, write_phantoms
+from model_training.data.synthetic import everyday
 from service.errors import ImageDimensions
 
 

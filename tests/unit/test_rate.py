@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from service.api.rate import RateLimit
+from service.api.limits.rate_limit import RateLimit
 from service.errors import RateLimited
 
 

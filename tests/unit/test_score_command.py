@@ -17,7 +17,7 @@ from service.quality.lassim import lassim, ssim
 
 
 def run(*arguments: object) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "service.cli", "score", *map(str, arguments)]
+    command = [sys.executable, "-m", "service.commands.main", "score", *map(str, arguments)]
     return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
 
 

@@ -8,11 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from model_training.degrade import HELD_OUT, degrade
-from model_training.evaluation import no_reference, shipping
-from model_training.evaluation.no_reference import fit_pristine
-from model_training.evaluation.screens import SHAPES, screen
-from model_training.evaluation.shipping import (
+from model_training.acceptance import criteria as shipping
+from model_training.acceptance.criteria import (
     Trial,
     cleanness_lines,
     faithfulness_lines,
@@ -27,7 +24,11 @@ from model_training.evaluation.shipping import (
     smoothness_line,
     trials,
 )
-from model_training.phantom import phantom
+from model_training.acceptance.screens import SHAPES, screen
+from model_training.data.degradation import HELD_OUT, degrade
+from model_training.data.phantom import phantom
+from model_training.evaluation import niqe as no_reference
+from model_training.evaluation.niqe import fit_pristine
 from service.errors import DataError
 
 MODEL = Path(__file__).resolve().parents[2] / "models" / "lamegan-fast" / "1.0.0" / "model.onnx"

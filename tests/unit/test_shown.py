@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from model_training.degrade import HELD_OUT, degrade, through_jpeg
-from model_training.everyday import everyday
-from model_training.phantom import phantom
-from service.imaging.shown import find_shown
+from model_training.data.degradation import HELD_OUT, degrade, through_jpeg
+from model_training.data.phantom import phantom
+from model_training.data.synthetic import everyday
+from service.imaging.content_area import find_content_area
 
 Pixels = NDArray[np.uint8]
 Box = tuple[int, int, int, int]
@@ -49,7 +49,7 @@ def test_a_picture_in_a_black_surround_is_found_through_noise_jpeg_and_text(shap
     cv2.putText(named, "0042 A", (8, 30), cv2.FONT_HERSHEY_SIMPLEX, 0.8, (255, 255, 255), 2, cv2.LINE_AA)
     large = cv2.resize(image, (2880, 1620), interpolation=cv2.INTER_CUBIC)
     for photo, scale in ((image, 1), (noisy, 1), (through_jpeg(image, 60), 1), (named, 1), (large, 3)):
-        found = find_shown(photo)
+        found = find_content_area(photo)
         assert found is not None
         seen = np.array([found.top, found.left, found.height, found.width])
         assert np.abs(seen - np.array(box) * scale).max() <= 10 * scale
@@ -64,13 +64,13 @@ def test_what_has_no_surround_is_left_whole() -> None:
     plain = [np.full((272, 480, 3), grey, np.uint8) for grey in (0, 16, 255)]
     night = (throat * 0.1).astype(np.uint8)
     for photo in (throat, vignette, dark_side, night, *plain):
-        assert find_shown(photo) is None
+        assert find_content_area(photo) is None
 
 
 def test_hardly_any_badly_taken_photo_is_taken_for_a_screen() -> None:
     photos = [make(320, 240, seed) for seed in range(30) for make in (phantom, everyday)]
-    found = [find_shown(degrade(photo, index, recipe=HELD_OUT)) for index, photo in enumerate(photos)]
-    found += [find_shown((photo * 0.25).astype(np.uint8)) for photo in photos]
+    found = [find_content_area(degrade(photo, index, recipe=HELD_OUT)) for index, photo in enumerate(photos)]
+    found += [find_content_area((photo * 0.25).astype(np.uint8)) for photo in photos]
     assert sum(one is not None for one in found) <= 1
 
 
@@ -78,13 +78,13 @@ def test_a_picture_too_small_or_too_narrow_for_the_generator_is_left_in_its_phot
     for height, width in ((40, 40), (60, 900)):
         image = np.zeros((540, 960, 3), np.uint8)
         image[200 : 200 + height, 30 : 30 + width] = 160
-        assert find_shown(image) is None
+        assert find_content_area(image) is None
 
 
 @pytest.mark.parametrize("shape", SHAPES)
 def test_filling_leaves_the_picture_and_no_black(shape: str) -> None:
     image, _ = _screen(shape, 0)
-    found = find_shown(np.where(image.any(2, keepdims=True), np.maximum(image, 60), 0).astype(np.uint8))
+    found = find_content_area(np.where(image.any(2, keepdims=True), np.maximum(image, 60), 0).astype(np.uint8))
     assert found is not None
     cut = found.cut(np.where(image.any(2, keepdims=True), np.maximum(image, 60), 0).astype(np.uint8))
     for scale in (1.0, 0.5):
@@ -100,7 +100,7 @@ def test_filling_leaves_the_picture_and_no_black(shape: str) -> None:
 def test_pasting_changes_the_picture_alone(shape: str) -> None:
     image, _ = _screen(shape, 0)
     image = np.where(image.any(2, keepdims=True), np.maximum(image, 60), 0).astype(np.uint8)
-    found = find_shown(image)
+    found = find_content_area(image)
     assert found is not None
     before = image.copy()
     made = found.paste(image, np.full_like(found.cut(image), 255))

@@ -10,11 +10,11 @@ import pytest
 from typer.testing import CliRunner
 
 from model_training.cli import app, main
+from model_training.data.phantom import phantom
 from model_training.evaluation.divergence import js_divergence
-from model_training.evaluation.faults import box_blur, warp
 from model_training.evaluation.table1 import run_table1, score_pairs
 from model_training.evaluation.table1_rows import PUBLISHED
-from model_training.phantom import phantom
+from model_training.guardrail.faults import box_blur, warp
 
 
 @pytest.fixture(scope="module")

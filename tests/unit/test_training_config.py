@@ -5,7 +5,8 @@ import torch
 
 from benchmarks.training import _config as benchmarked
 from model_training.cli import _configured
-from model_training.config import TrainingConfig, load_config, override, preset_names
+from model_training.config.load import load_config, override, preset_names
+from model_training.config.schema import TrainingConfig
 from service.errors import ConfigurationError
 
 

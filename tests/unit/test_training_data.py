@@ -5,13 +5,14 @@ import pytest
 import torch
 from PIL import Image
 
-from model_training.config import DataConfig, load_config
-from model_training.data import PhotoStore, Sampler, to_bytes, to_unit
+from model_training.config.load import load_config
+from model_training.config.schema import DataConfig
+from model_training.data.batches import PhotoStore, Sampler, to_bytes, to_unit
+from model_training.data.pairs import MixturePairs, PhotoPairs, pair_source
+from model_training.data.photos import PhotoSet, combined_digest, find_photos, load_photos, read_photo, resize
 from model_training.evaluation.images import read_image
-from model_training.pairs import MixturePairs, PhotoPairs, pair_source
-from model_training.parallel import Ranks
-from model_training.photos import PhotoSet, combined_digest, find_photos, load_photos, read_photo, resize
-from model_training.pool import ImagePool
+from model_training.training.distributed import Ranks
+from model_training.training.image_pool import ImagePool
 from service.errors import DataError
 from service.imaging.codecs import decode
 from tests.training_files import write_photos

@@ -7,13 +7,23 @@ import pytest
 import torch
 
 from benchmarks.training import with_tf32
-from model_training.checkpoint import Vault
-from model_training.config import OptimiserConfig, WatchConfig, load_config
-from model_training.loop import Outcome, Progress, Run, rate_setting, require_finite, require_sound, run_loop, watch
+from model_training.config.load import load_config
+from model_training.config.schema import OptimiserConfig, WatchConfig
+from model_training.export.wrapper import PixelContract
 from model_training.networks import build_generator
-from model_training.optimisation import Optimisation, blend, learning_rate, total_steps
-from model_training.parallel import Ranks, choose_device
-from model_training.pixels import PixelContract
+from model_training.runs.checkpoint import Vault
+from model_training.training.distributed import Ranks, choose_device
+from model_training.training.loop import (
+    Outcome,
+    Progress,
+    Run,
+    rate_setting,
+    require_finite,
+    require_sound,
+    run_loop,
+    watch,
+)
+from model_training.training.optimiser import Optimisation, blend, learning_rate, total_steps
 from service.errors import ConfigurationError, Diverged
 
 

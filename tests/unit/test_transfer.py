@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from service.imaging.geometry import shrink, unpad, working_size
-from service.imaging.transfer import apply_change, fit_change, transfer
+from service.imaging.detail_transfer import apply_change, fit_change, transfer
+from service.imaging.working_size import shrink, unpad, working_size
 
 Array = NDArray[np.uint8]
 

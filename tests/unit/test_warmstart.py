@@ -11,11 +11,8 @@ import torch
 from PIL import Image
 from rich.console import Console
 
-from model_training.checkpoint import Checkpoint, content_digest, read_checkpoint, write_checkpoint
-from model_training.config import load_config
-from model_training.loop import Outcome
-from model_training.mean import write_mean
-from model_training.mixture import (
+from model_training.config.load import load_config
+from model_training.data.mixture import (
     LARGE_SHAPES,
     SHAPES,
     MixedPairs,
@@ -25,10 +22,13 @@ from model_training.mixture import (
     plain,
     random_view,
 )
-from model_training.networks.coded import CodedGenerator
-from model_training.phantom import phantom
-from model_training.restoration import RestorationWeights, lab, restoration_loss
-from model_training.warmstart import WarmStarting, WarmStartRequest, settings_of, warm_start
+from model_training.data.phantom import phantom
+from model_training.losses.restoration import RestorationWeights, lab, restoration_loss
+from model_training.networks.conditional import CodedGenerator
+from model_training.runs.average import write_mean
+from model_training.runs.checkpoint import Checkpoint, content_digest, read_checkpoint, write_checkpoint
+from model_training.training.loop import Outcome
+from model_training.training.pretrain import WarmStarting, WarmStartRequest, settings_of, warm_start
 from service.errors import CheckpointError, ConfigurationError, DataError
 
 SMALL = Mixture(count_phantoms=3, count_everyday=2)

@@ -6,13 +6,13 @@ import asyncio
 import threading
 import time
 
-from service.api.work import WorkLimits, WorkPool
+from service.api.limits.worker_pool import WorkerLimits, WorkerPool
 
 PATIENCE_S = 20.0
 
 
 def test_closing_waits_for_all_threads_together_no_longer_than_it_is_told() -> None:
-    pool = WorkPool(WorkLimits(threads=8, capacity=8, deadline_s=PATIENCE_S))
+    pool = WorkerPool(WorkerLimits(threads=8, capacity=8, deadline_s=PATIENCE_S))
     go = threading.Event()
 
     async def close_while_busy() -> float:

@@ -1,0 +1,1 @@
+"""The criteria that a model must meet to be shipped."""

@@ -1,0 +1,1 @@
+"""What a run is told: its schema, how it is read, and the presets."""

@@ -1,0 +1,1 @@
+"""Photos, drawings, degradations, and the batches made of them."""

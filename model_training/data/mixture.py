@@ -1,0 +1,305 @@
+"""Batches for the warm start: real photos, phantoms and everyday pictures, at many scales and shapes.
+
+A batch is a pure function of seed and step. Some of its pairs are clean on both sides, so that the generator also
+learns when to do nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from pydantic import BeforeValidator, Field
+from torch import Tensor
+
+from model_training.data.degradation import HEAVY, TRAINING, degrade
+from model_training.data.phantom import phantom
+from model_training.data.synthetic import everyday
+from service.errors import DataError
+
+Pixels = NDArray[np.uint8]
+Share = Annotated[float, Field(ge=0, le=1)]
+Count = Annotated[int, Field(ge=0)]
+
+SHAPES = ((160, 160), (160, 160), (192, 192), (144, 192), (192, 144), (128, 208), (208, 128), (224, 224))
+"""(H, W) of batches, all multiples of the fast generator's 16."""
+
+LARGE_SHAPES = ((272, 480), (480, 272), (352, 352), (288, 384), (384, 288), (320, 320))
+"""(H, W) of the last batches: about the size at which the service works."""
+
+SYNTHETIC_SHAPES = ((272, 480), (320, 320), (288, 384), (384, 288))
+
+
+@dataclass(frozen=True, slots=True)
+class Mixture:
+    """What a batch is made of; the shares are probabilities of one image.
+
+    Attributes:
+        phantoms: share of digital phantoms.
+        everyday: share of everyday pictures; the rest are real photos, and so is the share of what there is none of.
+        clean_photos: share of clean-to-clean pairs among real photos; `clean_phantoms`, `clean_everyday` alike.
+        heavy: share of bad photos that are made by the heavy recipe; the rest by the training recipe.
+        everyday_as_is: whether everyday pictures are left as they are even when taken badly: what a generator cannot
+            judge it shall not touch, and a dark wood is no underexposed throat.
+        jitter: share of real photos whose colours are changed before anything else.
+        extremes: share of all pictures made night-dark, blown out or grey, which then count as clean.
+        extremes_as_is: whether these, too, are left as they are when taken badly: white under haze and grey without
+            haze look alike, and a guess would often make them worse.
+        screens: share of all pairs shown as an endoscope's screen shows them, inside a black surround, with text
+            burnt in, or both; these stay as they are, and what a generator makes of the picture shall not depend on it.
+        clean_after: steps over which the shares of clean pairs rise from 0: while a generator still is near the
+            identity, clean pairs hold it there.
+        large_after: step from which views are large and batches a quarter as long: grain, blur and detail then look as
+            they will in service; None: never.
+        count_phantoms: how many phantoms are drawn; `count_everyday` alike; `count_plain`
+            flat colours and gradients join the everyday pictures.
+    """
+
+    phantoms: Share = 0.18
+    everyday: Share = 0.1
+    clean_photos: Share = 0.12
+    clean_phantoms: Share = 0.35
+    clean_everyday: Share = 0.5
+    heavy: Share = 0.0
+    everyday_as_is: bool = False
+    jitter: Share = 0.15
+    extremes: Share = 0.08
+    extremes_as_is: bool = False
+    screens: Share = 0.0
+    clean_after: Count = 800
+    large_after: Count | None = None
+    count_phantoms: Count = 220
+    count_everyday: Count = 160
+    count_plain: Count = 24
+
+
+def _with_share(told: Any) -> Any:
+    """Older configurations and checkpoints say `recipe`, one for all photos; that is a share of 0 or 1."""
+    if not isinstance(told, dict) or told.get("recipe") not in ("training", "heavy"):
+        return told
+    rest = {key: value for key, value in told.items() if key != "recipe"}
+    return {"heavy": float(told["recipe"] == "heavy"), **rest}
+
+
+MixtureSetting = Annotated[Mixture, BeforeValidator(_with_share)]
+"""A mixture as configurations write it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Odds:
+    """Probabilities that a picture's pair is clean on both sides and that its colours are changed.
+
+    `as_is`: its bad photo is the one wanted.
+    """
+
+    clean: float
+    jitter: float = 0.0
+    as_is: bool = False
+
+
+def jitter_colour(image: Pixels, rng: np.random.Generator) -> Pixels:
+    """`image` with another hue, saturation, brightness and gamma, as another lamp, camera and throat would have."""
+    ycc = cv2.cvtColor(image, cv2.COLOR_RGB2YCrCb).astype(np.float32)
+    angle = np.deg2rad(rng.uniform(-22, 12))
+    colour = 1 + rng.uniform(-0.35, 0.2)
+    red, blue = ycc[..., 1] - 128, ycc[..., 2] - 128
+    ycc[..., 1] = 128 + colour * (np.cos(angle) * red + np.sin(angle) * blue)
+    ycc[..., 2] = 128 + colour * (np.cos(angle) * blue - np.sin(angle) * red)
+    gamma = np.exp(rng.uniform(-0.3, 0.3))
+    ycc[..., 0] = 255 * np.power(np.clip(ycc[..., 0] / 255, 0, 1), gamma) * (1 + rng.uniform(-0.1, 0.2))
+    stored = np.clip(np.rint(ycc), 0, 255).astype(np.uint8)
+    return cv2.cvtColor(stored, cv2.COLOR_YCrCb2RGB).astype(np.uint8)
+
+
+def extreme(image: Pixels, rng: np.random.Generator) -> Pixels:
+    """`image` as a night-dark, a blown-out or a grey photo shows it: beyond what the faults do, so not to be mended."""
+    kind = rng.integers(3)
+    if kind == 0:
+        made = image * rng.uniform(0.06, 0.3)
+    elif kind == 1:
+        made = np.minimum(image * rng.uniform(1.4, 2.2), 255.0)
+    else:
+        made = np.repeat(image.mean(2, keepdims=True), 3, 2)
+    return np.asarray(np.rint(made), np.uint8)
+
+
+def screen_mask(height: int, width: int, rng: np.random.Generator) -> NDArray[np.float32]:
+    """Where an endoscope's screen shows its picture: (height, width, 1) in [0, 1], 0 in the black surround.
+
+    A disc, a rectangle or one with its corners cut, somewhere on the screen, with an edge a pixel or two soft.
+    """
+    mask = np.zeros((height, width), np.uint8)
+    kind = rng.integers(3)
+    if kind == 0:
+        radius = min(height, width) * rng.uniform(0.36, 0.6)
+        centre = (rng.uniform(0.38, 0.62) * width, rng.uniform(0.42, 0.58) * height)
+        cv2.circle(mask, (round(centre[0]), round(centre[1])), round(radius), 255, -1, cv2.LINE_AA)
+    else:
+        tall, wide = rng.uniform(0.6, 1.0) * height, rng.uniform(0.5, 0.95) * width
+        top, left = rng.uniform(0, height - tall), rng.uniform(0, width - wide)
+        cut = rng.uniform(0.08, 0.3) * min(tall, wide) if kind == 1 else 0.0
+        low, right = top + tall, left + wide
+        corners = [(left + cut, top), (right - cut, top), (right, top + cut), (right, low - cut)]
+        corners += [(right - cut, low), (left + cut, low), (left, low - cut), (left, top + cut)]
+        cv2.fillConvexPoly(mask, np.rint(corners).astype(np.int32), 255, cv2.LINE_AA)
+    soft = cv2.GaussianBlur(mask, (0, 0), rng.uniform(0.3, 1.2))
+    return np.asarray(soft[..., None] / np.float32(255), np.float32)
+
+
+def on_screen(bad: Pixels, good: Pixels, rng: np.random.Generator) -> tuple[Pixels, Pixels]:
+    """The pair as a screen shows it: inside a black surround, with text burnt in, or both, the same on both sides.
+
+    A screen adds them after lens, light and sensor, so they are wanted as they are.
+    """
+    surround, text = [(True, False), (True, True), (False, True)][rng.integers(3)]
+    if surround:
+        mask = screen_mask(bad.shape[0], bad.shape[1], rng)
+        black = rng.uniform(0, 8) if rng.random() < 0.5 else 0.0
+        grain = rng.standard_normal(bad.shape, np.float32) * (rng.uniform(0, 1.5) if rng.random() < 0.5 else 0.0)
+        around = np.clip(black + grain, 0, 255) * (1 - mask)
+        bad, good = (np.rint(image * mask + around).astype(np.uint8) for image in (bad, good))
+    if text:
+        cover, colour = burnt_in_text(bad.shape[0], bad.shape[1], rng)
+        bad, good = (np.rint(image * (1 - cover) + colour * cover).astype(np.uint8) for image in (bad, good))
+    return bad, good
+
+
+LETTERS = list("ABCDEFGHIKLMNOPRSTUVWXYZ0123456789 :/-.")
+TEXT_COLOURS = ((255, 255, 255), (255, 255, 255), (230, 230, 60), (60, 230, 90), (90, 220, 230), (170, 170, 170))
+
+
+def burnt_in_text(height: int, width: int, rng: np.random.Generator) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """A few lines as a recorder burns them in: where, (height, width, 1) in [0, 1], and in which colour, (3,)."""
+    cover = np.zeros((height, width), np.uint8)
+    size = rng.uniform(0.25, 1.1) * min(height, width) / 272
+    left, line = int(rng.uniform(0, 0.7) * width), int(rng.uniform(0.05, 0.95) * height)
+    for _ in range(rng.integers(1, 5)):
+        words = "".join(rng.choice(LETTERS, int(rng.integers(4, 16))))
+        thickness = 1 if size < 0.6 else int(rng.integers(1, 3))
+        cv2.putText(cover, words, (left, line), cv2.FONT_HERSHEY_SIMPLEX, size, 255, thickness, cv2.LINE_AA)
+        line += round(34 * size)
+    colour = np.array(TEXT_COLOURS[rng.integers(len(TEXT_COLOURS))], np.float32)
+    return np.asarray(cover[..., None] / np.float32(255), np.float32), colour
+
+
+def random_view(image: Pixels, height: int, width: int, rng: np.random.Generator) -> Pixels:
+    """A (height, width) view of `image`: often nearly all of it, sometimes a close crop, flipped at random."""
+    tall, wide = image.shape[:2]
+    most = min(tall / height, wide / width)
+    scale = most if rng.random() < 0.4 else most * rng.uniform(0.45, 1.0)
+    crop_h, crop_w = min(tall, round(height * scale)), min(wide, round(width * scale))
+    top, left = int(rng.integers(tall - crop_h + 1)), int(rng.integers(wide - crop_w + 1))
+    view = image[top : top + crop_h, left : left + crop_w]
+    method = cv2.INTER_AREA if scale >= 1 else cv2.INTER_CUBIC
+    resized = np.asarray(cv2.resize(view, (width, height), interpolation=method), np.uint8)
+    if rng.random() < 0.5:
+        resized = resized[:, ::-1]
+    if rng.random() < 0.25:
+        resized = resized[::-1]
+    return np.ascontiguousarray(resized)
+
+
+def to_tensor(images: Sequence[Pixels]) -> Tensor:
+    """Equal-sized (H, W, 3) uint8 images as (B, 3, H, W) float32 in [-1, 1]."""
+    stacked = torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2)
+    return stacked.contiguous().float().div_(127.5).sub_(1)
+
+
+def _drawn(draw: Callable[[int, int, int], Pixels], count: int, first_seed: int) -> list[Pixels]:
+    shapes = [SYNTHETIC_SHAPES[index % len(SYNTHETIC_SHAPES)] for index in range(count)]
+    return [draw(width, height, first_seed + index) for index, (height, width) in enumerate(shapes)]
+
+
+def plain(width: int, height: int, seed: int) -> Pixels:
+    """One colour, or two that run into each other, (height, width, 3) uint8 RGB: nothing to mend, every grid shows."""
+    rng = np.random.default_rng([int(seed), 0xF1A7])
+    first, last = rng.uniform(0, 255, (2, 3))
+    if rng.random() < 0.4:
+        last = first
+    along = np.linspace(0, 1, width)[None, :, None] if rng.random() < 0.5 else np.linspace(0, 1, height)[:, None, None]
+    picture = np.broadcast_to(first + (last - first) * along, (height, width, 3))
+    return np.asarray(np.rint(picture), np.uint8)
+
+
+class MixedPairs:
+    """Makes batches from photos held in memory and synthetic pictures drawn once at the start.
+
+    `everyday_photos` are half of the everyday pictures, where there are any.
+
+    Raises:
+        DataError: there is no photo.
+    """
+
+    def __init__(
+        self, photos: Sequence[Pixels], mixture: Mixture, seed: int, everyday_photos: Sequence[Pixels] = ()
+    ) -> None:
+        if not photos:
+            raise DataError("there is no clean photo to train on")
+        self.photos = list(photos)
+        self.mixture = mixture
+        self.seed = seed
+        self.phantoms = _drawn(phantom, mixture.count_phantoms, 100_000 + 1000 * seed)
+        self.everyday = _drawn(everyday, mixture.count_everyday, 100_000 + 1000 * seed)
+        self.everyday += _drawn(plain, mixture.count_plain, 100_000 + 1000 * seed)
+        self.everyday_photos = list(everyday_photos)
+
+    def _pick(self, rng: np.random.Generator) -> tuple[Pixels, Odds]:
+        m = self.mixture
+        kind = rng.random()
+        if kind < m.phantoms and self.phantoms:
+            return self.phantoms[rng.integers(len(self.phantoms))], Odds(m.clean_phantoms)
+        if m.phantoms <= kind < m.phantoms + m.everyday and (self.everyday or self.everyday_photos):
+            drawn = not self.everyday_photos or (self.everyday and rng.random() >= 0.5)
+            taken_from = self.everyday if drawn else self.everyday_photos
+            return taken_from[rng.integers(len(taken_from))], Odds(m.clean_everyday, as_is=m.everyday_as_is)
+        return self.photos[rng.integers(len(self.photos))], Odds(m.clean_photos, m.jitter)
+
+    def pair(
+        self, height: int, width: int, rng: np.random.Generator, clean_scale: float = 1.0
+    ) -> tuple[Pixels, Pixels]:
+        """One (degraded, clean) pair of (height, width, 3) uint8 images; `clean_scale` scales the clean shares."""
+        bad, good = self._bare_pair(height, width, rng, clean_scale)
+        if self.mixture.screens and rng.random() < self.mixture.screens:
+            return on_screen(bad, good, rng)
+        return bad, good
+
+    def _bare_pair(
+        self, height: int, width: int, rng: np.random.Generator, clean_scale: float
+    ) -> tuple[Pixels, Pixels]:
+        picture, odds = self._pick(rng)
+        clean = random_view(picture, height, width, rng)
+        if rng.random() < odds.jitter:
+            clean = jitter_colour(clean, rng)
+        as_is = odds.as_is
+        if rng.random() < self.mixture.extremes:
+            clean = extreme(clean, rng)
+            as_is = as_is or self.mixture.extremes_as_is
+        if rng.random() < odds.clean * clean_scale:
+            return clean, clean
+        heavy = bool(self.mixture.heavy) and rng.random() < self.mixture.heavy
+        bad = degrade(clean, int(rng.integers(2**31)), recipe=HEAVY if heavy else TRAINING, unit_px=1.0)
+        return bad, bad if as_is else clean
+
+    def batch(self, step: int, size: int) -> tuple[Tensor, Tensor]:
+        """Batch number `step`: degraded and clean, each (size or fewer, 3, H, W) float32 in [-1, 1]."""
+        rng = np.random.default_rng([self.seed, step, 0xBA7C4])
+        after = self.mixture.large_after
+        large = after is not None and step >= after
+        shapes = LARGE_SHAPES if large else SHAPES
+        height, width = shapes[int(rng.integers(len(shapes)))]
+        if large:
+            size = max(1, size // 4)
+        rise = min(1.0, step / max(1, self.mixture.clean_after))
+        return self.batch_of(height, width, size, rng, rise)
+
+    def batch_of(
+        self, height: int, width: int, size: int, rng: np.random.Generator, clean_scale: float = 1.0
+    ) -> tuple[Tensor, Tensor]:
+        """`size` pairs of (height, width), drawn from `rng`."""
+        pairs = [self.pair(height, width, rng, clean_scale) for _ in range(size)]
+        return to_tensor([bad for bad, _ in pairs]), to_tensor([good for _, good in pairs])

@@ -1,0 +1,1 @@
+"""Fitting, calibrating and testing the service's guardrail."""

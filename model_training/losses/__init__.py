@@ -1,0 +1,1 @@
+"""The losses of every objective, and of restoration."""

@@ -1,0 +1,190 @@
+"""``lamegan-train distil``: a small generator learns what a bigger one does, from unpaired photos."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from copy import deepcopy
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from rich.console import Console
+from torch import Tensor, nn
+
+from model_training.config.schema import TrainingConfig
+from model_training.data.batches import PhotoStore, Sampler, to_bytes
+from model_training.data.photos import PhotoSet
+from model_training.export.onnx import find_checkpoint, load_generator
+from model_training.losses.lamegan import StructureDistance
+from model_training.losses.objective import read_features, require_residual
+from model_training.networks import multiple_of
+from model_training.runs.checkpoint import Checkpoint, Vault, load_weights
+from model_training.runs.provenance import SourceNote, describe, photos_seen, read_notes
+from model_training.training.distributed import DeviceName, Ranks, joined_ranks
+from model_training.training.fit import (
+    features_digest,
+    find_resumption,
+    load_side,
+    order_digests,
+    require_same_run,
+    write_config,
+)
+from model_training.training.loop import Outcome, Progress, Run, run_loop
+from model_training.training.optimiser import Optimisation, blend, learning_rate, total_steps
+from model_training.training.run_log import Journal
+from service.errors import CheckpointError, ConfigurationError
+
+Teacher = Callable[[Tensor], Tensor]
+
+
+@dataclass(frozen=True, slots=True)
+class DistilRequest:
+    """What ``distil`` is asked for; see its options."""
+
+    config: TrainingConfig
+    teacher: Path
+    photos: Path
+    out: Path
+    resume: bool = False
+    sources: Path | None = None
+    device: DeviceName = "auto"
+    minutes: float | None = None
+
+
+class Distillation:
+    """The student, its teacher, and the step in which one learns from the other."""
+
+    kind = "distillation"
+
+    def __init__(
+        self, config: TrainingConfig, teacher: nn.Module, photos: PhotoSet, *, device: torch.device, ranks: Ranks
+    ) -> None:
+        """Draws the student's first weights from the configuration's seed.
+
+        Raises:
+            ConfigurationError: the crop does not suit the teacher, the student or the level.
+            DataError: the VGG features are needed and cannot be read.
+        """
+        torch.manual_seed(config.seed)
+        self._config, self._device, self._ranks = config, device, ranks
+        self.step = 0
+        self._teacher = teacher.to(device)
+        self.student: nn.Module = config.generator_config.build().to(device)
+        for who, network in (("teacher", teacher), ("student", self.student)):
+            if config.data.crop % multiple_of(network):
+                raise ConfigurationError(
+                    f"The crop of {config.data.crop} is not a multiple of the {who}'s {multiple_of(network)}."
+                )
+        self.average = deepcopy(self.student).eval().requires_grad_(False)
+        self._structure = _structure_distance(config).to(device) if config.distillation.structure else None
+        self._optimisation = Optimisation(list(self.student.parameters()), config.optimiser, ranks)
+        self._store = PhotoStore(photos.pixels, config.data, device)
+        self._sampler = Sampler(len(photos), (config.data.height, config.data.width), config.data, config.seed)
+        self.steps_per_epoch = -(-len(photos) // (config.optimiser.batch * ranks.world))
+
+    def advance(self) -> dict[str, Tensor]:
+        """One step; answers its losses, weights included."""
+        ranks, weights = self._ranks, self._config.distillation
+        cut = self._sampler.draw(self._config.optimiser.batch * ranks.world).part(ranks.rank, ranks.world)
+        photos = self._store.crops(cut)
+        with self._config.autocast(self._device):
+            with torch.no_grad():
+                shown = self._teacher(photos).float()
+            made = self.student(photos).float()
+        terms = {"pixels": weights.pixels * F.l1_loss(made, shown)}
+        if self._structure is not None:
+            terms["structure"] = weights.structure * self._structure(made, shown)
+        self._optimisation.descend(terms, learning_rate(self._config.optimiser, self.step, self.steps_per_epoch))
+        blend(self.average, self.student, self._config.ema, self.step)
+        self.step += 1
+        return terms
+
+    @property
+    def enhancer(self) -> nn.Module:
+        """The student's moving average."""
+        return self.average
+
+    @torch.no_grad()
+    def preview(self, count: int = 8) -> Tensor:
+        """Photo, teacher's and student's, two to a row. Shape: (count * 3, 3, crop, crop) uint8."""
+        size = (self._config.data.height, self._config.data.width)
+        photos = self._store.crops(Sampler(len(self._store.pixels), size, self._config.data, 0).draw(count))
+        images = (photos, self._teacher(photos), self.average(photos))
+        return to_bytes(torch.stack([image for row in zip(*images, strict=True) for image in row]))
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything that decides how the run goes on."""
+        return {
+            "kind": self.kind,
+            "step": self.step,
+            "networks": {"G": self.student.state_dict()},
+            "average": self.average.state_dict(),
+            "optimisers": {"student": self._optimisation.state_dict()},
+            "samplers": {"photos": self._sampler.state_dict()},
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Goes on where ``state`` was saved.
+
+        Raises:
+            CheckpointError: it is another kind of run's, or another network's.
+        """
+        if state["kind"] != self.kind:
+            raise CheckpointError(f"This is a checkpoint of {state['kind']} training, not of {self.kind}.")
+        self.step = state["step"]
+        for network, weights in ((self.student, state["networks"]["G"]), (self.average, state["average"])):
+            load_weights(network, weights, "What the checkpoint holds")
+        self._optimisation.load_state_dict(state["optimisers"]["student"])
+        self._sampler.load_state_dict(state["samplers"]["photos"])
+
+
+def _structure_distance(config: TrainingConfig) -> StructureDistance:
+    level = config.distillation.level
+    require_residual(config.data.crop, level, "distillation.level")
+    return StructureDistance(read_features(config.features.weights), level=level)
+
+
+def distil(request: DistilRequest, console: Console) -> Outcome:
+    """Trains the student (or goes on) into ``request.out``; answers why it ended.
+
+    Raises:
+        LameganError: the teacher, data, configuration, device or disk does not allow it, in one sentence.
+    """
+    config = request.config
+    vault = Vault(request.out / "checkpoints", config.journal.keep)
+    resumed = find_resumption(vault, request.resume, console)
+    taught_by = find_checkpoint(request.teacher)
+    photos = load_side(request.photos, config, console)
+    origin = _origin(request, photos, taught_by)
+    if resumed is not None:
+        require_same_run(resumed, origin)
+        if resumed.state["warm_start"] != origin["warm_start"]:
+            raise CheckpointError(f"{resumed.path} was taught by another checkpoint than {taught_by.path}.")
+    with joined_ranks(request.device) as (ranks, device):
+        training = Distillation(config, load_generator(taught_by), photos, device=device, ranks=ranks)
+        progress = Progress()
+        if resumed is not None:
+            training.load_state_dict(resumed.state)
+            progress = Progress(**resumed.state["progress"])
+        steps = total_steps(config.optimiser, training.steps_per_epoch)
+        journal = Journal(
+            request.out, config.journal, steps=steps, first_step=training.step, speaks=ranks.leads, console=console
+        )
+        write_config(request.out, config, ranks)
+        with journal:
+            run = Run(training, config, steps, vault, journal, ranks, device, origin, minutes=request.minutes)
+            return run_loop(run, progress)
+
+
+def _origin(request: DistilRequest, photos: PhotoSet, teacher: Checkpoint) -> dict[str, Any]:
+    note = read_notes(request.sources).get("lq", SourceNote())
+    return {
+        "config": request.config.recipe(),
+        "features": features_digest(request.config),
+        "data": {"photos": describe(photos, note)},
+        "order": order_digests({"photos": photos}),
+        "warm_start": f"taught by checkpoint {teacher.digest}",
+        "seen": photos_seen(teacher.state),
+    }

@@ -1,0 +1,298 @@
+"""The warm start: G and F first learn from generated pairs, before any adversary sees them.
+
+The degradation that makes bad photos from good ones is ours, so G can learn from pairs what the cycle loss alone
+would leave in (haze), and F, given the same pairs the other way round, learns to degrade.
+Every batch is a function of seed and step, so an interrupted run resumes where it stopped, with equal weights.
+Source: restoration pre-training in the spirit of UVCGAN's inpainting (Torbunov et al. 2023).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from copy import deepcopy
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from rich.console import Console
+from torch import Tensor, nn
+from torch.nn.utils import clip_grad_norm_
+
+from model_training.config.pretrain import WarmStart
+from model_training.config.schema import TrainingConfig
+from model_training.data.batches import to_bytes
+from model_training.data.mixture import LARGE_SHAPES, SHAPES, MixedPairs
+from model_training.data.photos import PhotoSet, as_images, load_photos
+from model_training.losses.restoration import restoration_loss
+from model_training.networks import multiple_of
+from model_training.networks.conditional import without_code
+from model_training.runs.checkpoint import Checkpoint, Vault, handed_on, load_weights, read_checkpoint
+from model_training.runs.provenance import SourceNote, describe, photos_seen, read_notes
+from model_training.training.distributed import DeviceName, joined_ranks, world_size
+from model_training.training.fit import (
+    INHERITED,
+    find_resumption,
+    name_shared,
+    name_skipped,
+    order_digests,
+    require_same_run,
+    require_same_start,
+    write_config,
+)
+from model_training.training.loop import WARM_START, Outcome, Progress, Run, run_loop
+from model_training.training.optimiser import blend
+from model_training.training.run_log import Journal
+from model_training.training.validation import Validation
+from service.errors import CheckpointError, ConfigurationError
+
+PREVIEW_SIDE_PX = 192
+
+
+class Learner:
+    """One network, its running average and its optimiser."""
+
+    def __init__(self, network: nn.Module, settings: WarmStart) -> None:
+        self.network = network.train()
+        self.average = deepcopy(network).eval().requires_grad_(False)
+        self.settings = settings
+        self.updates = 0
+        self._adam = torch.optim.Adam(network.parameters(), lr=settings.rate, betas=(0.9, 0.99))
+
+    def descend(self, terms: Mapping[str, Tensor], rate: float) -> None:
+        """One step down the sum of `terms` at a learning rate of `rate`."""
+        for group in self._adam.param_groups:
+            group["lr"] = rate
+        self._adam.zero_grad(set_to_none=True)
+        torch.stack(list(terms.values())).sum().backward()  # type: ignore[no-untyped-call]
+        clip_grad_norm_(self.network.parameters(), self.settings.gradient_norm)
+        self._adam.step()
+        blend(self.average, self.network, self.settings.ema, self.updates)
+        self.updates += 1
+
+    def take(self, weights: Mapping[str, Tensor], whose: str) -> None:
+        """Begins from `weights`.
+
+        Raises:
+            CheckpointError: they are another network's; it begins with `whose`.
+        """
+        for network in (self.network, self.average):
+            load_weights(network, weights, whose)
+
+    def state_dict(self) -> dict[str, Any]:
+        """The raw weights, Adam's state and the count of updates; the average is kept beside them."""
+        return {"raw": self.network.state_dict(), "adam": self._adam.state_dict(), "updates": self.updates}
+
+    def load_state_dict(self, state: Mapping[str, Any], average: Mapping[str, Tensor]) -> None:
+        """Goes on where `state_dict` was taken.
+
+        Raises:
+            CheckpointError: the weights are another network's.
+        """
+        load_weights(self.network, state["raw"], "What the checkpoint holds")
+        load_weights(self.average, average, "What the checkpoint holds")
+        self._adam.load_state_dict(state["adam"])
+        self.updates = state["updates"]
+
+
+class WarmStarting:
+    """The warm start as the loop trains it: G, F if wanted, and where they stand."""
+
+    kind = WARM_START
+
+    def __init__(self, config: TrainingConfig, source: MixedPairs, device: torch.device) -> None:
+        """Draws the first weights from the configuration's seed.
+
+        Raises:
+            ConfigurationError: the `warmstart` section is wrong, or its views do not suit a generator.
+        """
+        torch.manual_seed(config.seed)
+        self.settings = settings_of(config)
+        self.step = 0
+        self._source, self._config, self._device = source, config, device
+        self.learners = {"G": Learner(config.generator_config.build().to(device), self.settings)}
+        if self.settings.degrader_every:
+            self.learners["F"] = Learner(config.degrader_config.build().to(device), self.settings)
+        for name, learner in self.learners.items():
+            _require_views(name, multiple_of(learner.network))
+
+    @property
+    def enhancer(self) -> nn.Module:
+        """G's running average: what is validated, exported and handed on."""
+        return self.learners["G"].average
+
+    def rate(self) -> float:
+        """The learning rate of the present step."""
+        s = self.settings
+        rise = min(1.0, (self.step + 1) / max(1, s.warm_up))
+        return s.rate * rise * 0.5 * (1 + math.cos(math.pi * min(1.0, self.step / s.steps)))
+
+    def advance(self) -> dict[str, Tensor]:
+        """One step of G, and of F when it is its turn; answers the weighted loss terms."""
+        bad, good = (side.to(self._device) for side in self._source.batch(self.step, self.settings.batch))
+        terms = self._restoring(bad, good)
+        self.learners["G"].descend(terms, self.rate())
+        if "F" in self.learners and self.step % self.settings.degrader_every == 0:
+            back = restoration_loss(self._made(self.learners["F"].network, good), bad, self.settings.weights)
+            self.learners["F"].descend(back, self.rate())
+            terms |= {f"degrader_{name}": value for name, value in back.items()}
+        self.step += 1
+        return {name: value.detach() for name, value in terms.items()}
+
+    def _restoring(self, bad: Tensor, good: Tensor) -> dict[str, Tensor]:
+        s, network = self.settings, self.learners["G"].network
+        output = self._made(network, bad)
+        terms = restoration_loss(output, good, s.weights, bad)
+        if s.idempotence and self.step % s.idempotence_every == 0:
+            once = output.detach()[: max(1, s.batch // 2)]
+            terms["again"] = s.idempotence * (self._made(network, once) - once).abs().mean()
+        return terms
+
+    def _made(self, network: nn.Module, image: Tensor) -> Tensor:
+        with self._config.autocast(self._device):
+            made: Tensor = network(image)
+        return made.float()
+
+    @torch.no_grad()
+    def preview(self) -> Tensor:
+        """Rows of two trios: bad, enhanced, clean. Shape: (24, 3, side, side) uint8."""
+        rng = np.random.default_rng(0)
+        bad, good = self._source.batch_of(PREVIEW_SIDE_PX, PREVIEW_SIDE_PX, 8, rng)
+        bad, good = bad.to(self._device), good.to(self._device)
+        trios = torch.stack([bad, self.enhancer(bad), good], 1)
+        return to_bytes(trios.flatten(0, 1))
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything a resumption needs; `networks` holds the averages, ready for `fit --warm-start`."""
+        return {
+            "kind": self.kind,
+            "step": self.step,
+            "networks": {name: learner.average.state_dict() for name, learner in self.learners.items()},
+            "learners": {name: learner.state_dict() for name, learner in self.learners.items()},
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Goes on where `state` was saved.
+
+        Raises:
+            CheckpointError: it is another kind of run's.
+        """
+        if state["kind"] != self.kind or state["learners"].keys() != self.learners.keys():
+            raise CheckpointError(f"This is a checkpoint of {state['kind']} training, not of this warm start.")
+        for name, learner in self.learners.items():
+            learner.load_state_dict(state["learners"][name], state["networks"][name])
+        self.step = state["step"]
+
+    def begin(self, checkpoint: Checkpoint) -> str:
+        """Takes the averages of another run as first weights; answers where from.
+
+        Raises:
+            CheckpointError: it is another network's.
+        """
+        given = handed_on(checkpoint.state)
+        for name in (taken := [name for name in self.learners if name in given]):
+            self.learners[name].take(without_code(given[name]), f"{name} in {checkpoint.path}")
+        return f"{' and '.join(taken)} from {checkpoint.state['step']} steps of checkpoint {checkpoint.digest}"
+
+
+def settings_of(config: TrainingConfig) -> WarmStart:
+    """The configuration's `warmstart` section.
+
+    Raises:
+        ConfigurationError: an unknown key, or a value out of range; the first is named.
+    """
+    return config.warm_start()
+
+
+def _require_views(name: str, multiple: int) -> None:
+    sides = {PREVIEW_SIDE_PX, *(side for shape in (*SHAPES, *LARGE_SHAPES) for side in shape)}
+    if any(side % multiple for side in sides):
+        raise ConfigurationError(
+            f"The warm start's views have sides from {min(sides)} to {max(sides)} pixels, all multiples of "
+            f"{math.gcd(*sides)}; {name} needs multiples of {multiple}."
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class WarmStartRequest:
+    """What `warm-start` is asked for; see its options."""
+
+    config: TrainingConfig
+    hq: Path
+    out: Path
+    everyday: Path | None = None
+    resume: bool = False
+    device: DeviceName = "auto"
+    minutes: float | None = None
+    validate: Path | None = None
+    sources: Path | None = None
+    begin: Path | None = None
+
+
+def warm_start(request: WarmStartRequest, console: Console) -> Outcome:
+    """Pre-trains G and F on pairs made from `request.hq` into `request.out`; answers why it ended.
+
+    Raises:
+        LameganError: the data, configuration, device, checkpoint or disk does not allow it, in one sentence.
+    """
+    if world_size() > 1:
+        raise ConfigurationError("The warm start trains in one process; start it without torchrun.")
+    config, settings = request.config, settings_of(request.config)
+    vault = Vault(request.out / "checkpoints", config.journal.keep)
+    resumed = find_resumption(vault, request.resume, console)
+    photos, everyday, origin = _given(request, settings, console)
+    if resumed is not None:
+        require_same_run(resumed, origin)
+        require_same_start(resumed, request.begin)
+    with joined_ranks(request.device) as (ranks, device):
+        pairs = MixedPairs(as_images(photos), settings.mixture, config.seed, as_images(everyday))
+        training = WarmStarting(config, pairs, device)
+        progress = Progress()
+        if resumed is not None:
+            training.load_state_dict(resumed.state)
+            progress = Progress(**resumed.state["progress"])
+            origin |= {key: resumed.state[key] for key in INHERITED if key in resumed.state}
+        elif request.begin is not None:
+            first = read_checkpoint(request.begin)
+            origin |= {"warm_start": training.begin(first), "seen": photos_seen(first.state)}
+        validation = Validation(request.validate, config) if request.validate else None
+        name_shared(validation, [photos, everyday], console)
+        journal = Journal(
+            request.out, config.journal, steps=settings.steps, first_step=training.step, speaks=True, console=console
+        )
+        write_config(request.out, config, ranks)
+        with journal:
+            run = Run(
+                training, config, settings.steps, vault, journal, ranks, device, origin, validation, request.minutes
+            )  # fmt: skip
+            return run_loop(run, progress)
+
+
+def _given(
+    request: WarmStartRequest, settings: WarmStart, console: Console
+) -> tuple[PhotoSet, PhotoSet | None, dict[str, Any]]:
+    """The good photos, the everyday ones if any, and what every checkpoint says about where it comes from."""
+
+    def read(source: Path) -> PhotoSet:
+        photos = load_photos(source, settings.photo_size, least=request.config.data.crop, fit="cover")
+        name_skipped(photos, console)
+        return photos
+
+    good, everyday = read(request.hq), read(request.everyday) if request.everyday is not None else None
+    notes = read_notes(request.sources)
+    side = describe(good, notes.get("hq", SourceNote()))
+    data = {"x": side, "y": side}  # the bad photos are made of the good ones
+    if everyday is not None:
+        data["everyday"] = describe(everyday, notes.get("everyday", SourceNote()))
+    sides = {"x": good} | ({} if everyday is None else {"everyday": everyday})
+    origin = {
+        "config": request.config.recipe(),
+        "features": "",
+        "data": data,
+        "order": order_digests(sides),
+        "warm_start": "",
+        "seen": {},
+    }
+    return good, everyday, origin

@@ -1,0 +1,1 @@
+"""The limits that requests are held to, one module each."""

@@ -1,0 +1,215 @@
+"""POST /enhance: a photo in, the enhanced photo with its score out."""
+
+from __future__ import annotations
+
+import base64
+from dataclasses import dataclass
+from functools import partial
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Query, Request, Response
+
+from service.api.dependencies import Dependencies, hung_up
+from service.api.limits.request_body import image_of
+from service.api.openapi import ENHANCE_BODY, ENHANCE_RESPONSES
+from service.api.request_context import RequestContext, context_of
+from service.api.schemas import (
+    BoxFacts,
+    ColourFacts,
+    EnhanceFacts,
+    EnhanceQuery,
+    ModelName,
+    Picture,
+    WorstFacts,
+    each_option_once,
+)
+from service.monitoring.metrics import Metrics
+from service.pipeline import MAP_SIDE, STAGES, Deadline, Enhancement, EnhanceOptions, Enhancer
+from service.quality.guardrail import Judgement
+from service.quality.input_quality import input_quality
+
+
+@dataclass(frozen=True, slots=True)
+class Upload:
+    """One request as the worker gets it."""
+
+    body: bytes
+    content_type: str | None
+    content_encoding: str | None
+    query: EnhanceQuery
+    wants_json: bool
+    context: RequestContext
+
+
+@dataclass(frozen=True, slots=True)
+class EnhanceAnswer:
+    """One answer ready to send; it holds no pixels, so that they are freed on the worker's thread."""
+
+    body: bytes
+    headers: dict[str, str]
+
+
+def enhance_routes(parts: Dependencies) -> APIRouter:
+    """The route, working with `parts`."""
+    router = APIRouter()
+
+    @router.post(
+        "/enhance",
+        summary="Enhance a photo",
+        response_class=Response,
+        responses=ENHANCE_RESPONSES,
+        openapi_extra=ENHANCE_BODY,
+        dependencies=[Depends(each_option_once)],
+    )
+    async def enhance(request: Request, query: Annotated[EnhanceQuery, Query()]) -> Response:
+        """The enhanced image, upright and of the size sent, with its LaSSIM against the input in the headers."""
+        context = context_of(request.scope)
+        parts.model_pool.check(query.model)
+        with parts.reader.hold() as account:
+            upload = Upload(
+                body=await account.read(request.receive),
+                content_type=request.headers.get("content-type"),
+                content_encoding=request.headers.get("content-encoding"),
+                query=query,
+                wants_json=prefers_json(request.headers.get("accept")),
+                context=context,
+            )
+            answer = await parts.pool.run(
+                partial(enhance_upload, parts.enhancer, parts.metrics, upload), partial(hung_up, request.receive)
+            )
+        return Response(answer.body, headers=answer.headers)
+
+    return router
+
+
+def enhance_upload(
+    enhancer: Enhancer, metrics: Metrics, upload: Upload, patience: Deadline, queue_s: float
+) -> EnhanceAnswer:
+    """The work of one request, on a worker's thread.
+
+    Raises:
+        LameganError: see `Enhancer.enhance` and `image_of`.
+    """
+    part = image_of(upload.body, upload.content_type, upload.content_encoding)
+    query = upload.query
+    options = EnhanceOptions(
+        declared_type=part.declared_type,
+        format=query.format,
+        quality=query.quality,
+        policy=query.policy,
+        model=query.model,
+        map=query.map and upload.wants_json,
+    )
+    enhancement = enhancer.enhance(part.content, options, patience)
+    enhancement.seconds["queue"] += queue_s
+    headers = _headers(enhancement)
+    body = enhancement.body
+    if upload.wants_json:
+        headers["content-type"] = "application/json"
+        body = _facts(enhancement, upload.context.request_id).model_dump_json().encode()
+    record(metrics, upload.context, enhancement, len(body))
+    return EnhanceAnswer(body, headers)
+
+
+def prefers_json(accept: str | None) -> bool:
+    """Whether an Accept header ranks JSON above images (RFC 9110, section 12.5.1); images win a draw."""
+    json_q, image_q = 0.0, 0.0
+    for entry in (accept or "*/*").lower().split(","):
+        media, *parameters = (piece.strip() for piece in entry.split(";"))
+        quality = _q(parameters)
+        if media in ("application/json", "application/*"):
+            json_q = max(json_q, quality)
+        if media == "*/*" or media.startswith("image/"):
+            image_q = max(image_q, quality)
+    return json_q > image_q
+
+
+def _q(parameters: list[str]) -> float:
+    for parameter in parameters:
+        name, _, value = parameter.partition("=")
+        if name == "q":
+            try:
+                return min(1.0, max(0.0, float(value)))
+            except ValueError:
+                return 0.0
+    return 1.0
+
+
+def record(metrics: Metrics, context: RequestContext, made: Enhancement, bytes_out: int) -> None:
+    """Count one answer in the metrics and note it for the log line."""
+    judgement, digest = made.judgement, made.model_sha256
+    for stage in STAGES:
+        metrics.stage_seconds.labels(stage).observe(made.seconds[stage])
+    metrics.lassim.labels(digest).observe(judgement.lassim)
+    metrics.lassim_worst.labels(digest).observe(judgement.worst)
+    metrics.delta_e.labels(digest).observe(judgement.colour.delta_e_mean)
+    metrics.blend_share.labels(digest).observe(judgement.blend)
+    metrics.verdicts.labels(digest, judgement.verdict.value).inc()
+    seen = input_quality(made.photo.pixels)
+    metrics.input_sharpness.observe(seen.sharpness)
+    metrics.input_exposure.observe(seen.exposure)
+    metrics.input_contrast.observe(seen.contrast)
+    metrics.input_megapixels.observe(made.width * made.height / 1e6)
+    context.facts.update(
+        model=made.model,
+        verdict=judgement.verdict.value,
+        lassim=round(judgement.lassim, 4),
+        worst=round(judgement.worst, 4),
+        blend=round(judgement.blend, 4),
+        width=made.width,
+        height=made.height,
+        format=made.photo.format,
+        bytes_out=bytes_out,
+    )
+
+
+def _headers(made: Enhancement) -> dict[str, str]:
+    judgement = made.judgement
+    timing = ", ".join(f"{stage};dur={made.seconds[stage] * 1000:.2f}" for stage in STAGES)
+    return {
+        "content-type": made.media_type,
+        "cache-control": "no-store",
+        "lassim": f"{judgement.lassim:.4f}",
+        "lassim-worst": f"{judgement.worst:.4f}",
+        "lassim-verdict": judgement.verdict.value,
+        "lassim-blend": f"{judgement.blend:.4f}",
+        "model": made.model,
+        "model-digest": f"sha256={made.model_sha256}",
+        "server-timing": timing,
+    }
+
+
+def _facts(made: Enhancement, request_id: str) -> EnhanceFacts:
+    judgement = made.judgement
+    name, _, version = made.model.partition("/")
+    return EnhanceFacts(
+        lassim=round(judgement.lassim, 6),
+        worst=worst_facts(judgement),
+        colour=ColourFacts.model_validate(judgement.colour, from_attributes=True),
+        verdict=judgement.verdict.value,
+        blend=judgement.blend,
+        missed=list(judgement.missed),
+        model=ModelName(name=name, version=version, digest=f"sha256={made.model_sha256}"),
+        image=picture(made.body, made.media_type, made.width, made.height),
+        map=map_picture(made.heatmap, made.width, made.height),
+        timing_ms={stage: round(seconds * 1000, 2) for stage, seconds in made.seconds.items()},
+        request_id=request_id,
+    )
+
+
+def worst_facts(judgement: Judgement) -> WorstFacts:
+    """The worst place of a judgement."""
+    return WorstFacts(value=judgement.worst, box=BoxFacts.model_validate(judgement.box, from_attributes=True))
+
+
+def picture(content: bytes, media_type: str, width: int, height: int) -> Picture:
+    """An image file as JSON holds it."""
+    return Picture(media_type=media_type, width=width, height=height, base64=base64.b64encode(content).decode("ascii"))
+
+
+def map_picture(png: bytes | None, width: int, height: int) -> Picture | None:
+    """The heat map of a `width` x `height` image, which is never larger than `MAP_SIDE`."""
+    if png is None:
+        return None
+    shrunk = min(1.0, MAP_SIDE / max(width, height))
+    return picture(png, "image/png", max(1, round(width * shrunk)), max(1, round(height * shrunk)))

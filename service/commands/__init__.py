@@ -1,0 +1,1 @@
+"""The commands of `lamegan`, one module a command."""

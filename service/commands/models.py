@@ -1,0 +1,130 @@
+"""What `lamegan models` does: lists, verifies and activates the installed models."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+
+from service.composition import engine_loader, model_store
+from service.errors import UnknownModel
+from service.registry.store import self_test
+from service.settings import Settings
+
+LEGEND = "* is what a service started now would serve by default; a running one serves what it loaded (GET /models)."
+NONE_AT_START = "A service started now would have no default model to serve."
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """An installed model as the list shows it.
+
+    Attributes:
+        at_start: a service started now would serve it by default; one that runs serves what it loaded.
+        fault: what is wrong with its card or weights; None if nothing is.
+    """
+
+    reference: str
+    at_start: bool
+    size_bytes: int | None
+    parameters: int | None
+    fault: str | None
+
+    def facts(self) -> dict[str, object]:
+        """The same for JSON."""
+        return asdict(self)
+
+
+@dataclass(frozen=True, slots=True)
+class Verification:
+    """A model that passed: where it ran, and how far it was from its golden image."""
+
+    reference: str
+    provider: str
+    difference: int
+
+    @property
+    def words(self) -> str:
+        """The same in one sentence."""
+        levels = "grey level" if self.difference == 1 else "grey levels"
+        return (
+            f"{self.reference} is sound: digest right, self-test within {self.difference} {levels} on {self.provider}."
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Activation:
+    """What is active now, and what rolling back would return to."""
+
+    reference: str
+    before: str | None
+
+    @property
+    def words(self) -> str:
+        """The same in one sentence."""
+        back = f"rollback returns to {self.before}" if self.before else "there is nothing before it to roll back to"
+        return f"{self.reference} is active; {back}."
+
+
+def catalogue(settings: Settings) -> list[Entry]:
+    """Every installed model, with the one marked that a service started now would serve by default.
+
+    Sound is what has a valid card and the weights of that card; no self-test is run.
+    """
+    store = model_store(settings)
+    try:
+        at_start = store.first_sound(store.at_start(settings.model))
+    except UnknownModel:
+        at_start = None
+    return [
+        Entry(
+            reference=found.reference,
+            at_start=found.reference == at_start,
+            size_bytes=found.card.file.size_bytes if found.card else None,
+            parameters=found.card.network.parameters if found.card else None,
+            fault=found.fault,
+        )
+        for found in store.installed()
+    ]
+
+
+def as_table(entries: Sequence[Entry]) -> str:
+    """A line a model, and a last one that says what `*` marks."""
+    if not entries:
+        return "No model is installed."
+    width = max(len(entry.reference) for entry in entries)
+    lines = [
+        f"{'*' if entry.at_start else ' '} {entry.reference:{width}}  "
+        + (
+            f"broken: {entry.fault}"
+            if entry.fault
+            else f"{entry.parameters:>12,} parameters  {(entry.size_bytes or 0) / 1e6:8.2f} MB"
+        )
+        for entry in entries
+    ]
+    return "\n".join((*lines, LEGEND if any(entry.at_start for entry in entries) else NONE_AT_START))
+
+
+def verify(settings: Settings, reference: str) -> Verification:
+    """Load the model and run its golden self-test.
+
+    Raises:
+        LameganError: it is unknown, invalid, corrupt, or fails its test.
+    """
+    store = model_store(settings)
+    card = store.card(store.resolve(reference))
+    engine = engine_loader(settings)(store.weights(card))
+    try:
+        return Verification(card.reference, engine.provider, self_test(card, engine.run))
+    finally:
+        engine.close()
+
+
+def activate(settings: Settings, reference: str) -> Activation:
+    """Verify the model, then make it the active one; a bad one changes nothing.
+
+    Raises:
+        LameganError: as `verify`, or the choice cannot be kept.
+    """
+    verified = verify(settings, reference)
+    before = model_store(settings).activate(verified.reference, settings.model)
+    return Activation(verified.reference, before)

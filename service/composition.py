@@ -1,0 +1,234 @@
+"""The composition root: settings in, a whole service out."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from importlib.metadata import version
+
+from fastapi import FastAPI
+
+from service.api.app import build_api
+from service.api.dependencies import Dependencies, Offer, Readiness
+from service.api.limits.api_keys import ApiKeys
+from service.api.limits.rate_limit import RateLimit
+from service.api.limits.request_body import BodyLimits, BodyReader
+from service.api.limits.worker_pool import WorkerLimits, WorkerPool
+from service.api.middleware.admission import AdmissionRules
+from service.api.request_context import App
+from service.engine.engine import Engine, EngineOptions, usable_cores
+from service.errors import ConfigurationError, LameganError
+from service.monitoring.logs import get_logger
+from service.monitoring.metrics import Metrics, ModelFacts, ReferenceDistribution
+from service.pipeline import EnhanceDefaults, Enhancer
+from service.registry.card import LASSIM_BUCKETS
+from service.registry.store import ModelStore
+from service.serving.model_pool import ModelPool, ServedModel
+from service.settings import MOST_THREADS, Settings
+from service.vocabulary import Policy
+
+WATCH_EVERY_S = 1.0
+
+
+def create_app(settings: Settings) -> App:
+    """The ASGI application for `settings`; its lifespan loads the models and lets them go."""
+    return Service(settings).app
+
+
+class Service:
+    """Everything that one process serves with."""
+
+    def __init__(self, settings: Settings, on_fatal: Callable[[LameganError], None] = lambda _error: None) -> None:
+        """Put the parts together; `on_fatal` is told when no model can be served.
+
+        Raises:
+            ConfigurationError: the settings contradict each other or the machine.
+        """
+        self._settings = settings
+        self._on_fatal = on_fatal
+        self._log = get_logger("lamegan.service")
+        self.metrics = Metrics(LASSIM_BUCKETS)
+        self.store = model_store(settings)
+        self.model_pool = ModelPool(
+            self.store, settings.model, engine_loader(settings, self.metrics), warm_sizes(settings)
+        )
+        workers = settings.workers or min(usable_cores(), MOST_THREADS)
+        self.pool = WorkerPool(WorkerLimits(workers, settings.queue_capacity, settings.deadline_s))
+        self.keys = ApiKeys(settings.keys_file) if settings.keys_file else None
+        self.readiness = Readiness()
+        self._reloader = ModelReloader(self)
+        api = build_api(self._parts(settings), self._lifespan)
+        self.app, self.gate = api.app, api.gate
+        self._describe_work()
+
+    def reload(self) -> None:
+        """Follow the store's choice of model soon (SIGHUP, or the active choice changed)."""
+        self._reloader.wake()
+
+    def drain(self) -> None:
+        """Take no new work; readiness says so."""
+        self.readiness.not_ready("The service is shutting down.")
+        self.metrics.ready.set(0)
+        self.gate.drain()
+
+    def load_models(self) -> None:
+        """Put the store's choice into service, and say in logs and metrics how it went.
+
+        Raises:
+            LameganError: nothing could be put into service, and nothing was before.
+        """
+        try:
+            change = self.model_pool.reload()
+        except LameganError as error:
+            self.metrics.reloads.labels("failed").inc()
+            self._log.error("models not loaded", code=error.code, reason=error.detail)
+            raise
+        for reference, reason in change.faults:
+            self.metrics.reloads.labels("failed").inc()
+            self._log.error("model not loaded", model=reference, reason=reason, serving=change.default)
+        models = self.model_pool.models()
+        self.metrics.name_models(model_facts(model) for model in models)
+        providers = {model.card.reference: model.provider for model in models}
+        for reference in change.loaded:
+            self.metrics.reloads.labels("succeeded").inc()
+            self._log.info("model loaded", model=reference, provider=providers[reference], default=change.default)
+
+    @asynccontextmanager
+    async def _lifespan(self, _app: FastAPI) -> AsyncIterator[None]:
+        self._reloader.start()
+        try:
+            yield
+        finally:
+            self._reloader.stop()
+            self.pool.close(self._settings.shutdown_grace_s)
+            self.model_pool.close()
+
+    def start(self) -> bool:
+        """Load the models for the first time; False when that failed."""
+        try:
+            self.load_models()
+        except LameganError as error:
+            self.readiness.not_ready(error.detail)
+            self._on_fatal(error)
+            return False
+        self.readiness.ready()
+        self.metrics.ready.set(1)
+        return True
+
+    def _parts(self, settings: Settings) -> Dependencies:
+        defaults = EnhanceDefaults(Policy(settings.policy), settings.jpeg_quality, settings.max_pixels)
+        return Dependencies(
+            enhancer=Enhancer(self.model_pool, defaults),
+            model_pool=self.model_pool,
+            pool=self.pool,
+            reader=BodyReader(BodyLimits(settings.max_body_bytes, settings.body_timeout_s, settings.body_memory_bytes)),
+            metrics=self.metrics,
+            keys=self.keys,
+            rate=RateLimit(settings.rate_per_key_per_s),
+            rules=AdmissionRules(settings.protect_metrics, settings.protect_page, settings.max_in_flight),
+            readiness=self.readiness,
+            offer=Offer(version("lamegan"), settings.max_pixels, settings.rate_per_key_per_s),
+            cors_origins=settings.cors_origins,
+            serve_metrics=settings.metrics_port is None,
+        )
+
+    def _describe_work(self) -> None:
+        self.metrics.gpu_wanted.set(self._settings.device == "cuda")
+        self.metrics.queue_capacity.set(self.pool.limits.capacity)
+        self.metrics.queue_depth.set_function(lambda: self.pool.depth)
+        self.metrics.follow_models(lambda: [model_facts(model) for model in self.model_pool.models()])
+
+
+class ModelReloader:
+    """The thread that loads the models at the start and follows the active choice from then on."""
+
+    def __init__(self, service: Service) -> None:
+        self._service = service
+        self._woken = threading.Event()
+        self._stopped = threading.Event()
+        self._seen: float | None = None
+        self._thread = threading.Thread(target=self._work, name="caretaker", daemon=True)
+
+    def start(self) -> None:
+        """Begin."""
+        self._thread.start()
+
+    def wake(self) -> None:
+        """Reload now, whether or not the choice changed; safe from a signal handler's loop."""
+        self._seen = None
+        self._woken.set()
+
+    def stop(self) -> None:
+        """End, after the load that may be under way."""
+        self._stopped.set()
+        self._woken.set()
+        self._thread.join()
+
+    def _work(self) -> None:
+        self._seen = self._choice()
+        if not self._service.start():
+            return
+        while not self._stopped.is_set():
+            asked = self._woken.wait(WATCH_EVERY_S)
+            self._woken.clear()
+            choice = self._choice()
+            if self._stopped.is_set() or not (asked or choice != self._seen):
+                continue
+            self._seen = choice
+            try:
+                self._service.load_models()
+            except LameganError:  # logged and counted there; what served before still does
+                continue
+
+    def _choice(self) -> float | None:
+        try:
+            return self._service.store.state_file.stat().st_mtime_ns
+        except OSError:
+            return None
+
+
+def model_store(settings: Settings) -> ModelStore:
+    """The store that `settings` name."""
+    return ModelStore(settings.models_dir, settings.state_dir)
+
+
+def engine_loader(settings: Settings, metrics: Metrics | None = None) -> Callable[[bytes], Engine]:
+    """What makes an engine of a model file's bytes, on the device that `settings` name."""
+    options = EngineOptions(
+        device=settings.device,
+        allow_cpu_fallback=settings.allow_cpu_fallback,
+        threads=settings.infer_threads,
+        max_batch=settings.max_batch,
+        max_wait_s=settings.max_wait_ms / 1000,
+    )
+
+    def count_batch(size: int) -> None:
+        if metrics is not None:
+            metrics.batch_size.observe(size)
+
+    return lambda weights: Engine(weights, options, count_batch)
+
+
+def warm_sizes(settings: Settings) -> list[tuple[int, int]]:
+    """(height, width) of each size to warm.
+
+    Raises:
+        ConfigurationError: one is not WIDTHxHEIGHT with sides of at least 64.
+    """
+    sizes = []
+    for shape in settings.warm_shapes:
+        width, _, height = shape.partition("x")
+        if not (width.isdecimal() and height.isdecimal() and min(int(width), int(height)) >= 64):
+            raise ConfigurationError("LAMEGAN_WARM_SHAPES: write sizes as 480x272, each side at least 64.")
+        sizes.append((int(height), int(width)))
+    return sizes
+
+
+def model_facts(model: ServedModel) -> ModelFacts:
+    """What the metrics say of a model in service."""
+    card = model.card
+    digest = card.file.sha256
+    reference = card.lassim.reference
+    distribution = ReferenceDistribution(digest, reference.upper_bounds, reference.counts) if reference else None
+    return ModelFacts(card.name, card.version, digest, model.provider, distribution)

@@ -1,0 +1,315 @@
+"""The way of a request, and its one owner: bytes in, an enhanced image with its score out.
+
+    decode -> picture without its black surround -> shrink -> generator -> transfer -> score and guard -> encode
+
+HTTP, the command line and the DICOM gateway all call `Enhancer.enhance`; it goes the whole way on the calling thread.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from concurrent.futures import Future
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, replace
+from typing import Literal, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from service.engine.batcher import Inference
+from service.errors import ImageDimensions, InvalidParameter
+from service.imaging.codecs import MEDIA_TYPES, Photo, decode, encode, inspect, output_format
+from service.imaging.content_area import ContentArea, find_content_area
+from service.imaging.detail_transfer import transfer
+from service.imaging.headers import Header, SourceFormat
+from service.imaging.heatmap import render_heatmap
+from service.imaging.working_size import shrink, unpad, working_size
+from service.pipeline.deadline import Deadline, PixelBudget, await_inference
+from service.quality.guardrail import Judgement, judge
+from service.quality.lassim import CANONICAL_SIDE, LEVEL, Box, canonical_size, lassim, lassim_map, to_canonical
+from service.quality.pyramid import WINDOW, check_level
+from service.registry.card import GuardFloors, ModelCard
+from service.vocabulary import OutputFormat, Policy
+
+Pixels = NDArray[np.uint8]
+Stage = Literal["decode", "queue", "infer", "transfer", "score", "encode"]
+
+STAGES: tuple[Stage, ...] = ("decode", "queue", "infer", "transfer", "score", "encode")
+"""The stages that are timed, in their order."""
+
+MAP_SIDE = 2 * CANONICAL_SIDE
+"""Longer side of the heat map in pixels; LaSSIM's windows are far larger than a pixel of it."""
+
+_STRICTNESS = (Policy.ANNOTATE, Policy.CONSTRAIN, Policy.WITHHOLD)
+
+
+class Generator(Protocol):
+    """A loaded model at work."""
+
+    @property
+    def card(self) -> ModelCard:
+        """The card of the very model that `submit` runs."""
+        ...
+
+    def submit(self, image: Pixels, deadline: float) -> Future[Inference]:
+        """Queue one (h, w, 3) uint8 RGB image; `deadline` is on the clock of `time.monotonic`.
+
+        Raises:
+            Overloaded: the queue is full, or the wait would pass the deadline.
+            ShuttingDown: nothing new is taken.
+        """
+        ...
+
+
+class Generators(Protocol):
+    """The models that can be had."""
+
+    def lease(self, reference: str | None) -> AbstractContextManager[Generator]:
+        """The model that `reference` (name or name/version; None: the default) means now, kept loaded while leased.
+
+        Raises:
+            UnknownModel: there is none.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class EnhanceDefaults:
+    """What holds unless a request asks otherwise, and the limits that it cannot pass.
+
+    Attributes:
+        policy: the guard's; a request may only ask for a stricter one.
+        quality: of JPEG and WebP, 1 to 100.
+        max_pixels: most pixels of an image, frames counted.
+    """
+
+    policy: Policy = Policy.CONSTRAIN
+    quality: int = 95
+    max_pixels: int = 50_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class EnhanceOptions:
+    """What one request asks for; None leaves it to the defaults.
+
+    Attributes:
+        declared_type: media type the caller gave; the bytes decide, it only has to agree.
+        format: of the answer.
+        quality: of JPEG and WebP, 1 to 100.
+        policy: the guard's.
+        model: name or name/version.
+        map: add the heat map.
+    """
+
+    declared_type: str | None = None
+    format: OutputFormat = "same"
+    quality: int | None = None
+    policy: Policy | None = None
+    model: str | None = None
+    map: bool = False
+
+
+class Stopwatch:
+    """Adds up the seconds of each stage."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[Stage, float] = dict.fromkeys(STAGES, 0.0)
+
+    @contextmanager
+    def stage(self, name: Stage) -> Iterator[None]:
+        """Time the block as part of stage `name`, failed or not."""
+        started = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.seconds[name] += time.perf_counter() - started
+
+
+@dataclass(frozen=True, slots=True)
+class _Request:
+    """What one request comes to, known before anything is decoded.
+
+    Attributes:
+        header: what the file says of itself.
+        target: format of the answer.
+        policy: the guard's.
+        quality: of JPEG and WebP.
+        options: as asked.
+    """
+
+    header: Header
+    target: SourceFormat
+    policy: Policy
+    quality: int
+    options: EnhanceOptions
+
+
+@dataclass(frozen=True, slots=True)
+class Enhancement:
+    """The answer to one request.
+
+    Attributes:
+        body: the image as a file.
+        format: its format.
+        width, height: its size, which is the size sent, upright.
+        judgement: score, verdict, and the pixels delivered.
+        model: `name/version` of the model that made it.
+        model_sha256: digest of that model's file.
+        seconds: how long each stage took.
+        photo: the input, decoded.
+        heatmap: PNG of where structure changed, when asked for.
+    """
+
+    body: bytes
+    format: SourceFormat
+    width: int
+    height: int
+    judgement: Judgement
+    model: str
+    model_sha256: str
+    seconds: dict[Stage, float]
+    photo: Photo
+    heatmap: bytes | None
+
+    @property
+    def media_type(self) -> str:
+        """Media type of `body`."""
+        return MEDIA_TYPES[self.format]
+
+
+class Enhancer:
+    """Enhances images; safe to call from any number of threads."""
+
+    def __init__(self, generators: Generators, defaults: EnhanceDefaults | None = None) -> None:
+        self._generators = generators
+        self.defaults = defaults or EnhanceDefaults()
+        self._room = PixelBudget(self.defaults.max_pixels)
+
+    def enhance(
+        self, body: bytes, options: EnhanceOptions | None = None, patience: Deadline | None = None
+    ) -> Enhancement:
+        """The enhanced image of `body` with its score: the same bytes and options give the same answer.
+
+        Raises:
+            BadRequest: the image, or an option, cannot be served; which of its kinds says why.
+            Overloaded, ShuttingDown: the generator takes nothing now.
+            DeadlineExceeded, ClientGone: see `patience`.
+            InferenceFailed: the generator failed on this image.
+        """
+        patience = patience or Deadline()
+        request = self._understand(body, options or EnhanceOptions())
+        with (
+            self._generators.lease(request.options.model) as generator,
+            self._room.hold(request.header.pixels, patience),
+        ):
+            return self._make(body, request, generator, patience)
+
+    def check(self, options: EnhanceOptions) -> None:
+        """Raise what `enhance` would for these options whatever the image.
+
+        Raises:
+            InvalidParameter: a value outside its bounds, or a policy milder than the default.
+            UnknownModel: no such model.
+        """
+        self._policy(options)
+        self._quality(options)
+        with self._generators.lease(options.model):
+            pass
+
+    def _understand(self, body: bytes, options: EnhanceOptions) -> _Request:
+        """The request, held to every limit that can be checked without decoding."""
+        policy, quality = self._policy(options), self._quality(options)
+        header = inspect(body, options.declared_type, max_pixels=self.defaults.max_pixels)
+        target = output_format(options.format, header.format, header.width, header.height)
+        check_scorable(header.width, header.height)
+        return _Request(header, target, policy, quality, options)
+
+    def _make(self, body: bytes, request: _Request, generator: Generator, patience: Deadline) -> Enhancement:
+        watch, card = Stopwatch(), generator.card
+        with watch.stage("decode"):
+            photo = decode(body, request.options.declared_type, max_pixels=self.defaults.max_pixels)
+            height, width = photo.pixels.shape[:2]
+            shown = find_content_area(photo.pixels)
+            picture = shown.cut(photo.pixels) if shown else photo.pixels
+            size = working_size(picture.shape[1], picture.shape[0], card.working_pixels)
+            working = shrink(picture, size)
+            if shown:
+                working = shown.fill(working)
+                picture = shown.filled(photo.pixels, unpad(working, size))
+        patience.check()
+        inference = await_inference(generator.submit(working, patience.deadline), patience)
+        watch.seconds["queue"], watch.seconds["infer"] = inference.queue_s, inference.infer_s
+        with watch.stage("transfer"):
+            output = transfer(picture, unpad(working, size), unpad(inference.image, size))
+        patience.check()
+        with watch.stage("score"):
+            floors = card.guard.floors if card.guard else GuardFloors()
+            judgement = judge(output, picture, floors, request.policy)
+            if shown:
+                judgement = _put_back(judgement, shown, photo.pixels, picture)
+        patience.check()
+        with watch.stage("encode"):
+            encoded = encode(judgement.image, request.target, request.quality)
+            heatmap = heatmap_png(judgement.image, photo.pixels) if request.options.map else None
+        return Enhancement(
+            body=encoded,
+            format=request.target,
+            width=width,
+            height=height,
+            judgement=judgement,
+            model=card.reference,
+            model_sha256=card.file.sha256,
+            seconds=watch.seconds,
+            photo=photo,
+            heatmap=heatmap,
+        )
+
+    def _policy(self, options: EnhanceOptions) -> Policy:
+        wanted, least = options.policy or self.defaults.policy, self.defaults.policy
+        if _STRICTNESS.index(wanted) < _STRICTNESS.index(least):
+            raise InvalidParameter(f"The policy may not be milder than {least.value}.", limit=least.value)
+        return wanted
+
+    def _quality(self, options: EnhanceOptions) -> int:
+        quality = self.defaults.quality if options.quality is None else options.quality
+        if not 1 <= quality <= 100:
+            raise InvalidParameter("The quality must be from 1 to 100.", actual=quality)
+        return quality
+
+
+def _put_back(judgement: Judgement, shown: ContentArea, photo: Pixels, filled: Pixels) -> Judgement:
+    """The judgement of `filled`, the picture that `photo` shows without its surround, for the whole photo.
+
+    The floors were held by the picture alone: black would thin out a fault, and the step at its edge looks like one
+    when the picture's light changes and the black does not. LaSSIM is that of the whole photo, as anybody measures it.
+    """
+    change = judgement.image.astype(np.int16) - filled
+    made = np.clip(shown.cut(photo) + change, 0, 255).astype(np.uint8)
+    image = shown.paste(photo, made)
+    box = judgement.box
+    moved = Box(box.left + shown.left, box.top + shown.top, box.right + shown.left, box.bottom + shown.top)
+    score = lassim(to_canonical(image), to_canonical(photo))
+    return replace(judgement, image=image, lassim=score, box=moved)
+
+
+def check_scorable(width: int, height: int) -> None:
+    """Raise unless an image of this size can be scored at the canonical scale.
+
+    Raises:
+        ImageDimensions: too small, or too narrow for its length.
+    """
+    small_width, small_height = canonical_size(width, height)
+    try:
+        check_level(small_height, small_width, LEVEL)
+    except ImageDimensions as error:
+        raise ImageDimensions("The image is too small or too narrow to be scored.", actual=[width, height]) from error
+
+
+def heatmap_png(output: Pixels, photo: Pixels) -> bytes:
+    """PNG of where structure changed from `photo` to `output`, longer side at most `MAP_SIDE`."""
+    height, width = photo.shape[:2]
+    shrunk = min(1.0, MAP_SIDE / max(width, height))
+    size = max(1, round(width * shrunk)), max(1, round(height * shrunk))
+    values = lassim_map(output, photo, scale="canonical").values
+    return encode(render_heatmap(values, size, photo, border=WINDOW // 2), "png")

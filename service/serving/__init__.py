@@ -1,0 +1,1 @@
+"""Models in service: loaded, verified, leased to requests."""

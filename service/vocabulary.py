@@ -1,0 +1,27 @@
+"""The words that every part of the service uses: policies, formats, scales, devices."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Literal
+
+
+class Policy(StrEnum):
+    """What to do with an image below a floor, from the mildest to the strictest."""
+
+    ANNOTATE = "annotate"
+    CONSTRAIN = "constrain"
+    WITHHOLD = "withhold"
+
+
+PolicyName = Literal["annotate", "constrain", "withhold"]
+"""The values of `Policy`, as settings spell them."""
+
+OutputFormat = Literal["same", "jpeg", "png", "webp"]
+"""What an answer is written as; `same` is the format of the image sent."""
+
+Scale = Literal["native", "canonical"]
+"""At which size LaSSIM is computed: that of the images, or with a longer side of at most 480 px."""
+
+Device = Literal["auto", "cpu", "cuda"]
+"""Where the generator runs; `auto` takes a GPU when there is one."""
