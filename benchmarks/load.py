@@ -1,8 +1,9 @@
 """A load generator that costs little beside the service it loads: raw sockets, requests made once, answers skimmed.
 
 Run as a process of its own: `python -m benchmarks.load URL PHOTO --seconds 10 --clients 8 [--rate 400]`. Without a rate
-each client sends its next request when it has its answer (saturation); with one, requests leave on schedule whether
-or not the service keeps up (overload). Prints one JSON object.
+each client sends its next request when it has its answer (closed loop: saturation); with one, requests are due on a
+schedule whether or not the service keeps up (open loop), and waits count from when a request was due, not from when it
+could be sent, so that a stall is paid by every request it held up. Prints one JSON object.
 """
 
 from __future__ import annotations
@@ -21,14 +22,22 @@ from urllib.parse import urlsplit
 
 @dataclass(slots=True)
 class Tally:
-    """What came of one client's requests: seconds by status, and how many connections broke."""
+    """What came of one client's requests.
+
+    Attributes:
+        seconds: waits by status.
+        done: answers of status 200 that came before the load ended; what came after would flatter a long queue.
+        broken: connections that broke.
+    """
 
     seconds: dict[int, list[float]] = field(default_factory=dict)
+    done: int = 0
     broken: int = 0
 
-    def add(self, status: int, seconds: float) -> None:
+    def add(self, status: int, seconds: float, *, in_time: bool) -> None:
         """Count one answer."""
         self.seconds.setdefault(status, []).append(seconds)
+        self.done += status == 200 and in_time
 
 
 class Client:
@@ -106,16 +115,17 @@ def load(address: tuple[str, int], request: bytes, *, seconds: float, clients: i
     def run(index: int) -> None:
         client, tally = Client(address, request), tallies[index]
         due = start + (index / rate if rate else 0.0)
-        while (now := time.monotonic()) < start + seconds:
+        while (now := time.monotonic()) < start + seconds and due < start + seconds:
             if rate and due > now:
                 time.sleep(due - now)
-            sent = time.monotonic()
+            began = due if rate else time.monotonic()
             try:
                 status, _ = client.ask()
-                tally.add(status, time.monotonic() - sent)
+                now = time.monotonic()
+                tally.add(status, now - began, in_time=now <= start + seconds)
             except OSError:
                 tally.broken += 1
-            due = max(due + clients / rate, time.monotonic() - 1.0) if rate else 0.0
+            due += clients / rate if rate else 0.0
         client.close()
 
     threads = [threading.Thread(target=run, args=(index,)) for index in range(clients)]
@@ -123,7 +133,7 @@ def load(address: tuple[str, int], request: bytes, *, seconds: float, clients: i
         thread.start()
     for thread in threads:
         thread.join()
-    total = Tally(broken=sum(tally.broken for tally in tallies))
+    total = Tally(done=sum(tally.done for tally in tallies), broken=sum(tally.broken for tally in tallies))
     for tally in tallies:
         for status, waits in tally.seconds.items():
             total.seconds.setdefault(status, []).extend(waits)
@@ -135,7 +145,7 @@ def summary(tally: Tally, seconds: float) -> dict[str, object]:
     counts = Counter({status: len(waits) for status, waits in tally.seconds.items()})
     return {
         "offered_per_s": round(counts.total() / seconds, 1),
-        "done_per_s": round(counts[200] / seconds, 2),
+        "done_per_s": round(tally.done / seconds, 2),
         "broken": tally.broken,
         "by_status": {
             str(status): {
@@ -157,10 +167,17 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=10.0)
     parser.add_argument("--clients", type=int, default=8)
     parser.add_argument("--rate", type=float)
+    parser.add_argument("--request", type=Path, help="file that holds the very bytes to send instead")
+    parser.add_argument("--waits", action="store_true", help="print every wait too")
     arguments = parser.parse_args()
     address, request = post(arguments.url, arguments.photo.read_bytes())
+    if arguments.request is not None:
+        request = arguments.request.read_bytes()
     tally = load(address, request, seconds=arguments.seconds, clients=arguments.clients, rate=arguments.rate)
-    print(json.dumps(summary(tally, arguments.seconds)))
+    found = summary(tally, arguments.seconds)
+    if arguments.waits:
+        found["waits_ms"] = {str(status): [round(1000 * s, 1) for s in waits] for status, waits in tally.seconds.items()}
+    print(json.dumps(found))
 
 
 if __name__ == "__main__":
