@@ -176,7 +176,9 @@ def main() -> None:
     tally = load(address, request, seconds=arguments.seconds, clients=arguments.clients, rate=arguments.rate)
     found = summary(tally, arguments.seconds)
     if arguments.waits:
-        found["waits_ms"] = {str(status): [round(1000 * s, 1) for s in waits] for status, waits in tally.seconds.items()}
+        found["waits_ms"] = {
+            str(status): [round(1000 * s, 1) for s in waits] for status, waits in tally.seconds.items()
+        }
     print(json.dumps(found))
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from importlib.metadata import version
+from pathlib import Path
 
 from fastapi import FastAPI
 
@@ -17,7 +19,9 @@ from service.api.limits.request_body import BodyLimits, BodyReader
 from service.api.limits.worker_pool import WorkerLimits, WorkerPool
 from service.api.middleware.admission import AdmissionRules
 from service.api.request_context import App
-from service.engine.engine import Engine, EngineOptions, usable_cores
+from service.engine.engine import Engine, EngineOptions
+from service.engine.thread_trial import ThreadTrial
+from service.engine.threads import usable_cores
 from service.errors import ConfigurationError, LameganError
 from service.monitoring.logs import get_logger
 from service.monitoring.metrics import Metrics, ModelFacts, ReferenceDistribution
@@ -92,7 +96,13 @@ class Service:
         providers = {model.card.reference: model.provider for model in models}
         for reference in change.loaded:
             self.metrics.reloads.labels("succeeded").inc()
-            self._log.info("model loaded", model=reference, provider=providers[reference], default=change.default)
+            self._log.info(
+                "model loaded",
+                model=reference,
+                provider=providers[reference],
+                default=change.default,
+                workers=self.pool.limits.threads,
+            )
 
     @asynccontextmanager
     async def _lifespan(self, _app: FastAPI) -> AsyncIterator[None]:
@@ -193,21 +203,35 @@ def model_store(settings: Settings) -> ModelStore:
     return ModelStore(settings.models_dir, settings.state_dir)
 
 
-def engine_loader(settings: Settings, metrics: Metrics | None = None) -> Callable[[bytes], Engine]:
-    """What makes an engine of a model file's bytes, on the device that `settings` name."""
-    options = EngineOptions(
+def engine_options(settings: Settings) -> EngineOptions:
+    """How `settings` want the generator to run."""
+    return EngineOptions(
         device=settings.device,
         allow_cpu_fallback=settings.allow_cpu_fallback,
         threads=settings.infer_threads,
+        trial=ThreadTrial(_remembered_threads(settings)),
         max_batch=settings.max_batch,
         max_wait_s=settings.max_wait_ms / 1000,
     )
+
+
+def engine_loader(settings: Settings, metrics: Metrics | None = None) -> Callable[[bytes], Engine]:
+    """What makes an engine of a model file's bytes, on the device that `settings` name."""
+    options = engine_options(settings)
 
     def count_batch(size: int) -> None:
         if metrics is not None:
             metrics.batch_size.observe(size)
 
     return lambda weights: Engine(weights, options, count_batch)
+
+
+def _remembered_threads(settings: Settings) -> Path:
+    """Where the trial of threads is remembered: in the state folder, else among the user's caches."""
+    if settings.state_dir is not None:
+        return settings.state_dir / "threads.json"
+    caches = os.environ.get("XDG_CACHE_HOME")
+    return (Path(caches) if caches else Path("~/.cache").expanduser()) / "lamegan" / "threads.json"
 
 
 def warm_sizes(settings: Settings) -> list[tuple[int, int]]:

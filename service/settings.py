@@ -68,13 +68,19 @@ class Settings(BaseSettings):
     device: Device = Field("auto", description="auto takes a GPU when there is one; cuda without one is an error.")
     allow_cpu_fallback: bool = Field(False, description="With device=cuda: serve on the CPU when there is no GPU.")
     infer_threads: int | None = Field(
-        None, ge=1, le=MOST_THREADS, description="Threads of one inference on the CPU, at most 256; none: the cores."
+        None,
+        ge=1,
+        le=MOST_THREADS,
+        description="Threads of one inference on the CPU, at most 256; none: 1, and by trial for a lone photo.",
     )
     max_batch: int | None = Field(None, ge=1, le=64, description="Images in one batch; none: 1 on CPU, 8 on GPU.")
     max_wait_ms: float = Field(2.0, ge=0, le=1000, description="How long a busy engine waits to fill a batch.")
     queue_capacity: int = Field(32, ge=1, description="Accepted requests waiting; one more is refused with 429.")
     workers: int | None = Field(
-        None, ge=1, le=MOST_THREADS, description="Threads that decode, score and encode, at most 256; none: the cores."
+        None,
+        ge=1,
+        le=MOST_THREADS,
+        description="Threads that decode, score and encode, at most 256; none: the cores that a container lends.",
     )
     deadline_s: float = Field(
         10.0,

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from pathlib import Path
 
 import pytest
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("XDG_CACHE_HOME", str(Path(tempfile.gettempdir()) / "lamegan-tests-cache"))
 
 ROOT = Path(__file__).resolve().parent.parent
 

@@ -72,8 +72,8 @@ def wait_until(holds: Callable[[], bool], patience_s: float = PATIENCE_S) -> Non
 def frozen(live: LiveService) -> Iterator[threading.Event]:
     """Hold every inference until the event is set or the block ends: a model as slow as the test likes."""
     go = threading.Event()
-    sessions = [model._engine._batcher for model in live.service.model_pool.models()]
-    runs = [batcher._run for batcher in sessions]
+    batchers = [model._engine._batcher for model in live.service.model_pool.models()]
+    runs = [(batcher._run, batcher._run_alone) for batcher in batchers]
 
     def held(run: Callable[[Image], Image]) -> Callable[[Image], Image]:
         def wait_and_run(batch: Image) -> Image:
@@ -82,14 +82,14 @@ def frozen(live: LiveService) -> Iterator[threading.Event]:
 
         return wait_and_run
 
-    for batcher, run in zip(sessions, runs, strict=True):
-        batcher._run = held(run)
+    for batcher, (run, run_alone) in zip(batchers, runs, strict=True):
+        batcher._run, batcher._run_alone = held(run), held(run_alone)
     try:
         yield go
     finally:
         go.set()
-        for batcher, run in zip(sessions, runs, strict=True):
-            batcher._run = run
+        for batcher, (run, run_alone) in zip(batchers, runs, strict=True):
+            batcher._run, batcher._run_alone = run, run_alone
 
 
 def scene(width: int = 480, height: int = 272, seed: int = 0) -> Image:

@@ -10,10 +10,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.load import post
-from benchmarks.peers.work import THREADS
 
 ROOT = Path(__file__).resolve().parents[2]
 OURS = "lamegan"
+
+THREADS = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
+"""Environment of a peer: the libraries read it when they are imported."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +90,7 @@ def _from_kserve(body: bytes) -> bytes:
 
 
 PEERS = (
-    Peer(OURS, "LaMEGAN", "", lambda port, _cores: ["-m", "service.cli", "serve", "--port", str(port)]),
+    Peer(OURS, "LaMEGAN", "", lambda port, _cores: ["-m", "service.commands.main", "serve", "--port", str(port)]),
     Peer(
         "fastapi-threads",
         "FastAPI, threads",

@@ -27,7 +27,7 @@ from benchmarks.measure import RESULTS, record
 from benchmarks.peers.catalogue import OURS, PEERS, ROOT, Peer
 from benchmarks.peers.running import Running, running
 from benchmarks.service import photo
-from service.engine.engine import usable_cores
+from service.engine.threads import usable_cores
 
 SIZES = {"480x272": (480, 272), "1280x720": (1280, 720)}
 CLIENTS = (1, 8, 64)

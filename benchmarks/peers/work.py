@@ -1,7 +1,7 @@
 """The work that every server does: one photo's bytes in, the enhanced photo's bytes out, by this project's Enhancer.
 
-Each library of pixels and numbers gets one thread, because photos run side by side on all cores: measured best for every
-peer (more threads make a lone photo up to a fifth quicker and a crowd of them slower).
+Each library of pixels and numbers gets one thread, because photos run side by side on all cores: measured best for
+every peer (more threads make a lone photo up to a fifth quicker and a crowd of them slower).
 """
 
 from __future__ import annotations
@@ -9,8 +9,12 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-THREADS = {name: "1" for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")}
-"""Environment of a peer: the libraries read it when they are imported."""
+import cv2
+
+from service.engine.engine import EngineOptions
+from service.pipeline import Enhancer
+from service.registry.store import ModelStore
+from service.serving.single_model import SingleModel
 
 PHOTO_TYPE = "image/jpeg"
 
@@ -20,17 +24,10 @@ class Work:
 
     def __init__(self, streams: int = 1) -> None:
         """Load the model that `PEERS_MODEL` names; `streams` photos may be in the generator at the same time."""
-        import cv2
-
-        from service.engine.engine import EngineOptions
-        from service.enhance import Enhancer
-        from service.enhance.one_model import OneModel
-        from service.registry.store import ModelStore
-
         cv2.setNumThreads(1)
         store = ModelStore(Path(os.environ.get("PEERS_MODELS_DIR", "models")))
         model = os.environ.get("PEERS_MODEL", "lamegan-fast")
-        self._model = OneModel(store, model, EngineOptions("cpu", threads=1, streams=streams))
+        self._model = SingleModel(store, model, EngineOptions("cpu", threads=1, streams=streams))
         self._enhancer = Enhancer(self._model)
 
     def __call__(self, photo: bytes) -> bytes:

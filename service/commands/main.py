@@ -132,7 +132,7 @@ def enhance(
     annotate, should be).
     """
     from service.commands.enhance import enhance_files, plan, targets_of, to_csv
-    from service.engine.engine import usable_cores
+    from service.engine.threads import usable_cores
     from service.settings import MOST_THREADS
 
     if as_json and str(csv) == "-":
@@ -267,7 +267,7 @@ def _one_model_enhancer(model: str | None, policy: PolicyOption | None, options:
 
     Whoever calls the command is the operator: `policy` may be milder than the settings', which HTTP clients may not.
     """
-    from service.engine.engine import EngineOptions
+    from service.composition import engine_options
     from service.pipeline import EnhanceDefaults, Enhancer
     from service.registry.store import ModelStore
     from service.serving.single_model import SingleModel
@@ -276,10 +276,9 @@ def _one_model_enhancer(model: str | None, policy: PolicyOption | None, options:
 
     _quiet_decoders()
     chosen = read_settings(model=model, policy=policy and policy.value, allow_anonymous=True)
-    engine = EngineOptions(chosen.device, chosen.allow_cpu_fallback, chosen.infer_threads)
     defaults = EnhanceDefaults(Policy(chosen.policy), chosen.jpeg_quality, chosen.max_pixels)
     store = ModelStore(chosen.models_dir, chosen.state_dir)
-    with SingleModel(store, chosen.model, engine, as_default=model is None) as generators:
+    with SingleModel(store, chosen.model, engine_options(chosen), as_default=model is None) as generators:
         enhancer = Enhancer(generators, defaults)
         enhancer.check(options)
         yield enhancer

@@ -43,6 +43,7 @@ class _Item:
     image: Image
     deadline: float
     met_busy: bool
+    alone: bool
     submitted: float = field(default_factory=time.monotonic)
     future: Future[Inference] = field(default_factory=Future)
 
@@ -72,9 +73,14 @@ class Batcher:
         run: Callable[[NDArray[np.uint8]], NDArray[np.uint8]],
         limits: BatchLimits,
         on_batch: Callable[[int], None] = lambda _size: None,
+        run_alone: Callable[[NDArray[np.uint8]], NDArray[np.uint8]] | None = None,
     ) -> None:
-        """Start `limits.streams` threads; `on_batch` is told the size of each run."""
+        """Start `limits.streams` threads.
+
+        `on_batch` is told the size of each run; `run_alone` does the same as `run`, and takes more of the machine.
+        """
         self._run = run
+        self._run_alone = run_alone or run
         self._limits = limits
         self._on_batch = on_batch
         self._waiting: deque[_Item] = deque()
@@ -92,8 +98,10 @@ class Batcher:
         """Images waiting now."""
         return len(self._waiting)
 
-    def submit(self, image: Image, deadline: float = float("inf")) -> Future[Inference]:
+    def submit(self, image: Image, deadline: float = float("inf"), *, alone: bool = False) -> Future[Inference]:
         """Queue `image`, (h, w, 3) uint8 RGB; `deadline` is on the clock of `time.monotonic`.
+
+        `alone`: nothing else wants the machine, so that the run may have all of it.
 
         Cancelling the future before its run starts drops the image.
 
@@ -107,7 +115,7 @@ class Batcher:
             self._forget_cancelled()
             if len(self._waiting) >= self._limits.capacity:
                 raise Overloaded("The model's queue is full.", retry_after_s=1)
-            item = _Item(image, deadline, met_busy=self._running > 0 or bool(self._waiting))
+            item = _Item(image, deadline, met_busy=self._running > 0 or bool(self._waiting), alone=alone)
             self._waiting.append(item)
             self._changed.notify_all()
         return item.future
@@ -165,7 +173,7 @@ class Batcher:
         started = time.monotonic()
         try:
             images = batch[0].image[None] if len(batch) == 1 else np.stack([item.image for item in batch])
-            enhanced = self._run(images)
+            enhanced = self._run_alone(images) if batch[0].alone and len(batch) == 1 else self._run(images)
         except LameganError as error:
             self._answer_apart(batch, error)
             return

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +12,8 @@ from numpy.typing import NDArray
 
 from service.engine.batcher import Batcher, BatchLimits, Inference
 from service.engine.session import Provider, Session, SessionOptions
+from service.engine.thread_trial import ThreadTrial
+from service.engine.threads import cpu_limit, plan_threads, settle_libraries
 from service.vocabulary import Device
 
 GPU_MAX_BATCH = 8
@@ -26,7 +27,8 @@ class EngineOptions:
 
     Attributes:
         device, allow_cpu_fallback: see `SessionOptions`.
-        threads: threads of one inference on the CPU.
+        threads: threads of one inference on the CPU; None: one, and for an image that is alone what `trial` finds.
+        trial: finds out how many threads serve a lone image best.
         streams: inferences at the same time on the CPU; a GPU runs one batch at a time.
         max_batch, max_wait_s, capacity: see `BatchLimits`.
     """
@@ -34,16 +36,12 @@ class EngineOptions:
     device: Device = "auto"
     allow_cpu_fallback: bool = False
     threads: int | None = None
+    trial: ThreadTrial = field(default_factory=ThreadTrial)
     streams: int | None = None
     max_batch: int | None = None
     max_wait_s: float = 0.002
     capacity: int = 256
     """As many as a service has threads at most: what it accepted is never refused here."""
-
-
-def usable_cores() -> int:
-    """Cores this process may use, which in a container is fewer than the machine has."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 class Engine:
@@ -58,21 +56,21 @@ class Engine:
             ProviderUnavailable: a GPU was asked for, none can be used, and fallback is not allowed.
             ModelInvalid: the file is no ONNX model, or breaks the export contract.
         """
-        cores = usable_cores()
-        self._session = Session(
-            model,
-            SessionOptions(options.device, options.allow_cpu_fallback, options.threads or cores),
-        )
+        settle_libraries()
+        plan = plan_threads(cpu_limit())
+        self._session = Session(model, _session_options(options, options.threads or 1))
         on_gpu = self._session.provider == "cuda"
+        self._lone = self._session if on_gpu or options.threads else self._lone_session(model, options, plan.lone)
         self._batcher = Batcher(
             self._session.run,
             BatchLimits(
                 max_batch=options.max_batch or (GPU_MAX_BATCH if on_gpu else CPU_MAX_BATCH),
                 max_wait_s=options.max_wait_s,
                 capacity=options.capacity,
-                streams=1 if on_gpu else options.streams or cores,
+                streams=1 if on_gpu else options.streams or plan.workers,
             ),
             on_batch,
+            self._lone.run,
         )
 
     @property
@@ -85,14 +83,18 @@ class Engine:
         """Images waiting for a run."""
         return self._batcher.depth
 
-    def submit(self, image: NDArray[np.uint8], deadline: float = float("inf")) -> Future[Inference]:
+    def submit(
+        self, image: NDArray[np.uint8], deadline: float = float("inf"), *, alone: bool = False
+    ) -> Future[Inference]:
         """Queue one (h, w, 3) uint8 RGB image; `deadline` is on the clock of `time.monotonic`.
+
+        `alone`: nothing else wants the machine, so that the run may have all of it; the answer is the same.
 
         Raises:
             Overloaded: the queue is full.
             ShuttingDown: the engine is closed.
         """
-        return self._batcher.submit(image, deadline)
+        return self._batcher.submit(image, deadline, alone=alone)
 
     def run(self, batch: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """Run (B, h, w, 3) uint8 RGB at once on the calling thread, past the queue: for self-tests and warming.
@@ -105,8 +107,25 @@ class Engine:
     def warm(self, shapes: Iterable[tuple[int, int]]) -> None:
         """Run a grey image of each (height, width), so that no request pays for the first time."""
         for height, width in shapes:
-            self.run(np.full((1, height, width, 3), 128, np.uint8))
+            for session in {self._session, self._lone}:
+                session.run(np.full((1, height, width, 3), 128, np.uint8))
 
     def close(self, timeout_s: float | None = None) -> None:
         """Finish what was accepted, then stop."""
         self._batcher.close(timeout_s)
+
+    def _lone_session(self, model: Path | bytes, options: EngineOptions, most: int) -> Session:
+        """The session for an image that has the machine to itself: one with more threads, where that is quicker."""
+        sessions = {1: self._session}
+
+        def session(threads: int) -> Session:
+            if threads not in sessions:
+                sessions[threads] = Session(model, _session_options(options, threads))
+            return sessions[threads]
+
+        weights = model if isinstance(model, bytes) else model.read_bytes()
+        return session(options.trial.choose(weights, most, lambda threads: session(threads).run))
+
+
+def _session_options(options: EngineOptions, threads: int) -> SessionOptions:
+    return SessionOptions(options.device, options.allow_cpu_fallback, threads)

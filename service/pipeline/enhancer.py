@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from concurrent.futures import Future
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
+from threading import Lock
 from typing import Literal, Protocol
 
 import numpy as np
@@ -52,8 +53,10 @@ class Generator(Protocol):
         """The card of the very model that `submit` runs."""
         ...
 
-    def submit(self, image: Pixels, deadline: float) -> Future[Inference]:
+    def submit(self, image: Pixels, deadline: float, *, alone: bool = False) -> Future[Inference]:
         """Queue one (h, w, 3) uint8 RGB image; `deadline` is on the clock of `time.monotonic`.
+
+        `alone`: no other photo is being enhanced, so that this one may have the whole machine.
 
         Raises:
             Overloaded: the queue is full, or the wait would pass the deadline.
@@ -185,6 +188,8 @@ class Enhancer:
         self._generators = generators
         self.defaults = defaults or EnhanceDefaults()
         self._room = PixelBudget(self.defaults.max_pixels)
+        self._lock = Lock()
+        self._under_way = 0
 
     def enhance(
         self, body: bytes, options: EnhanceOptions | None = None, patience: Deadline | None = None
@@ -202,8 +207,20 @@ class Enhancer:
         with (
             self._generators.lease(request.options.model) as generator,
             self._room.hold(request.header.pixels, patience),
+            self._counted(),
         ):
             return self._make(body, request, generator, patience)
+
+    @contextmanager
+    def _counted(self) -> Iterator[None]:
+        """Count a photo as under way during the block."""
+        with self._lock:
+            self._under_way += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._under_way -= 1
 
     def check(self, options: EnhanceOptions) -> None:
         """Raise what `enhance` would for these options whatever the image.
@@ -238,7 +255,7 @@ class Enhancer:
                 working = shown.fill(working)
                 picture = shown.filled(photo.pixels, unpad(working, size))
         patience.check()
-        inference = await_inference(generator.submit(working, patience.deadline), patience)
+        inference = await_inference(generator.submit(working, patience.deadline, alone=self._under_way == 1), patience)
         watch.seconds["queue"], watch.seconds["infer"] = inference.queue_s, inference.infer_s
         with watch.stage("transfer"):
             output = transfer(picture, unpad(working, size), unpad(inference.image, size))

@@ -43,9 +43,11 @@ class ServedModel:
         """The device it really runs on."""
         return self._engine.provider
 
-    def submit(self, image: NDArray[np.uint8], deadline: float = float("inf")) -> Future[Inference]:
+    def submit(
+        self, image: NDArray[np.uint8], deadline: float = float("inf"), *, alone: bool = False
+    ) -> Future[Inference]:
         """See `Engine.submit`."""
-        return self._engine.submit(image, deadline)
+        return self._engine.submit(image, deadline, alone=alone)
 
     def warm(self, shapes: Sequence[tuple[int, int]]) -> None:
         """See `Engine.warm`."""

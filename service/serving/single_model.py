@@ -57,9 +57,9 @@ class SingleModel:
         """Images waiting for a run."""
         return self._engine.depth
 
-    def submit(self, image: NDArray[np.uint8], deadline: float) -> Future[Inference]:
+    def submit(self, image: NDArray[np.uint8], deadline: float, *, alone: bool = False) -> Future[Inference]:
         """See `Engine.submit`."""
-        return self._engine.submit(image, deadline)
+        return self._engine.submit(image, deadline, alone=alone)
 
     @contextmanager
     def lease(self, reference: str | None) -> Iterator[Self]:

@@ -163,9 +163,9 @@ class _Listening:
     def card(self):  # type: ignore[no-untyped-def]
         return self.inner.card
 
-    def submit(self, image, deadline):  # type: ignore[no-untyped-def]
+    def submit(self, image, deadline, *, alone=False):  # type: ignore[no-untyped-def]
         self.given.append(image)
-        return self.inner.submit(image, deadline)
+        return self.inner.submit(image, deadline, alone=alone)
 
 
 @pytest.mark.parametrize("policy", [Policy.ANNOTATE, Policy.CONSTRAIN, Policy.WITHHOLD])
@@ -287,9 +287,9 @@ class Watched:
         with self._inner.lease(reference):
             yield self
 
-    def submit(self, image: NDArray[np.uint8], deadline: float) -> object:
+    def submit(self, image: NDArray[np.uint8], deadline: float, *, alone: bool = False) -> object:
         self.submitted += 1
-        return self._inner.submit(image, deadline)
+        return self._inner.submit(image, deadline, alone=alone)
 
 
 def test_the_newest_version_that_passes_its_self_test_is_the_one_that_runs(

@@ -9,7 +9,8 @@ from ray import serve
 from starlette.requests import Request
 from starlette.responses import Response
 
-from benchmarks.peers.work import PHOTO_TYPE, THREADS, Work
+from benchmarks.peers.catalogue import THREADS
+from benchmarks.peers.work import PHOTO_TYPE, Work
 
 PROCESSES = int(os.environ.get("PEERS_PROCESSES", "1"))
 
