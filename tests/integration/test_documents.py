@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 import sys
 from pathlib import Path
 
+import playwright
 import pytest
 
+from service.api.problems import Problem
+from service.api.schemas import EnhanceFacts
+from service.errors import HTTP_STATUS
 from tests.conftest import ROOT
+from tests.live import LiveService
 
 DECISIONS = ROOT / "docs" / "decisions"
 NUMBERED = sorted(DECISIONS.glob("[0-9]*.md"))
 BUILD_S = 120
+RUN_S = 60
+HTTP = (ROOT / "docs" / "http.md").read_text(encoding="utf-8")
+NODE = Path(playwright.__file__).parent / "driver" / "node"
 
 
 def test_the_site_builds_without_a_warning_and_loads_nothing_from_elsewhere(tmp_path: Path) -> None:
@@ -46,3 +55,42 @@ def test_the_index_lists_every_decision_once_in_order() -> None:
 
 def _index() -> str:
     return (DECISIONS / "index.md").read_text(encoding="utf-8")
+
+
+def test_the_samples_of_the_http_document_are_what_the_service_sends() -> None:
+    facts, problem = (json.loads(block) for block in _blocks(HTTP, "json"))
+    assert EnhanceFacts.model_validate(facts).model_dump() == facts, "every field of the interface"
+    assert Problem.model_validate(problem).model_dump() == problem
+    assert HTTP_STATUS[problem["code"]] == (problem["status"], problem["title"])
+
+
+def test_the_http_document_describes_every_field_of_the_json_answer() -> None:
+    fields = HTTP.split("### What comes back: JSON")[1].split("###")[0]
+    assert re.findall(r"^\| `(\w+)` \|", fields, re.MULTILINE) == list(EnhanceFacts.model_fields)
+
+
+def test_the_javascript_client_gets_the_photo_and_the_problem(tmp_path: Path) -> None:
+    photo = json.dumps(str(ROOT / "docs" / "samples" / "sample.jpg"))
+    (client,) = _blocks(HTTP, "js")
+    with LiveService(ROOT / "models", model="lamegan-fast", warm_shapes="480x272") as live:
+        (tmp_path / "client.mjs").write_text(
+            f"""import {{ readFile }} from "node:fs/promises";
+{client}
+const base = "http://127.0.0.1:{live.port}";
+const made = await enhance(new Blob([await readFile({photo})], {{ type: "image/jpeg" }}), {{ base }});
+const code = await enhance(new Blob(["text"]), {{ base }}).catch((error) => error.code);
+console.log(JSON.stringify({{ ...made, image: made.image.type, code }}));
+"""
+        )
+        done = subprocess.run(
+            [NODE, tmp_path / "client.mjs"], capture_output=True, text=True, timeout=RUN_S, check=False
+        )
+    assert done.returncode == 0, done.stderr
+    said = json.loads(done.stdout)
+    assert (said["image"], said["code"]) == ("image/jpeg", "unsupported-type")
+    assert said["verdict"] in ("pass", "constrained", "withheld")
+    assert 0 < said["lassim"] < 1
+
+
+def _blocks(text: str, language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
