@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import playwright
@@ -13,7 +15,11 @@ import pytest
 
 from service.api.problems import Problem
 from service.api.schemas import EnhanceFacts
+from service.engine.engine import EngineOptions
 from service.errors import HTTP_STATUS
+from service.quality.lassim import LEVEL
+from service.quality.pyramid import least_side
+from service.settings import Settings
 from tests.conftest import ROOT
 from tests.live import LiveService
 
@@ -21,6 +27,7 @@ DECISIONS = ROOT / "docs" / "decisions"
 NUMBERED = sorted(DECISIONS.glob("[0-9]*.md"))
 BUILD_S = 120
 RUN_S = 60
+ARCHITECTURE = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
 HTTP = (ROOT / "docs" / "http.md").read_text(encoding="utf-8")
 NODE = Path(playwright.__file__).parent / "driver" / "node"
 
@@ -90,6 +97,65 @@ console.log(JSON.stringify({{ ...made, image: made.image.type, code }}));
     assert (said["image"], said["code"]) == ("image/jpeg", "unsupported-type")
     assert said["verdict"] in ("pass", "constrained", "withheld")
     assert 0 < said["lassim"] < 1
+
+
+def test_the_examples_of_the_python_document_run(tmp_path: Path) -> None:
+    examples = _blocks((ROOT / "docs" / "python.md").read_text(encoding="utf-8"), "python")
+    assert len(examples) == 3
+    (tmp_path / "models").symlink_to(ROOT / "models")
+    (tmp_path / "throat.jpg").write_bytes((ROOT / "docs" / "samples" / "sample.jpg").read_bytes())
+    said = ""
+    for example in examples:
+        done = subprocess.run(
+            [sys.executable, "-c", example], cwd=tmp_path, capture_output=True, text=True, timeout=RUN_S, check=False
+        )
+        assert done.returncode == 0, done.stderr
+        said += done.stdout
+    assert re.match(r"(pass|constrained|withheld) 0\.\d+ Box\(", said)
+    assert "unsupported-type" in said
+
+
+def test_the_table_of_limits_shows_the_values_of_the_code() -> None:
+    rows = re.findall(r"^\| [^|]+ \| ([^|]+) \| `([\w.]+)` \|", ARCHITECTURE.split("## Every limit")[1], re.MULTILINE)
+    assert len(rows) > 20
+    for written, place in rows:
+        value = _value_at(place)
+        assert _number(written) == (value or None), f"{place} is {value}, the table says {written}"
+
+
+def test_the_four_files_that_explain_a_request_are_there() -> None:
+    files = re.findall(r"^\d\. `(\S+\.py)`", ARCHITECTURE, re.MULTILINE)
+    assert len(files) == 4
+    assert all((ROOT / path).is_file() for path in files)
+
+
+def test_the_rooms_are_the_layers_that_are_enforced() -> None:
+    contracts = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
+    layers = [re.findall(r"\w+", layer) for layer in contracts[0]["layers"]]
+    rows = re.findall(r"^\| (\d+) \| `(\w+)` \|", ARCHITECTURE, re.MULTILINE)
+    drawn = [[name for row, name in rows if row == number] for number in dict.fromkeys(row for row, _ in rows)]
+    assert drawn == layers
+
+
+def _value_at(place: str) -> object:
+    """The default of a setting, a constant, the default of a field, or what a function of the level gives."""
+    if place.startswith("LAMEGAN_"):
+        return Settings.model_fields[place.removeprefix("LAMEGAN_").lower()].default
+    if place == "service.quality.pyramid.least_side":
+        return least_side(LEVEL)
+    if place == "service.engine.engine.EngineOptions.capacity":
+        return EngineOptions().capacity
+    module, _, name = place.rpartition(".")
+    return getattr(importlib.import_module(module), name)
+
+
+def _number(written: str) -> float | None:
+    """A number with its unit, as the table writes it."""
+    if written == "none":
+        return None
+    number, _, unit = written.partition(" ")
+    factor = {"": 1, "s": 1, "px": 1, "KiB": 2**10, "MiB": 2**20, "megapixels": 10**6}[unit]
+    return float(number.replace(",", "")) * factor
 
 
 def _blocks(text: str, language: str) -> list[str]:
