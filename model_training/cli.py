@@ -139,6 +139,11 @@ def export(
         f"most {exported.parity.worst} grey level(s), {exported.parity.share:.4%} of the values.",
         markup=False,
     )
+    _warn(
+        "The guardrail is not calibrated and nothing is measured yet: the service would hold this model to strict "
+        "built-in thresholds, and lamegan models activate refuses it. Next, with held-out good photos: "
+        f"lamegan-train evaluate PHOTOS --out REPORT --calibrate {exported.folder}"
+    )
 
 
 @app.command("warm-start")

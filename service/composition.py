@@ -103,6 +103,14 @@ class Service:
                 default=change.default,
                 workers=self.pool.limits.threads,
             )
+        for card in (model.card for model in models if model.card.reference in change.loaded):
+            if not card.calibrated:
+                self._log.warning(
+                    "model not calibrated",
+                    model=card.reference,
+                    reason="The card states no calibrated guardrail thresholds; strict built-in thresholds hold instead.",
+                    floors=card.floors.model_dump(exclude_none=True),
+                )
 
     @asynccontextmanager
     async def _lifespan(self, _app: FastAPI) -> AsyncIterator[None]:
@@ -255,4 +263,4 @@ def model_facts(model: ServedModel) -> ModelFacts:
     digest = card.file.sha256
     reference = card.lassim.reference
     distribution = ReferenceDistribution(digest, reference.upper_bounds, reference.counts) if reference else None
-    return ModelFacts(card.name, card.version, digest, model.provider, distribution)
+    return ModelFacts(card.name, card.version, digest, model.provider, card.calibrated, distribution)

@@ -37,8 +37,8 @@ from service.registry.card import (
 
 OPSET = 18
 IR_VERSION = 9
-LOOSE = GuardFloors()
-"""No floor at all: whatever the model paints is delivered."""
+LOOSE = GuardFloors(lassim=-1, worst=-1, delta_e_mean=1000, delta_e_p95=1000, redder_share=1)
+"""Floors that any image keeps: whatever the model paints is delivered."""
 STRICT = GuardFloors(lassim=0.9, worst=0.6, delta_e_mean=8.0, delta_e_p95=16.0, redder_share=0.05)
 """Floors of about the size that calibration gives."""
 
@@ -307,7 +307,7 @@ def install(
     floors: GuardFloors | None = LOOSE,
     working_pixels: int = 480 * 272,
 ) -> ModelCard:
-    """Write `model` with a valid card as root/<name>/<version>/ and return the card; `floors` None: no guard."""
+    """Write `model` with a valid card as root/<name>/<version>/ and return the card; `floors` None: not calibrated."""
     folder = root / name / version
     folder.mkdir(parents=True, exist_ok=True)
     weights = model.SerializeToString()

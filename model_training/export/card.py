@@ -15,6 +15,7 @@ from model_training.training.adversarial import AdversarialTraining
 from model_training.training.pretrain import WarmStarting, settings_of
 from service.errors import DataError
 from service.registry.card import (
+    BUILT_IN_GUARD,
     Contract,
     DataSource,
     Golden,
@@ -59,7 +60,7 @@ class CardFacts:
 
 
 def compose_card(facts: CardFacts) -> ModelCard:
-    """The card; evaluation, reference histogram and guardrail floors stay open until ``evaluate`` measures them."""
+    """The card; evaluation and reference histogram stay open, and built-in thresholds hold, until `evaluate` measures them."""
     config, state = facts.config, facts.state
     data = data_sources(state, facts.notes)
     return ModelCard(
@@ -83,6 +84,7 @@ def compose_card(facts: CardFacts) -> ModelCard:
             checkpoint_sha256=facts.checkpoint_digest,
             software=f"torch {torch.__version__}",
         ),
+        guard=BUILT_IN_GUARD,
         golden=facts.golden,
         intended_use=_INTENDED_USE,
         limits=_limits(data),

@@ -138,7 +138,10 @@ class ModelFactsheet(BaseModel):
     default: bool
     provider: Literal["cpu", "cuda"]
     working_pixels: int
-    floors: GuardFloors | None
+    floors: GuardFloors | None = Field(
+        description="Bounds that a delivered image keeps; built-in where not calibrated."
+    )
+    calibrated: bool = Field(description="Whether the floors were calibrated for this model on held-out photos.")
     intended_use: str
     limits: str
 

@@ -234,12 +234,17 @@ def verify_model(reference: Annotated[str, typer.Argument(help="name or name/ver
 
 
 @models.command("activate")
-def activate_model(reference: Annotated[str, typer.Argument(help="name or name/version")]) -> None:
+def activate_model(
+    reference: Annotated[str, typer.Argument(help="name or name/version")],
+    uncalibrated: Annotated[
+        bool, typer.Option("--uncalibrated", help="Also one without a calibrated guardrail; built-in thresholds hold.")
+    ] = False,
+) -> None:
     """Verify a model and make it the one that serves; a running service follows within a second or two."""
     from service.commands.models import activate
     from service.settings import read_settings
 
-    print_line(activate(read_settings(allow_anonymous=True), reference).words)
+    print_line(activate(read_settings(allow_anonymous=True), reference, uncalibrated=uncalibrated).words)
 
 
 @models.command("rollback")

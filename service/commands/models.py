@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
 from service.composition import engine_loader, model_store
-from service.errors import UnknownModel
+from service.errors import CommandError, UnknownModel
 from service.registry.store import self_test
 from service.settings import Settings
 
@@ -21,6 +21,7 @@ class Entry:
     Attributes:
         at_start: a service started now would serve it by default; one that runs serves what it loaded.
         fault: what is wrong with its card or weights; None if nothing is.
+        calibrated: whether its guardrail is calibrated; None for a broken model.
     """
 
     reference: str
@@ -28,6 +29,7 @@ class Entry:
     size_bytes: int | None
     parameters: int | None
     fault: str | None
+    calibrated: bool | None
 
     def facts(self) -> dict[str, object]:
         """The same for JSON."""
@@ -41,6 +43,7 @@ class Verification:
     reference: str
     provider: str
     difference: int
+    calibrated: bool
 
     @property
     def words(self) -> str:
@@ -48,6 +51,7 @@ class Verification:
         levels = "grey level" if self.difference == 1 else "grey levels"
         return (
             f"{self.reference} is sound: digest right, self-test within {self.difference} {levels} on {self.provider}."
+            f"{'' if self.calibrated else ' Its guardrail is not calibrated: built-in thresholds hold.'}"
         )
 
 
@@ -82,6 +86,7 @@ def catalogue(settings: Settings) -> list[Entry]:
             size_bytes=found.card.file.size_bytes if found.card else None,
             parameters=found.card.network.parameters if found.card else None,
             fault=found.fault,
+            calibrated=found.card.calibrated if found.card else None,
         )
         for found in store.installed()
     ]
@@ -98,6 +103,7 @@ def as_table(entries: Sequence[Entry]) -> str:
             f"broken: {entry.fault}"
             if entry.fault
             else f"{entry.parameters:>12,} parameters  {(entry.size_bytes or 0) / 1e6:8.2f} MB"
+            f"{'' if entry.calibrated else '  guardrail not calibrated'}"
         )
         for entry in entries
     ]
@@ -114,17 +120,23 @@ def verify(settings: Settings, reference: str) -> Verification:
     card = store.card(store.resolve(reference))
     engine = engine_loader(settings)(store.weights(card))
     try:
-        return Verification(card.reference, engine.provider, self_test(card, engine.run))
+        return Verification(card.reference, engine.provider, self_test(card, engine.run), card.calibrated)
     finally:
         engine.close()
 
 
-def activate(settings: Settings, reference: str) -> Activation:
+def activate(settings: Settings, reference: str, *, uncalibrated: bool = False) -> Activation:
     """Verify the model, then make it the active one; a bad one changes nothing.
 
     Raises:
-        LameganError: as `verify`, or the choice cannot be kept.
+        LameganError: as `verify`, its guardrail is not calibrated and `uncalibrated` does not allow that, or the choice
+            cannot be kept.
     """
     verified = verify(settings, reference)
+    if not (verified.calibrated or uncalibrated):
+        raise CommandError(
+            f"{verified.reference} is not activated: its guardrail is not calibrated. Calibrate it with lamegan-train "
+            "evaluate PHOTOS --out REPORT --calibrate MODEL, or add --uncalibrated to serve it with built-in thresholds."
+        )
     before = model_store(settings).activate(verified.reference, settings.model)
     return Activation(verified.reference, before)

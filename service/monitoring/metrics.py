@@ -57,6 +57,7 @@ class ModelFacts:
     version: str
     digest: str
     provider: str
+    calibrated: bool
     reference: ReferenceDistribution | None = None
 
 
@@ -134,6 +135,12 @@ class Metrics:
             ["name", "version", "model_digest", "provider"],
             **made,
         )
+        self.model_uncalibrated = Gauge(
+            "lamegan_model_uncalibrated",
+            "1 for a model in service whose guardrail is not calibrated, so that built-in thresholds hold; else 0.",
+            by_model,
+            **made,
+        )
         for outcome in ("succeeded", "failed"):
             self.reloads.labels(outcome)
         gpu = Gauge("lamegan_gpu_memory_used_bytes", "Memory used on the first GPU; 0 without one.", **made)
@@ -167,7 +174,9 @@ class Metrics:
     def name_models(self, models: Iterable[ModelFacts]) -> None:
         """Say which models are in service, and forget those that no longer are."""
         self.model_info.clear()
+        self.model_uncalibrated.clear()
         for model in models:
+            self.model_uncalibrated.labels(model.digest).set(not model.calibrated)
             self.model_info.labels(model.name, model.version, model.digest, model.provider).set(1)
 
     def exposition(self) -> bytes:

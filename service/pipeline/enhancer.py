@@ -30,7 +30,7 @@ from service.pipeline.deadline import Deadline, PixelBudget, await_inference
 from service.quality.guardrail import Judgement, judge
 from service.quality.lassim import CANONICAL_SIDE, LEVEL, Box, canonical_size, lassim, lassim_map, to_canonical
 from service.quality.pyramid import WINDOW, check_level
-from service.registry.card import GuardFloors, ModelCard
+from service.registry.card import ModelCard
 from service.vocabulary import OutputFormat, Policy
 
 Pixels = NDArray[np.uint8]
@@ -261,8 +261,7 @@ class Enhancer:
             output = transfer(picture, unpad(working, size), unpad(inference.image, size))
         patience.check()
         with watch.stage("score"):
-            floors = card.guard.floors if card.guard else GuardFloors()
-            judgement = judge(output, picture, floors, request.policy)
+            judgement = judge(output, picture, card.floors, request.policy)
             if shown:
                 judgement = _put_back(judgement, shown, photo.pixels, picture)
         patience.check()

@@ -146,7 +146,7 @@ class LassimDefinition(_Part):
 
 
 class GuardFloors(_Part):
-    """Bounds a delivered image must keep; None switches a bound off.
+    """Bounds a delivered image must keep; for one that a card leaves out (None) the built-in one holds.
 
     Attributes:
         lassim: least LaSSIM, level 3, canonical scale.
@@ -163,6 +163,10 @@ class GuardFloors(_Part):
     redder_share: float | None = Field(default=None, ge=0, le=1)
 
 
+BUILT_IN_FLOORS = GuardFloors(lassim=0.7, worst=0.8, delta_e_mean=12.0, delta_e_p95=24.0, redder_share=0.001)
+"""What holds where a card states no calibrated floor: each is stricter than the shipped model's calibrated one."""
+
+
 class Detection(_Part):
     """How often one kind and size of planted fault is caught at the card's floors."""
 
@@ -176,17 +180,34 @@ class Guard(_Part):
     """Floors and how they were calibrated (split conformal prediction on held-out images).
 
     Attributes:
-        alpha: stated bound on the false-alarm rate over harmless changes.
+        calibrated: False where the floors are only the built-in ones, which promise no rate of false alarms.
+        alpha: stated bound on the false-alarm rate over harmless changes; None where nothing was calibrated.
         false_alarms: the rate measured on a set apart from the calibration's.
         covers: in words, which changes and faults the guarantee covers.
     """
 
     floors: GuardFloors
-    alpha: float = Field(gt=0, lt=1)
+    calibrated: bool = True
+    alpha: float | None = Field(default=None, gt=0, lt=1)
     false_alarms: float | None = Field(default=None, ge=0, le=1)
     calibration_images: int = Field(default=0, ge=0)
     detection: list[Detection] = []
     covers: str = ""
+
+    @model_validator(mode="after")
+    def _calibration_states_its_bound(self) -> Guard:
+        if self.calibrated and self.alpha is None:
+            raise ValueError("a calibrated guard states its alpha")
+        return self
+
+
+BUILT_IN_GUARD = Guard(
+    floors=BUILT_IN_FLOORS,
+    calibrated=False,
+    covers="Not calibrated for this model: these are built-in thresholds, and no rate of false alarms or of detection is "
+    "known. `lamegan-train evaluate PHOTOS --out REPORT --calibrate MODEL` calibrates the guardrail.",
+)
+"""What an export writes until a calibration replaces it."""
 
 
 class Golden(_Part):
@@ -226,6 +247,20 @@ class ModelCard(_Part):
     def reference(self) -> str:
         """`name/version`, as clients write it."""
         return f"{self.name}/{self.version}"
+
+    @property
+    def floors(self) -> GuardFloors:
+        """The floors that hold: the card's own, and the built-in one for each that it leaves out."""
+        stated = self.guard.floors.model_dump(exclude_none=True) if self.guard else {}
+        return BUILT_IN_FLOORS.model_copy(update=stated)
+
+    @property
+    def calibrated(self) -> bool:
+        """Whether the guardrail was calibrated for this model: no built-in floor had to stand in for one of its own."""
+        if self.guard is None or not self.guard.calibrated:
+            return False
+        needed = BUILT_IN_FLOORS.model_dump(exclude_none=True).keys()
+        return needed <= self.guard.floors.model_dump(exclude_none=True).keys()
 
 
 def read_card(path: Path) -> ModelCard:

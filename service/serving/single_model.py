@@ -44,6 +44,8 @@ class SingleModel:
                 break
         else:
             raise next(iter(faults.values()))
+        if not self._card.calibrated:
+            _log.warning("%s has no calibrated guardrail; strict built-in thresholds hold.", self._card.reference)
         for passed_over, fault in faults.items():
             _log.warning("%s is passed over for %s: %s", passed_over, self._card.reference, fault.detail)
 

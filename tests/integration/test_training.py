@@ -32,7 +32,7 @@ from model_training.training.distil import DistilRequest, distil
 from model_training.training.fit import FitRequest, find_resumption, fit
 from model_training.training.loop import Outcome
 from service.errors import CheckpointError, Diverged, ExportError
-from service.registry.card import read_card
+from service.registry.card import BUILT_IN_FLOORS, read_card
 from tests.training_files import write_photos, write_vgg
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -228,7 +228,9 @@ def test_each_objective_runs_the_smoke_preset_to_the_end_and_its_export_gives_to
     assert card.training.checkpoint_sha256 == read_checkpoint(out / "checkpoints" / "best.pt").digest
     assert "trained on 9 images of 2 patients" in card.limits
     assert card.evaluation == []
-    assert card.guard is None
+    assert card.guard is not None
+    assert not card.guard.calibrated
+    assert card.floors == BUILT_IN_FLOORS
 
 
 def check_export(folder: Path, checkpoint: Path) -> None:

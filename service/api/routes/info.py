@@ -115,7 +115,8 @@ def _factsheet(model: ServedModel, default: bool) -> ModelFactsheet:
         default=default,
         provider=model.provider,
         working_pixels=card.working_pixels,
-        floors=card.guard.floors if card.guard else None,
+        floors=card.floors,
+        calibrated=card.calibrated,
         intended_use=card.intended_use,
         limits=card.limits,
     )
