@@ -108,7 +108,7 @@ class Service:
                 self._log.warning(
                     "model not calibrated",
                     model=card.reference,
-                    reason="The card states no calibrated guardrail thresholds; strict built-in thresholds hold instead.",
+                    reason="The card states no calibrated guardrail thresholds; strict built-in ones hold.",
                     floors=card.floors.model_dump(exclude_none=True),
                 )
 

@@ -60,7 +60,7 @@ class CardFacts:
 
 
 def compose_card(facts: CardFacts) -> ModelCard:
-    """The card; evaluation and reference histogram stay open, and built-in thresholds hold, until `evaluate` measures them."""
+    """The card; until `evaluate` measures the model, figures stay open and built-in thresholds hold."""
     config, state = facts.config, facts.state
     data = data_sources(state, facts.notes)
     return ModelCard(

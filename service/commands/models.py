@@ -136,7 +136,7 @@ def activate(settings: Settings, reference: str, *, uncalibrated: bool = False) 
     if not (verified.calibrated or uncalibrated):
         raise CommandError(
             f"{verified.reference} is not activated: its guardrail is not calibrated. Calibrate it with lamegan-train "
-            "evaluate PHOTOS --out REPORT --calibrate MODEL, or add --uncalibrated to serve it with built-in thresholds."
+            "evaluate PHOTOS --out REPORT --calibrate MODEL, or add --uncalibrated: built-in thresholds hold then."
         )
     before = model_store(settings).activate(verified.reference, settings.model)
     return Activation(verified.reference, before)

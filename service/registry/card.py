@@ -204,7 +204,7 @@ class Guard(_Part):
 BUILT_IN_GUARD = Guard(
     floors=BUILT_IN_FLOORS,
     calibrated=False,
-    covers="Not calibrated for this model: these are built-in thresholds, and no rate of false alarms or of detection is "
+    covers="Not calibrated for this model: these are built-in thresholds, and no rate of false alarms or detection is "
     "known. `lamegan-train evaluate PHOTOS --out REPORT --calibrate MODEL` calibrates the guardrail.",
 )
 """What an export writes until a calibration replaces it."""
