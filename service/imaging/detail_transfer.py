@@ -17,6 +17,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from service.resample import most_rows, row_blocks, widened
+
 Pixels = NDArray[np.uint8]
 Plane = NDArray[np.float32]
 
@@ -28,8 +30,6 @@ NOISE_VARIANCE = 2.0
 
 GAIN_RANGE = (-0.95, 2.0)
 """Detail is never inverted, and never more than tripled, whatever the fit says."""
-
-_STRIP_ROWS = 16
 
 
 def transfer(photo: Pixels, working: Pixels, enhanced: Pixels) -> Pixels:
@@ -62,50 +62,20 @@ def fit_change(working: Pixels, enhanced: Pixels) -> tuple[Plane, Plane]:
 def apply_change(photo: Pixels, gain: Plane, offset: Plane) -> Pixels:
     """`photo + gain * photo + offset` with both interpolated to the photo's size, rounded and clipped.
 
-    Works through strips of rows that stay in the processor's cache; only the result is held at full size.
+    Works through blocks of rows that stay in the processor's cache; only the result is held at full size.
     """
     height, width = photo.shape[:2]
-    wide_gain, wide_offset = _Widened(gain, width), _Widened(offset, width)
-    result = np.empty_like(photo)
-    for top in range(0, height, _STRIP_ROWS):
-        rows = slice(top, min(height, top + _STRIP_ROWS))
-        above, share = _rows_between(rows, len(gain) / height, len(gain))
-        strip = photo[rows].reshape(len(above), -1)
-        change = cv2.multiply(strip, wide_gain.rows(above, share), dtype=cv2.CV_32F)
-        cv2.add(change, wide_offset.rows(above, share), change)
-        cv2.add(change, strip, result[rows].reshape(len(above), -1), dtype=cv2.CV_8U)
+    factor, summand = widened(gain + np.float32(1), width), widened(offset, width)
+    blocks = row_blocks(len(gain), height)
+    factors, summands = np.empty((2, most_rows(blocks), factor.shape[1]), np.float32)
+    result = np.empty(photo.shape, np.uint8)
+    for block in blocks:
+        rows = photo[block.rows].reshape(-1, factor.shape[1])
+        product = cv2.multiply(rows, block.interpolate(factor, factors), dtype=cv2.CV_32F)
+        cv2.add(product, block.interpolate(summand, summands), result[block.rows].reshape(rows.shape), dtype=cv2.CV_8U)
     return result
 
 
 def _window_mean(plane: Plane) -> Plane:
     side = 2 * RADIUS + 1
     return cv2.blur(plane, (side, side), borderType=cv2.BORDER_REFLECT_101).astype(np.float32, copy=False)
-
-
-class _Widened:
-    """A plane stretched to full width, its rows still to be interpolated.
-
-    Not a matrix product: BLAS would wake its threads for each strip, and wait for them where cores are shared.
-    """
-
-    def __init__(self, plane: Plane, width: int) -> None:
-        wide = cv2.resize(plane, (width, len(plane)), interpolation=cv2.INTER_LINEAR)
-        self._rows = wide.reshape(len(plane), -1)
-        self._steps = np.diff(self._rows, axis=0, append=self._rows[-1:])
-
-    def rows(self, above: NDArray[np.intp], share: Plane) -> Plane:
-        """Rows `share` of the way from the source rows `above` to those that follow them."""
-        between: Plane = self._steps[above]
-        between *= share
-        between += self._rows[above]
-        return between
-
-
-def _rows_between(rows: slice, scale: float, source_height: int) -> tuple[NDArray[np.intp], Plane]:
-    """For full-size rows, the source row above each, and how far the way to the next one, (n, 1) in [0, 1).
-
-    Pixel centres are aligned as in `cv2.resize`: row y lies at (y + 0.5) * scale - 0.5, clamped at the border.
-    """
-    centres = ((np.arange(rows.start, rows.stop) + 0.5) * scale - 0.5).clip(0, source_height - 1)
-    above = centres.astype(np.intp)
-    return above, (centres - above).astype(np.float32)[:, None]

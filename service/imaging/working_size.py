@@ -5,11 +5,11 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from service.errors import ImageDimensions
+from service.resample import area_mean
 
 Pixels = NDArray[np.uint8]
 
@@ -64,7 +64,7 @@ def shrink(pixels: Pixels, size: WorkingSize) -> Pixels:
     """The working image, (h, w, 3) uint8: `pixels` averaged over areas, mirrored out to the least side."""
     small = pixels
     if small.shape[:2] != (size.height, size.width):
-        small = np.asarray(cv2.resize(pixels, (size.width, size.height), interpolation=cv2.INTER_AREA), np.uint8)
+        small = area_mean(pixels, size.width, size.height)
     if size.pad_x or size.pad_y:
         small = np.pad(small, ((0, size.pad_y), (0, size.pad_x), (0, 0)), mode="symmetric")
     return np.ascontiguousarray(small)

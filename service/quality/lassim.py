@@ -24,6 +24,7 @@ from service.quality.pyramid import (
     check_pair,
     residual_pair,
 )
+from service.resample import area_mean
 from service.vocabulary import Scale
 
 LEVEL = 3
@@ -150,8 +151,9 @@ def to_canonical(image: Image) -> Image:
     size = canonical_size(image.shape[1], image.shape[0])
     if size == (image.shape[1], image.shape[0]):
         return image
-    resized = np.asarray(cv2.resize(np.ascontiguousarray(image), size, interpolation=cv2.INTER_AREA))
-    return resized if image.dtype == np.uint8 else np.clip(resized, 0.0, 1.0)
+    if image.dtype == np.uint8:
+        return area_mean(image, *size)
+    return np.clip(np.asarray(cv2.resize(np.ascontiguousarray(image), size, interpolation=cv2.INTER_AREA)), 0.0, 1.0)
 
 
 def window_box(row: int, column: int, *, level: int, scale: Scale, width: int, height: int) -> Box:
