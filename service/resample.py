@@ -21,6 +21,9 @@ LEAST_PIXELS = 2**19
 """Smaller images are left to OpenCV: there calls would cost more than pixels."""
 
 _STRIP_ROWS = 16
+_BLOCK_ROWS = 16
+"""Few enough for the cache, many enough that calls cost little beside pixels; measured at 720p and 12 megapixels."""
+
 _NEGLIGIBLE = 1e-3
 """A share of a pixel below this counts as none, as in OpenCV's `computeResizeAreaTab`."""
 
@@ -60,8 +63,8 @@ def area_mean(image: Pixels, width: int, height: int) -> Pixels:
         for index, cell in enumerate(strip):
             _sum_rows(flat, cell, sums[index : index + 1])
         wide = sums[: len(strip)].reshape(len(strip), columns, 3)
-        means = cv2.resize(wide, (width, len(strip)), interpolation=cv2.INTER_AREA)
-        means *= np.array([cell.scale for cell in strip], np.float32)[:, None, None]
+        means = np.asarray(cv2.resize(wide, (width, len(strip)), interpolation=cv2.INTER_AREA))
+        means = means * np.array([cell.scale for cell in strip], np.float32)[:, None, None]
         cv2.convertScaleAbs(means, result[top : top + len(strip)])
     return result
 
@@ -107,12 +110,12 @@ def _cells(rows: int, height: int) -> tuple[_Cell, ...]:
 
 @dataclass(frozen=True, slots=True)
 class RowBlock:
-    """Rows of the result that lie between the same two source rows.
+    """A few rows of the result, and the source rows that they lie between.
 
     Attributes:
         rows: which, of the result.
-        shares: (n, 2) float32, of the two source rows in each.
-        source: the two source rows; one, where there is but one.
+        shares: (n, k) float32, of each source row in each row of the result.
+        source: the k source rows.
     """
 
     rows: slice
@@ -130,22 +133,31 @@ class RowBlock:
 def row_blocks(source_height: int, height: int) -> tuple[RowBlock, ...]:
     """How to interpolate `source_height` rows to `height` as `cv2.resize` does: pixel centres aligned, clamped ends.
 
-    The rows of a block are one small matrix product, which reads the two source rows once for all of them.
+    The rows of a block are one small matrix product, which reads their source rows once for all of them.
     """
     centres = ((np.arange(height) + 0.5) * (source_height / height) - 0.5).clip(0, source_height - 1)
     above = np.minimum(centres.astype(np.intp), max(0, source_height - 2))
     share = (centres - above).astype(np.float32)
-    shares = np.ascontiguousarray(np.stack([1 - share, share], axis=1)[:, : min(2, source_height)])
-    starts = [0, *(np.flatnonzero(np.diff(above)) + 1).tolist(), height]
     return tuple(
-        RowBlock(slice(start, stop), shares[start:stop], slice(int(above[start]), int(above[start]) + 2))
-        for start, stop in zip(starts, starts[1:], strict=False)
+        _row_block(above[top : top + _BLOCK_ROWS], share[top : top + _BLOCK_ROWS], top, source_height)
+        for top in range(0, height, _BLOCK_ROWS)
     )
+
+
+def _row_block(above: npt.NDArray[np.intp], share: Plane, top: int, source_height: int) -> RowBlock:
+    """The block of the result's rows from `top` on, which lie `share` of the way from rows `above` to the next."""
+    first, last = int(above[0]), min(int(above[-1]) + 2, source_height)
+    shares = np.zeros((len(above), last - first), np.float32)
+    index = np.arange(len(above))
+    shares[index, above - first] = 1 - share
+    if last - first > 1:
+        shares[index, above - first + 1] = share
+    return RowBlock(slice(top, top + len(above)), shares, slice(first, last))
 
 
 def most_rows(blocks: tuple[RowBlock, ...]) -> int:
     """Rows of the largest block: how much room `RowBlock.interpolate` needs."""
-    return max(block.rows.stop - block.rows.start for block in blocks)
+    return max(len(block.shares) for block in blocks)
 
 
 def widened(plane: Any, width: int) -> Plane:

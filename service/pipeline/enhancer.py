@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 from threading import Lock
 from typing import Literal, Protocol
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -28,8 +29,9 @@ from service.imaging.heatmap import render_heatmap
 from service.imaging.working_size import shrink, unpad, working_size
 from service.pipeline.deadline import Deadline, PixelBudget, await_inference
 from service.quality.guardrail import Judgement, judge
-from service.quality.lassim import CANONICAL_SIDE, LEVEL, Box, canonical_size, lassim, lassim_map, to_canonical
+from service.quality.lassim import CANONICAL_SIDE, LEVEL, Box, canonical_size, lassim_values
 from service.quality.pyramid import WINDOW, check_level
+from service.quality.reference import Reference, lassim_between
 from service.registry.card import ModelCard
 from service.vocabulary import OutputFormat, Policy
 
@@ -161,6 +163,7 @@ class Enhancement:
         model_sha256: digest of that model's file.
         seconds: how long each stage took.
         photo: the input, decoded.
+        sent: the input's pixels with what was measured of them.
         heatmap: PNG of where structure changed, when asked for.
     """
 
@@ -173,6 +176,7 @@ class Enhancement:
     model_sha256: str
     seconds: dict[Stage, float]
     photo: Photo
+    sent: Reference
     heatmap: bytes | None
 
     @property
@@ -261,13 +265,14 @@ class Enhancer:
             output = transfer(picture, unpad(working, size), unpad(inference.image, size))
         patience.check()
         with watch.stage("score"):
-            judgement = judge(output, picture, card.floors, request.policy)
+            sent = Reference(photo.pixels)
+            judgement = judge(output, Reference(picture) if shown else sent, card.floors, request.policy)
             if shown:
-                judgement = _put_back(judgement, shown, photo.pixels, picture)
+                judgement = _put_back(judgement, shown, sent, picture)
         patience.check()
         with watch.stage("encode"):
             encoded = encode(judgement.image, request.target, request.quality)
-            heatmap = heatmap_png(judgement.image, photo.pixels) if request.options.map else None
+            heatmap = heatmap_png(judgement.delivered, sent) if request.options.map else None
         return Enhancement(
             body=encoded,
             format=request.target,
@@ -278,6 +283,7 @@ class Enhancer:
             model_sha256=card.file.sha256,
             seconds=watch.seconds,
             photo=photo,
+            sent=sent,
             heatmap=heatmap,
         )
 
@@ -294,19 +300,19 @@ class Enhancer:
         return quality
 
 
-def _put_back(judgement: Judgement, shown: ContentArea, photo: Pixels, filled: Pixels) -> Judgement:
-    """The judgement of `filled`, the picture that `photo` shows without its surround, for the whole photo.
+def _put_back(judgement: Judgement, shown: ContentArea, sent: Reference, filled: Pixels) -> Judgement:
+    """The judgement of `filled`, the picture that `sent` shows without its surround, for the whole photo.
 
     The floors were held by the picture alone: black would thin out a fault, and the step at its edge looks like one
     when the picture's light changes and the black does not. LaSSIM is that of the whole photo, as anybody measures it.
     """
-    change = judgement.image.astype(np.int16) - filled
-    made = np.clip(shown.cut(photo) + change, 0, 255).astype(np.uint8)
-    image = shown.paste(photo, made)
+    change = cv2.subtract(judgement.image, filled, dtype=cv2.CV_16S)
+    made = np.asarray(cv2.add(shown.cut(sent.pixels), change, dtype=cv2.CV_8U), np.uint8)
+    image = Reference(shown.paste(sent.pixels, made))
     box = judgement.box
     moved = Box(box.left + shown.left, box.top + shown.top, box.right + shown.left, box.bottom + shown.top)
-    score = lassim(to_canonical(image), to_canonical(photo))
-    return replace(judgement, image=image, lassim=score, box=moved)
+    score = lassim_between(image, sent)
+    return replace(judgement, image=image.pixels, lassim=score, box=moved, delivered=image)
 
 
 def check_scorable(width: int, height: int) -> None:
@@ -322,10 +328,10 @@ def check_scorable(width: int, height: int) -> None:
         raise ImageDimensions("The image is too small or too narrow to be scored.", actual=[width, height]) from error
 
 
-def heatmap_png(output: Pixels, photo: Pixels) -> bytes:
+def heatmap_png(output: Reference, photo: Reference) -> bytes:
     """PNG of where structure changed from `photo` to `output`, longer side at most `MAP_SIDE`."""
-    height, width = photo.shape[:2]
+    height, width = photo.pixels.shape[:2]
     shrunk = min(1.0, MAP_SIDE / max(width, height))
     size = max(1, round(width * shrunk)), max(1, round(height * shrunk))
-    values = lassim_map(output, photo, scale="canonical").values
-    return encode(render_heatmap(values, size, photo, border=WINDOW // 2), "png")
+    values = lassim_values(output.residual, photo.residual)
+    return encode(render_heatmap(values, size, photo.pixels, border=WINDOW // 2), "png")

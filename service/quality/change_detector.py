@@ -64,6 +64,25 @@ class WorstRegion:
 
 
 @dataclass(frozen=True, slots=True)
+class Structure:
+    """What one image brings to any comparison, measured once; of `LEVELS`, (h, w) float32 each.
+
+    Attributes:
+        shape: (H, W) of the image.
+        bands: Laplacian bands in units of their own contrast.
+        energies: local energy of these.
+        logarithms: bands of the logarithm of luminance.
+        coarse: the Gaussian level of the grid.
+    """
+
+    shape: tuple[int, ...]
+    bands: tuple[Plane, ...]
+    energies: tuple[Plane, ...]
+    logarithms: tuple[Plane, ...]
+    coarse: Plane
+
+
+@dataclass(frozen=True, slots=True)
 class Weights:
     """The network: two 3x3 convolutions with ReLU and one 1x1, borders replicated.
 
@@ -90,7 +109,13 @@ def worst_region(output: Image, input: Image) -> WorstRegion:
     Raises:
         ImageDimensions: the sizes differ, or are too small for level 3.
     """
-    values = structure_map(output, input)
+    check_pair(output, input)
+    return worst_region_between(structure(output), structure(input))
+
+
+def worst_region_between(output: Structure, input: Structure) -> WorstRegion:
+    """`worst_region` of two images whose structure was measured."""
+    values = _kept(_evidence(output, input))
     row, column = divmod(int(np.argmin(values)), values.shape[1])
     return WorstRegion(float(values[row, column]), _box_around(row, column, input.shape))
 
@@ -101,12 +126,7 @@ def structure_map(output: Image, input: Image) -> Plane:
     Raises:
         ImageDimensions: the sizes differ, or are too small for level 3.
     """
-    weights = shipped_weights()
-    maps = evidence(output, input)
-    hidden = np.maximum(_convolved(maps, weights.first) + weights.first_bias, 0)
-    hidden = np.maximum(_convolved(hidden.reshape(-1, *maps.shape[1:]), weights.second) + weights.second_bias, 0)
-    departure = (weights.last @ hidden).reshape(maps.shape[1:]) + np.float32(weights.last_bias)
-    return np.asarray(1 / (1 + np.exp(np.clip(departure, -30, 30))), np.float32)
+    return _kept(evidence(output, input))
 
 
 def evidence(output: Image, input: Image) -> Plane:
@@ -116,17 +136,41 @@ def evidence(output: Image, input: Image) -> Plane:
         ImageDimensions: the sizes differ, or are too small for level 3.
     """
     check_pair(output, input)
-    check_level(input.shape[0], input.shape[1], GRID_LEVEL)
-    before, after = _luminance(input), _luminance(output)
-    (bands_in, coarse_in), (bands_out, coarse_out) = _pyramid(before), _pyramid(after)
-    logs_in, logs_out = (_pyramid(_float(np.log(plane + DARKNESS)))[0] for plane in (before, after))
-    shape = coarse_in.shape
+    return _evidence(structure(output), structure(input))
+
+
+def structure(image: Image) -> Structure:
+    """What `image`, (H, W, 3) RGB, uint8 or float in [0, 1], brings to any comparison.
+
+    Raises:
+        ImageDimensions: it is too small for level 3.
+    """
+    check_level(image.shape[0], image.shape[1], GRID_LEVEL)
+    luminance = _luminance(image)
+    bands, coarse = _bands(luminance)
+    logarithms, _ = _bands(_float(np.log(luminance + DARKNESS)))
+    scaled = tuple(band / (np.float32(np.sqrt(np.mean(band * band))) + LEAST_CONTRAST) for band in bands)
+    energies = tuple(_local_mean(band * band) for band in scaled)
+    return Structure(image.shape[:2], scaled, energies, logarithms, coarse)
+
+
+def _kept(maps: Plane) -> Plane:
+    """What the network makes of the evidence: (h, w) float32, 1 where structure is kept."""
+    weights = shipped_weights()
+    hidden = np.maximum(_convolved(maps, weights.first) + weights.first_bias, 0)
+    hidden = np.maximum(_convolved(hidden.reshape(-1, *maps.shape[1:]), weights.second) + weights.second_bias, 0)
+    departure = (weights.last @ hidden).reshape(maps.shape[1:]) + np.float32(weights.last_bias)
+    return np.asarray(1 / (1 + np.exp(np.clip(departure, -30, 30))), np.float32)
+
+
+def _evidence(output: Structure, input: Structure) -> Plane:
+    shape = input.coarse.shape
     maps: list[Plane] = []
-    for level in LEVELS:
-        maps += _on_grid(_explained(bands_in[level], bands_out[level], level), level, shape)
-    for level in LEVELS:
-        maps += _on_grid([(logs_out[level] - logs_in[level]) * LOG_GAIN], level, shape)
-    return np.clip(np.stack([*maps, coarse_in * 2 - 1, coarse_out * 2 - 1]), -LARGEST, LARGEST)
+    for place, level in enumerate(LEVELS):
+        maps += _on_grid(_explained(input, output, place), level, shape)
+    for level, log_in, log_out in zip(LEVELS, input.logarithms, output.logarithms, strict=True):
+        maps += _on_grid([(log_out - log_in) * LOG_GAIN], level, shape)
+    return np.clip(np.stack([*maps, input.coarse * 2 - 1, output.coarse * 2 - 1]), -LARGEST, LARGEST)
 
 
 def _luminance(image: Image) -> Plane:
@@ -134,26 +178,27 @@ def _luminance(image: Image) -> Plane:
     return _float(cv2.transform(np.asarray(image, np.float32), weights))
 
 
-def _pyramid(plane: Plane) -> tuple[list[Plane], Plane]:
-    """The Laplacian bands of levels 0 to 4, and the Gaussian level of the grid."""
+def _bands(plane: Plane) -> tuple[tuple[Plane, ...], Plane]:
+    """The Laplacian bands of `LEVELS`, and the Gaussian level of the grid."""
     bands, coarse, base = [], plane, plane
     for level in range(LEVELS[-1] + 1):
         if level == GRID_LEVEL:
             coarse = base
         above = _float(cv2.pyrDown(base))
-        bands.append(base - _float(cv2.pyrUp(above, dstsize=(base.shape[1], base.shape[0]))))
+        if level in LEVELS:
+            bands.append(base - _float(cv2.pyrUp(above, dstsize=(base.shape[1], base.shape[0]))))
         base = above
-    return bands, coarse
+    return tuple(bands), coarse
 
 
-def _explained(band_in: Plane, band_out: Plane, level: int) -> list[Plane]:
+def _explained(input: Structure, output: Structure, place: int) -> list[Plane]:
     """Both bands in units of their own contrast, and what no local gain on the other explains of each."""
-    x, y = (band / (np.float32(np.sqrt(np.mean(band * band))) + LEAST_CONTRAST) for band in (band_in, band_out))
-    energy_x, energy_y, common = (_local_mean(product) for product in (x * x, y * y, x * y))
-    left_x = x - common / (energy_y + LEAST_ENERGY) * y
-    left_y = y - common / (energy_x + LEAST_ENERGY) * x
-    maps = [x, y, left_x, left_y]
-    if level == GRID_LEVEL:
+    x, y, energy_x, energy_y = input.bands[place], output.bands[place], input.energies[place], output.energies[place]
+    common = _local_mean(x * y)
+    left_x = _float(x - common / (energy_y + LEAST_ENERGY) * y)
+    left_y = _float(y - common / (energy_x + LEAST_ENERGY) * x)
+    maps: list[Plane] = [x, y, left_x, left_y]
+    if LEVELS[place] == GRID_LEVEL:
         maps += [_float(np.log(energy + LEAST_ENERGY)) for energy in (energy_x, energy_y)]
     return maps
 

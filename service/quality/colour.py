@@ -63,7 +63,16 @@ class ColourShift:
 
 def colour_shift(output: Image, input: Image) -> ColourShift:
     """The colour shift from `input` to `output`, both (H, W, 3) RGB of one size, uint8 or float in [0, 1]."""
-    after, before = lab(_places(output)), lab(_places(input))
+    return colour_shift_between(local_lab(output), local_lab(input))
+
+
+def local_lab(image: Image) -> Float32:
+    """CIELAB of the means over small squares of `image`, (h, w, 3) float32: what `colour_shift` compares."""
+    return lab(_places(image))
+
+
+def colour_shift_between(after: Float32, before: Float32) -> ColourShift:
+    """`colour_shift` of two images whose `local_lab` was measured."""
     difference = ciede2000(after, before)
     bold = _clearly_redder(after, before) & (after[..., 1] - _expected_redness(after, before) >= REDDER_SHIFT)
     return ColourShift(
@@ -78,7 +87,7 @@ def redder_than(output: Image, truth: Image) -> float:
 
     For outputs whose right colours are known; both (H, W, 3) RGB of one size, uint8 or float in [0, 1].
     """
-    return float(_clearly_redder(lab(_places(output)), lab(_places(truth))).mean())
+    return float(_clearly_redder(local_lab(output), local_lab(truth)).mean())
 
 
 def _clearly_redder(after: Float32, before: Float32) -> npt.NDArray[np.bool_]:

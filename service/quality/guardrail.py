@@ -19,10 +19,12 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from service.quality.change_detector import WorstRegion, worst_region
-from service.quality.colour import ColourShift, colour_shift
-from service.quality.lassim import Box, canonical_size, lassim, to_canonical
+from service.quality.change_detector import WorstRegion
+from service.quality.colour import ColourShift
+from service.quality.lassim import Box
 from service.quality.pyramid import check_pair
+from service.quality.reference import Reference, colour_between, lassim_between, worst_between
+from service.resample import most_rows, row_blocks, widened
 from service.vocabulary import Policy
 
 Image8 = npt.NDArray[np.uint8]
@@ -33,9 +35,6 @@ BAND_LEVELS = 5
 
 MOST_BLEND = 0.95
 """A whole-image blend with more of the input than this shows no enhancement; it is withheld instead."""
-
-STRIP_ROWS = 64
-"""Full-size rows blended at a time: floats of a whole 50-megapixel photo would take gigabytes."""
 
 BISECTIONS = 6
 """Halvings of the share: w is found to within 1/64."""
@@ -101,6 +100,7 @@ class Judgement:
         verdict: what was done; under `annotate`, what `constrain` would have done to the untouched `image`.
         blend: share of the input blended back in (under `annotate`: needed), 0 when passed, 1 when withheld.
         missed: floors that the output as made did not keep, by name.
+        delivered: `image` with what was measured of it.
     """
 
     image: Image8
@@ -111,6 +111,7 @@ class Judgement:
     verdict: Verdict
     blend: float
     missed: tuple[str, ...]
+    delivered: Reference
 
 
 def measure(output: Image8, input: Image8) -> Measures:
@@ -120,70 +121,79 @@ def measure(output: Image8, input: Image8) -> Measures:
         ImageDimensions: the sizes differ, or are too small to score.
     """
     check_pair(output, input)
-    measured = _measure_canonical(to_canonical(output), to_canonical(input))
-    return Measures(measured.lassim, _at_full_size(measured.worst, input), measured.colour)
+    return measure_between(Reference(output), Reference(input))
+
+
+def measure_between(output: Reference, input: Reference) -> Measures:
+    """`measure` of two images of one size; what either has measured already is used again."""
+    return Measures(
+        lassim_between(output, input), WorstRegion(*worst_between(output, input)), colour_between(output, input)
+    )
 
 
 def missed_floors(measures: Measures, floors: Floors) -> tuple[str, ...]:
     """Names of the floors that `measures` does not keep."""
-    kept = {
-        "lassim": floors.lassim is None or measures.lassim >= floors.lassim,
-        "worst": floors.worst is None or measures.worst.value >= floors.worst,
-        "delta_e_mean": floors.delta_e_mean is None or measures.colour.delta_e_mean <= floors.delta_e_mean,
-        "delta_e_p95": floors.delta_e_p95 is None or measures.colour.delta_e_p95 <= floors.delta_e_p95,
-        "redder_share": floors.redder_share is None or measures.colour.redder_share <= floors.redder_share,
-    }
-    return tuple(name for name, holds in kept.items() if not holds)
+    colour = _missed_colour_floors(measures.colour, floors)
+    lassim_missed = floors.lassim is not None and not measures.lassim >= floors.lassim
+    worst_missed = floors.worst is not None and not measures.worst.value >= floors.worst
+    return (*["lassim"] * lassim_missed, *["worst"] * worst_missed, *colour)
 
 
-def judge(output: Image8, input: Image8, floors: Floors, policy: Policy | str = Policy.CONSTRAIN) -> Judgement:
+def judge(
+    output: Image8, input: Image8 | Reference, floors: Floors, policy: Policy | str = Policy.CONSTRAIN
+) -> Judgement:
     """The image to deliver for `output`, which keeps every floor except under `annotate`.
 
     Args:
         output: (H, W, 3) uint8 RGB, what the generator made, at full size.
-        input: (H, W, 3) uint8 RGB, the photo as sent, upright.
+        input: (H, W, 3) uint8 RGB, the photo as sent, upright; or that with what was measured of it already.
         floors: the model card's.
         policy: what to do when a floor is missed.
 
     Raises:
         ImageDimensions: the sizes differ, or are too small to score.
     """
-    measures = measure(output, input)
+    made, given = Reference(output), input if isinstance(input, Reference) else Reference(input)
+    check_pair(output, given.pixels)
+    measures = measure_between(made, given)
     missed = missed_floors(measures, floors)
     if not missed:
-        return _judgement(output, measures, Verdict.PASS, 0.0, missed)
-    mended = None if policy == Policy.WITHHOLD else _mended(output, input, floors)
+        return _judgement(made, measures, Verdict.PASS, 0.0, missed)
+    mended = None if policy == Policy.WITHHOLD else _mended(made, given, floors)
     if policy == Policy.ANNOTATE:
         verdict, share = (Verdict.WITHHELD, 1.0) if mended is None else (Verdict.CONSTRAINED, mended[2])
-        return _judgement(output, measures, verdict, share, missed)
+        return _judgement(made, measures, verdict, share, missed)
     if mended is None:
-        return _judgement(input, measure(input, input), Verdict.WITHHELD, 1.0, missed)
+        return _judgement(given, measure_between(given, given), Verdict.WITHHELD, 1.0, missed)
     image, measures, share = mended
     return _judgement(image, measures, Verdict.CONSTRAINED, share, missed)
 
 
-def _judgement(image: Image8, measures: Measures, verdict: Verdict, blend: float, missed: tuple[str, ...]) -> Judgement:
-    worst = measures.worst
-    return Judgement(image, measures.lassim, worst.value, worst.box, measures.colour, verdict, blend, missed)
+def _missed_colour_floors(colour: ColourShift, floors: Floors) -> list[str]:
+    bounds = {
+        "delta_e_mean": floors.delta_e_mean,
+        "delta_e_p95": floors.delta_e_p95,
+        "redder_share": floors.redder_share,
+    }
+    return [name for name, most in bounds.items() if most is not None and not getattr(colour, name) <= most]
 
 
-def _measure_canonical(output: Image8, input: Image8) -> Measures:
-    return Measures(lassim(output, input), worst_region(output, input), colour_shift(output, input))
+def _keeps(output: Reference, input: Reference, floors: Floors) -> bool:
+    """Whether every floor is kept: what `missed_floors` says, but the cheap measures first, and no more than needed."""
+    if floors.lassim is not None and not lassim_between(output, input) >= floors.lassim:
+        return False
+    if floors.worst is not None and not worst_between(output, input)[0] >= floors.worst:
+        return False
+    return not _missed_colour_floors(colour_between(output, input), floors)
 
 
-def _at_full_size(worst: WorstRegion, image: Image8) -> WorstRegion:
-    """The same place with its box in pixels of the full-size `image`."""
-    height, width = image.shape[:2]
-    small_width, small_height = canonical_size(width, height)
-    across, down = width / small_width, height / small_height
-    box = worst.box
-    full = Box(
-        left=int(box.left * across),
-        top=int(box.top * down),
-        right=min(width, round(box.right * across)),
-        bottom=min(height, round(box.bottom * down)),
+def _judgement(
+    image: Reference, measures: Measures, verdict: Verdict, blend: float, missed: tuple[str, ...]
+) -> Judgement:
+    worst, colour = measures.worst, measures.colour
+    return Judgement(
+        image.pixels, measures.lassim, worst.value, worst.box, colour, verdict, blend, missed, delivered=image
     )
-    return WorstRegion(worst.value, full)
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,25 +212,16 @@ class _Blend:
         if self.kept is None:
             return np.asarray(cv2.addWeighted(output, 1 - share, input, share, 0), np.uint8)
         height, width = output.shape[:2]
-        wide = cv2.resize(self.kept, (width, len(self.kept)), interpolation=cv2.INTER_LINEAR)
-        result = np.empty_like(output)
-        for top in range(0, height, STRIP_ROWS):
-            rows = slice(top, min(height, top + STRIP_ROWS))
-            structure = cv2.subtract(input[rows], output[rows], dtype=cv2.CV_32F)
-            cv2.subtract(structure, _rows_between(wide, rows, height), structure)
-            mixed = cv2.scaleAdd(structure, share, output[rows].astype(np.float32))
-            result[rows] = np.clip(np.rint(mixed), 0, 255)
+        kept = widened(self.kept * np.float32(-share), width)
+        blocks = row_blocks(len(kept), height)
+        room = np.empty((most_rows(blocks), kept.shape[1]), np.float32)
+        result = np.empty(output.shape, np.uint8)
+        for block in blocks:
+            flat = (-1, kept.shape[1])
+            made, given = output[block.rows].reshape(flat), input[block.rows].reshape(flat)
+            mixed = cv2.addWeighted(made, 1 - share, given, share, 0, dtype=cv2.CV_32F)
+            cv2.add(mixed, block.interpolate(kept, room), result[block.rows].reshape(flat), dtype=cv2.CV_8U)
         return result
-
-
-def _rows_between(wide: npt.NDArray[Any], rows: slice, height: int) -> Float32:
-    """Rows of `wide` stretched to `height`, interpolated between their neighbours as `cv2.resize` does."""
-    last = len(wide) - 1
-    centres = ((np.arange(rows.start, rows.stop) + 0.5) * (len(wide) / height) - 0.5).clip(0, last)
-    above = centres.astype(np.intp)
-    share = (centres - above).astype(np.float32)[:, None, None]
-    between: Float32 = wide[above] + share * (wide[np.minimum(above + 1, last)] - wide[above])
-    return between
 
 
 def _band_blend(output: Image8, input: Image8) -> _Blend:
@@ -237,18 +238,18 @@ def _band_blend(output: Image8, input: Image8) -> _Blend:
     return _Blend(coarse)
 
 
-def _mended(output: Image8, input: Image8, floors: Floors) -> tuple[Image8, Measures, float] | None:
+def _mended(output: Reference, input: Reference, floors: Floors) -> tuple[Reference, Measures, float] | None:
     """The least blend whose delivered pixels keep every floor, its measures and share; None if none does."""
-    small_output, small_input = to_canonical(output), to_canonical(input)
+    small = output.canonical, input.canonical
 
     def keeps(blend: _Blend, share: float) -> bool:
-        return not missed_floors(_measure_canonical(blend(small_output, small_input, share), small_input), floors)
+        return _keeps(Reference(blend(*small, share)), input, floors)
 
-    for blend, most in ((_band_blend(small_output, small_input), 1.0), (_Blend(None), MOST_BLEND)):
+    for blend, most in ((_band_blend(*small), 1.0), (_Blend(None), MOST_BLEND)):
         if not keeps(blend, most):
             continue
         share = _least_share(partial(keeps, blend), most)
-        delivered = _delivered(output, input, floors, blend, share, most)
+        delivered = _delivered(output.pixels, input, floors, blend, share, most)
         if delivered is not None:
             return delivered
     return None
@@ -264,13 +265,13 @@ def _least_share(keeps: Callable[[float], bool], most: float) -> float:
 
 
 def _delivered(
-    output: Image8, input: Image8, floors: Floors, blend: _Blend, share: float, most: float
-) -> tuple[Image8, Measures, float] | None:
+    output: Image8, input: Reference, floors: Floors, blend: _Blend, share: float, most: float
+) -> tuple[Reference, Measures, float] | None:
     """The full-size blend, held to the floors on its own pixels; rounding may ask for a little more than `share`."""
     for more in (0.0, 1 / 64, 1 / 16, 1 / 4, 1.0):
         tried = min(most, share + more)
-        image = blend(output, input, tried)
-        measures = measure(image, input)
+        image = Reference(blend(output, input.pixels, tried))
+        measures = measure_between(image, input)
         if not missed_floors(measures, floors):
             return image, measures, tried
         if tried == most:

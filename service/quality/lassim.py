@@ -43,6 +43,7 @@ _FLAT = 1e-12
 """A range of the residuals below this share of full luminance is rounding, not structure."""
 
 _FULL_LUMINANCE = 10_000.0
+_FLAT_RANGE_8 = _FLAT * 255.0 * _FULL_LUMINANCE
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +99,16 @@ def lassim(output: Image, input: Image, *, level: int = LEVEL, scale: Scale = "n
     Source: arXiv 2304.01864, eq. 1; SSIM as `skimage.metrics.structural_similarity` computes it.
     """
     return _mean(_ssim_values(_residuals(output, input, level, scale), _flat_range(output, input)))
+
+
+def lassim_of_residuals(output: Float64, input: Float64) -> float:
+    """LaSSIM of two uint8 images by their residuals (`pyramid.residual`), each (h, w) float64."""
+    return _mean(lassim_values(output, input))
+
+
+def lassim_values(output: Float64, input: Float64) -> Float64:
+    """The map whose mean is `lassim_of_residuals`: (h - 6, w - 6) float64."""
+    return _ssim_values(np.asarray(cv2.merge([output, input])), _FLAT_RANGE_8)
 
 
 def lassim_map(output: Image, input: Image, *, level: int = LEVEL, scale: Scale = "native") -> LassimMap:
@@ -188,8 +199,7 @@ def _residuals(output: Image, input: Image, level: int, scale: Scale) -> Float64
 
 
 def _flat_range(output: Image, input: Image) -> float:
-    white = 255.0 if output.dtype == input.dtype == np.uint8 else 1.0
-    return _FLAT * white * _FULL_LUMINANCE
+    return _FLAT_RANGE_8 if output.dtype == input.dtype == np.uint8 else _FLAT * _FULL_LUMINANCE
 
 
 def _ssim_values(pair: Float64, flat_range: float) -> Float64:

@@ -138,10 +138,20 @@ def residual_pair(output: Image, input: Image, level: int) -> Float64:
         InvalidParameter, ImageDimensions, LevelUnavailable: as `check_pair` and `check_level` say.
     """
     check_pair(output, input)
-    check_level(output.shape[0], output.shape[1], level)
     if output.dtype != input.dtype:
         output, input = (image / 255.0 if image.dtype == np.uint8 else image for image in (output, input))
-    base: Any = cv2.merge([_level(image, min(level, 2)) for image in (output, input)])
+    return np.asarray(cv2.merge([residual(image, level) for image in (output, input)]))
+
+
+def residual(image: Image, level: int) -> Float64:
+    """The Laplacian residual of one image's luminance, (h, w) float64; see `residual_pair`.
+
+    Raises:
+        InvalidParameter, LevelUnavailable: as `check_image` and `check_level` say.
+    """
+    check_image(image)
+    check_level(image.shape[0], image.shape[1], level)
+    base: Any = _level(image, min(level, 2))
     for _ in range(level - 2):
         base = cv2.pyrDown(base)
     return np.asarray(cv2.subtract(base, cv2.pyrUp(cv2.pyrDown(base), dstsize=(base.shape[1], base.shape[0]))))

@@ -145,7 +145,7 @@ def record(metrics: Metrics, context: RequestContext, made: Enhancement, bytes_o
     metrics.delta_e.labels(digest).observe(judgement.colour.delta_e_mean)
     metrics.blend_share.labels(digest).observe(judgement.blend)
     metrics.verdicts.labels(digest, judgement.verdict.value).inc()
-    seen = input_quality(made.photo.pixels)
+    seen = input_quality(made.sent.canonical)
     metrics.input_sharpness.observe(seen.sharpness)
     metrics.input_exposure.observe(seen.exposure)
     metrics.input_contrast.observe(seen.contrast)

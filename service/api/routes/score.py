@@ -16,7 +16,9 @@ from service.api.routes.enhance import map_picture
 from service.api.schemas import BoxFacts, ColourFacts, ScoreFacts, ScoreQuery, WorstFacts, each_option_once
 from service.imaging.codecs import decode
 from service.pipeline import Deadline, check_scorable, heatmap_png
-from service.quality.guardrail import measure
+from service.quality.guardrail import measure_between
+from service.quality.pyramid import check_pair
+from service.quality.reference import Reference
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,9 +79,11 @@ def score_upload(upload: ScoreUpload, patience: Deadline, _queue_s: float) -> by
     output, given = photos
     height, width = output.shape[:2]
     check_scorable(width, height)
-    measures = measure(output, given)
+    check_pair(output, given)
+    made, reference = Reference(output), Reference(given)
+    measures = measure_between(made, reference)
     patience.check()
-    heatmap = heatmap_png(output, given) if upload.map else None
+    heatmap = heatmap_png(made, reference) if upload.map else None
     facts = ScoreFacts(
         lassim=round(measures.lassim, 6),
         worst=WorstFacts(
