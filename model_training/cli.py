@@ -6,14 +6,15 @@ import errno
 import io
 import os
 import sys
+from collections.abc import Mapping
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 from rich.console import Console
 
-from service.errors import ConfigurationError, LameganError
+from service.errors import ConfigurationError, InvalidParameter, LameganError
 
 # Commands import their subject when they run: torch takes seconds, and --help should not.
 if TYPE_CHECKING:
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 
 EXIT_REFUSED = 2
 """Something asked for cannot be done; one sentence on the error output says what."""
+EXIT_NOT_HELD = 1
+"""An acceptance criterion does not hold; the table says which."""
 EXIT_INTERRUPTED = 75
 """Stopped by SIGTERM or Ctrl-C with everything saved: run again with --resume (sysexits.h: EX_TEMPFAIL)."""
 
@@ -43,6 +46,8 @@ class Device(StrEnum):
 PRESETS = ", ".join(sorted(path.stem for path in (Path(__file__).parent / "config" / "presets").glob("*.yaml")))
 RECIPES = "training, heavy, held-out"
 """As in `model_training.data.degradation`, too slow to import for a help text; a test holds them together."""
+DOMAINS = "throat, larynx, mucosa, natural, phantoms"
+"""As in `model_training.evaluation.faults.domains`, likewise."""
 PHANTOM_SIDE_PX, PHANTOM_AREA_PX = 4096, 1920 * 1088
 """A drawing of this area takes most of a minute."""
 
@@ -257,8 +262,10 @@ def validate_lassim(
 
 @app.command()
 def evaluate(
-    images: Annotated[Path, typer.Argument(help="Held-out photos: a folder, a text file that lists them, or one.")],
-    out: Annotated[Path, typer.Option(help="The folder for report.md, scores.csv and figures.")],
+    out: Annotated[Path, typer.Option(help="The folder for the report, its tables and figures.")],
+    images: Annotated[
+        Path | None, typer.Argument(help="Held-out photos: a folder, a text file that lists them, or one.")
+    ] = None,
     method: Annotated[
         list[str] | None,
         typer.Option(help="clahe, dark-channel, weighted-guided-filter, or [NAME=]PATH of a model or checkpoint."),
@@ -283,8 +290,45 @@ def evaluate(
         typer.Option(help="A model's folder: measure it, calibrate its guardrail on these photos, write its card."),
     ] = None,
     alpha: Annotated[float, typer.Option(help="Bound on the guardrail's false alarms, in (0, 1).")] = 0.05,
+    faults: Annotated[
+        bool, typer.Option("--faults", help="Measure single faults by strength and domain, beside one-line filters.")
+    ] = False,
+    domain: Annotated[
+        list[str] | None,
+        typer.Option(help=f"With --faults: clean photos, NAME=PATH with {DOMAINS}; phantoms alone are drawn."),
+    ] = None,
+    fault: Annotated[list[str] | None, typer.Option(help="With --faults: only this one; repeatable.")] = None,
+    held_out: Annotated[
+        bool, typer.Option("--held-out", help="With --faults: only photos that no training here has seen.")
+    ] = False,
+    native: Annotated[
+        int, typer.Option(help="With --faults: so many photos a domain also at 1280x720 and 1920x1080.", min=0)
+    ] = 0,
+    write_cards: Annotated[
+        bool, typer.Option("--record", help="With --faults: write each model's figures into its card.")
+    ] = False,
 ) -> None:
-    """Compare methods over held-out photos: tables, scores and pictures; calibrate a model's guardrail."""
+    """Compare methods over held-out photos: tables, scores and pictures; calibrate a model's guardrail.
+
+    With --faults, measure each method on single faults of known strength instead: lamegan-train evaluate --faults
+    --domain larynx=photos/larynx --method models/lamegan-fast/1.0.0 --out report
+    """
+    asked = {"--domain": domain, "--fault": fault, "--held-out": held_out, "--native": native, "--record": write_cards}
+    if faults:
+        left = {
+            "IMAGES": images,
+            "--calibrate": calibrate,
+            "--pristine": pristine,
+            "--size": size,
+            "--brisque": brisque,
+        }
+        _refuse(left, "{} cannot go with --faults, which takes its photos by --domain and has measures of its own.")
+        names = (tuple(domain or ()), tuple(method or ()), out, tuple(fault or ()))
+        _evaluate_faults(*names, held_out, limit, native, seed, niqe, write_cards)
+        return
+    _refuse(asked, "{} goes with --faults only.")
+    if images is None:
+        raise InvalidParameter("Name the photos to compare methods over, or give --faults with --domain NAME=PATH.")
     from model_training.evaluation.images import parse_size
     from model_training.evaluation.progress import bar
     from model_training.evaluation.report import EvaluationRequest
@@ -329,6 +373,55 @@ def evaluate(
             markup=False,
             highlight=False,
         )
+
+
+def _refuse(options: Mapping[str, object], sentence: str) -> None:
+    """Refuses the first of the options that was given, in the words of `sentence`."""
+    if given := [name for name, value in options.items() if value]:
+        raise InvalidParameter(sentence.format(given[0]))
+
+
+def _evaluate_faults(*options: Any) -> None:
+    from model_training.evaluation.faults.report import FILES
+    from model_training.evaluation.faults.run import FaultRequest, evaluate_faults
+    from model_training.evaluation.progress import bar
+
+    request, skipped = FaultRequest(*options), list[str]()
+    with bar("Measuring faults") as start:
+        result = evaluate_faults(request, start, skipped.append)
+    _name_skipped(skipped)
+    Console().print(f"{result.summary()} {', '.join(FILES)} are in {request.out}.", markup=False, highlight=False)
+
+
+@app.command()
+def accept(
+    model: Annotated[Path, typer.Argument(help="The model's folder, NAME/VERSION with model.onnx and card.json.")],
+    data: Annotated[Path, typer.Option(help="Folder with throat, larynx, mucosa and natural.")],
+    niqe: Annotated[Path | None, typer.Option(help="NIQE's published model: npz with mu_ and cov_pris_param.")] = None,
+    elsewhere: Annotated[Path | None, typer.Option(help="Clean photos of anything else, not trained on.")] = None,
+    out: Annotated[list[Path] | None, typer.Option(help="A .json or .md file to write; repeatable.")] = None,
+    quick: Annotated[bool, typer.Option("--quick", help="Few photos: where does a model stand?")] = False,
+    frames: Annotated[int | None, typer.Option(help="Larynx frames for the held-out recipe.", min=1)] = None,
+    photos: Annotated[int | None, typer.Option(help="Photos a domain for the single faults.", min=1)] = None,
+) -> None:
+    """Measure every criterion that a model must hold before it ships; exit code 1 if one does not hold."""
+    from dataclasses import replace
+
+    from model_training.acceptance.accept import QUICK, AcceptRequest, Amount
+    from model_training.acceptance.accept import accept as run
+    from model_training.evaluation.progress import bar
+
+    amount = QUICK if quick else Amount()
+    amount = replace(amount, frames=frames or amount.frames, photos=photos or amount.photos)
+    skipped: list[str] = []
+    with bar("Measuring") as start:
+        found = run(AcceptRequest(model, data, amount, niqe, elsewhere, tuple(out or ())), start, skipped.append)
+    _name_skipped(skipped)
+    held = sum(item.holds for item in found.criteria)
+    lines = [*map(str, found.criteria), *found.notes, f"{held} of {len(found.criteria)} criteria hold."]
+    Console(soft_wrap=True).print("\n".join(lines), markup=False, highlight=False)
+    if not found.holds:
+        raise typer.Exit(EXIT_NOT_HELD)
 
 
 @app.command("fit-guard")

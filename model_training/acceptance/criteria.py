@@ -1,35 +1,27 @@
-"""What a model must hold before it ships, measured line by line on photos kept out of its training.
+"""What a model must hold on photos degraded by the held-out recipe, and on photos that it should leave alone.
 
-    python -m model_training.acceptance.criteria MODEL PHOTOS --labels LABELS --sequences patient1/seq1 patient2/seq6
-
-Photos are degraded by the held-out recipe with seeds that training never draws. Every line states its bound.
+The seeds are ones that training never draws. Every criterion states its bound.
 """
 
 from __future__ import annotations
 
-import argparse
-import json
-import sys
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from model_training.acceptance.criterion import Criterion, at_least, at_most
 from model_training.acceptance.screens import SHAPES, as_served, screen, with_text
-from model_training.cli import EXIT_REFUSED, refusal
 from model_training.data.degradation import HELD_OUT, Recipe, degrade, exposure, haze, uneven_light
 from model_training.data.phantom import phantom
 from model_training.data.photos import find_photos
 from model_training.data.synthetic import everyday
-from model_training.evaluation.images import read_image
-from model_training.evaluation.methods import exported
-from model_training.evaluation.niqe import PristineModel, fit_pristine, niqe, read_pristine
-from model_training.runs.output_checks import require_writable_file
-from service.errors import LameganError
+from model_training.evaluation.images import evenly_spread, read_image
+from model_training.evaluation.niqe import PristineModel, niqe
 from service.quality.change_detector import worst_region
 from service.quality.colour import colour_shift, redder_than
 from service.quality.lassim import lassim, lassim_map, to_canonical
@@ -53,25 +45,6 @@ SMOOTH = Recipe(((haze, 1.0), (uneven_light, 0.5), (exposure, 0.5)), (4.0, 3.0),
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
-    """One thing that must hold: its value, its bound, and whether the bound is a floor or a ceiling."""
-
-    name: str
-    value: float
-    bound: float
-    at_least: bool
-
-    @property
-    def holds(self) -> bool:
-        """Whether the value keeps the bound."""
-        return self.value >= self.bound if self.at_least else self.value <= self.bound
-
-    def __str__(self) -> str:
-        sign = ">=" if self.at_least else "<="
-        return f"{'yes' if self.holds else 'NO ':4}{self.name:62}{self.value:10.4f} {sign} {self.bound:g}"
-
-
-@dataclass(frozen=True, slots=True)
 class Trial:
     """One held-out photo: clean, degraded and enhanced, (H, W, 3) uint8, and its label map (H, W) if there is one."""
 
@@ -79,16 +52,6 @@ class Trial:
     bad: Pixels
     made: Pixels
     label: Pixels | None
-
-
-def floor(name: str, value: float, bound: float) -> Line:
-    """A line whose value must be at least `bound`."""
-    return Line(name, float(value), bound, True)
-
-
-def ceiling(name: str, value: float, bound: float) -> Line:
-    """A line whose value must be at most `bound`."""
-    return Line(name, float(value), bound, False)
 
 
 def psnr(a: Pixels, b: Pixels) -> float:
@@ -110,13 +73,17 @@ def at_working_size(image: Pixels, interpolation: int = cv2.INTER_AREA) -> Pixel
     return np.asarray(cv2.resize(image, size, interpolation=interpolation), np.uint8)
 
 
-def trials(photos: Path, labels: Path | None, sequences: Iterable[str], enhance: Enhance) -> list[Trial]:
-    """Every photo of `sequences` (folders under `photos`), degraded once from each of `DRAWS`, and enhanced.
+def trials(
+    photos: Path, labels: Path | None, sequences: Iterable[str], enhance: Enhance, limit: int | None = None
+) -> list[Trial]:
+    """The photos of `sequences` (folders under `photos`), degraded once from each of `DRAWS`, and enhanced.
+
+    At most `limit` of them, evenly spread.
 
     Raises:
         DataError: a sequence holds no photo, or one that cannot be read.
     """
-    paths = photos_of(photos, sequences)
+    paths = evenly_spread(photos_of(photos, sequences), limit)
     shown = [(at_working_size(read_image(path)), _label(path, photos, labels)) for path in paths]
     found = []
     for seed in DRAWS:
@@ -144,7 +111,7 @@ def _label(path: Path, photos: Path, labels: Path | None) -> Pixels | None:
     return at_working_size(np.asarray(drawn, np.uint8), cv2.INTER_NEAREST)
 
 
-def restoration_lines(pairs: Sequence[Trial]) -> list[Line]:
+def restoration_criteria(pairs: Sequence[Trial]) -> list[Criterion]:
     """Better: closer to the clean photo in PSNR and colour, and no redder."""
     before = np.mean([psnr(t.bad, t.clean) for t in pairs])
     after = np.mean([psnr(t.made, t.clean) for t in pairs])
@@ -152,24 +119,24 @@ def restoration_lines(pairs: Sequence[Trial]) -> list[Line]:
     colour_after = np.mean([delta_e(t.made, t.clean) for t in pairs])
     redder = np.mean([redder_than(t.made, t.clean) for t in pairs])
     return [
-        floor(f"PSNR to clean rises, dB ({before:.2f} -> {after:.2f})", float(after - before), 6.0),
-        floor(f"dE2000 to clean falls, share ({colour_before:.2f} -> {colour_after:.2f})",
+        at_least(f"PSNR to clean rises, dB ({before:.2f} -> {after:.2f})", float(after - before), 6.0),
+        at_least(f"dE2000 to clean falls, share ({colour_before:.2f} -> {colour_after:.2f})",
               float(1 - colour_after / colour_before), 0.5),
-        ceiling("area turned clearly redder than the clean one, share", float(redder), 0.005),
+        at_most("area turned clearly redder than the clean one, share", float(redder), 0.005),
     ]  # fmt: skip
 
 
-def niqe_line(pairs: Sequence[Trial], pristine: PristineModel) -> Line:
+def niqe_criterion(pairs: Sequence[Trial], pristine: PristineModel) -> Criterion:
     """Nicer: the share of the NIQE gap between degraded and clean that is closed."""
     bad, made, clean = (
         float(np.mean([niqe(image, pristine) for image in images]))
         for images in ([t.bad for t in pairs], [t.made for t in pairs], [t.clean for t in pairs])
     )
     name = f"NIQE gap closed ({pristine.source}), share ({bad:.2f} -> {made:.2f}, clean {clean:.2f})"
-    return floor(name, (bad - made) / max(bad - clean, 1e-6), 0.6)
+    return at_least(name, (bad - made) / max(bad - clean, 1e-6), 0.6)
 
 
-def faithfulness_lines(pairs: Sequence[Trial]) -> list[Line]:
+def faithfulness_criteria(pairs: Sequence[Trial]) -> list[Criterion]:
     """As faithful as the truth, pathology included, and no place that the guard would take for a fault.
 
     A blot in a corner once kept every mean: LaSSIM does not read the outer windows.
@@ -178,16 +145,16 @@ def faithfulness_lines(pairs: Sequence[Trial]) -> list[Line]:
     kept = np.mean([lassim(t.made, t.bad) for t in pairs])
     to_clean = np.mean([lassim(t.made, t.clean) for t in pairs])
     worst = [worst_region(to_canonical(t.made), to_canonical(t.bad)).value for t in pairs]
-    lines = [
-        floor("worst place against the input, of 19 outputs in 20", float(np.quantile(worst, 0.05)), 0.5),
-        floor(f"LaSSIM to input over the truth's ({kept:.4f}, {truth:.4f})", float(kept - truth), -0.005),
-        floor("LaSSIM to clean", float(to_clean), 0.95),
+    found = [
+        at_least("worst place against the input, of 19 outputs in 20", float(np.quantile(worst, 0.05)), 0.5),
+        at_least(f"LaSSIM to input over the truth's ({kept:.4f}, {truth:.4f})", float(kept - truth), -0.005),
+        at_least("LaSSIM to clean", float(to_clean), 0.95),
     ]
     inside, outside = _local_lassim(pairs)
     if inside.size:
         gap = float(inside.mean() - outside.mean())
-        lines.append(floor(f"LaSSIM to clean inside pathology ({inside.mean():.4f}) over outside", gap, -0.01))
-    return lines
+        found.append(at_least(f"LaSSIM to clean inside pathology ({inside.mean():.4f}) over outside", gap, -0.01))
+    return found
 
 
 def _local_lassim(pairs: Sequence[Trial]) -> tuple[NDArray[Any], NDArray[Any]]:
@@ -207,13 +174,13 @@ def _local_lassim(pairs: Sequence[Trial]) -> tuple[NDArray[Any], NDArray[Any]]:
     return np.concatenate(inside), np.concatenate(outside)
 
 
-def harmlessness_lines(name: str, images: Sequence[Pixels], made: Sequence[Pixels]) -> list[Line]:
+def harmlessness_criteria(name: str, images: Sequence[Pixels], made: Sequence[Pixels]) -> list[Criterion]:
     """First, do no harm: `made` may hardly differ from `images`."""
     both = list(zip(made, images, strict=True))
     return [
-        floor(f"{name}: PSNR to themselves, dB", float(np.mean([psnr(a, b) for a, b in both])), 30),
-        floor(f"{name}: LaSSIM to themselves", float(np.mean([lassim(a, b) for a, b in both])), 0.985),
-        ceiling(f"{name}: dE2000 to themselves", float(np.mean([delta_e(a, b) for a, b in both])), 2),
+        at_least(f"{name}: PSNR to themselves, dB", float(np.mean([psnr(a, b) for a, b in both])), 30),
+        at_least(f"{name}: LaSSIM to themselves", float(np.mean([lassim(a, b) for a, b in both])), 0.985),
+        at_most(f"{name}: dE2000 to themselves", float(np.mean([delta_e(a, b) for a, b in both])), 2),
     ]
 
 
@@ -239,16 +206,16 @@ def grid_excess(changes: Sequence[NDArray[Any]], period_px: int) -> float:
     return max(ratios)
 
 
-def cleanness_lines(pairs: Sequence[Trial], calm: Sequence[tuple[Pixels, Pixels]]) -> list[Line]:
+def cleanness_criteria(pairs: Sequence[Trial], calm: Sequence[tuple[Pixels, Pixels]]) -> list[Criterion]:
     """No grid, no frame, no seams. `calm`: (image, enhanced) pairs whose faults are smooth."""
     changes = [a.astype(np.float64).mean(2) - b.astype(np.float64).mean(2) for b, a in calm]
     worst = max(grid_excess(changes, period) for period in PERIODS_PX)
     outer = [_outer_and_inner(t.made, t.clean)[0] for t in pairs]
     frames = [np.subtract(*_outer_and_inner(made, given)) for given, made in calm]
     return [
-        ceiling("spectrum of the change at the network's periods over its surroundings", worst, 1.2),
-        ceiling("outer 16 px lighter or darker than the clean one's, grey levels", abs(float(np.mean(outer))), 2),
-        ceiling("change of the outer 16 px less that inside (smooth faults), grey", abs(float(np.mean(frames))), 2),
+        at_most("spectrum of the change at the network's periods over its surroundings", worst, 1.2),
+        at_most("outer 16 px lighter or darker than the clean one's, grey levels", abs(float(np.mean(outer))), 2),
+        at_most("change of the outer 16 px less that inside (smooth faults), grey", abs(float(np.mean(frames))), 2),
     ]  # fmt: skip
 
 
@@ -260,7 +227,7 @@ def _outer_and_inner(made: Pixels, reference: Pixels) -> tuple[float, float]:
     return outer, float(middle.mean())
 
 
-def smoothness_line(enhance: Enhance) -> Line:
+def smoothness_criterion(enhance: Enhance) -> Criterion:
     """Flat and gradient images stay smooth: the largest step between neighbours that the input does not have."""
     worst = 0.0
     for grey in (16, 64, 128, 200, 250):
@@ -273,7 +240,7 @@ def smoothness_line(enhance: Enhance) -> Line:
                 step = max(float(np.abs(np.diff(made, axis=a)).max()) for a in (0, 1))
                 own = max(float(np.abs(np.diff(given.astype(np.float64), axis=a)).max()) for a in (0, 1))
                 worst = max(worst, step - own)
-    return ceiling("flat and gradient images: largest new step, grey levels", worst, 2)
+    return at_most("flat and gradient images: largest new step, grey levels", worst, 2)
 
 
 def other_photos() -> dict[str, list[Pixels]]:
@@ -286,21 +253,21 @@ def other_photos() -> dict[str, list[Pixels]]:
     return {"phantoms": phantoms, "everyday pictures": pictures, "grey": grey, "night-dark": dark, "blown out": blown}
 
 
-def kindness_lines(kinds: dict[str, list[Pixels]], enhance: Enhance) -> list[Line]:
+def kindness_criteria(kinds: dict[str, list[Pixels]], enhance: Enhance) -> list[Criterion]:
     """Graceful elsewhere: degraded photos of other kinds never get worse, clean ones keep their colours."""
-    lines = []
+    found = []
     for kind, images in kinds.items():
         wild = max(colour_shift(enhance(image), image).delta_e_mean for image in images)
-        lines.append(ceiling(f"{kind}, clean: largest mean dE2000 to itself", wild, 10))
+        found.append(at_most(f"{kind}, clean: largest mean dE2000 to itself", wild, 10))
         gains = []
         for index, image in enumerate(images):
             bad = degrade(image, FIRST_SEED + 500 + index, recipe=HELD_OUT)
             gains.append(psnr(enhance(bad), image) - psnr(bad, image))
-        lines.append(floor(f"{kind}, degraded: least PSNR gain, dB (mean {np.mean(gains):.1f})", min(gains), 0))
-    return lines
+        found.append(at_least(f"{kind}, degraded: least PSNR gain, dB (mean {np.mean(gains):.1f})", min(gains), 0))
+    return found
 
 
-def screen_lines(clean: Sequence[Pixels], enhance: Enhance) -> list[Line]:
+def screen_criteria(clean: Sequence[Pixels], enhance: Enhance) -> list[Criterion]:
     """Inside a black surround: that stays black, what is shown is mended, or left alone where clean.
 
     And burnt-in text does not keep a photo from being mended.
@@ -316,107 +283,40 @@ def screen_lines(clean: Sequence[Pixels], enhance: Enhance) -> list[Line]:
         bad, truth = (with_text(photo) for photo in (degrade(image, FIRST_SEED + index, recipe=HELD_OUT), image))
         named.append(psnr(enhance(bad), truth) - psnr(bad, truth))
     return [
-        ceiling("black surround: lightened by at most, mean grey levels", lightest, 2),
-        floor("black surround: PSNR of what is shown rises, dB", float(np.mean(rises)), 6),
-        floor("black surround, clean: PSNR of what is shown to itself, dB", float(np.mean(kept)), 30),
-        floor("burnt-in text: PSNR rises, dB", float(np.mean(named)), 6),
+        at_most("black surround: lightened by at most, mean grey levels", lightest, 2),
+        at_least("black surround: PSNR of what is shown rises, dB", float(np.mean(rises)), 6),
+        at_least("black surround, clean: PSNR of what is shown to itself, dB", float(np.mean(kept)), 30),
+        at_least("burnt-in text: PSNR rises, dB", float(np.mean(named)), 6),
     ]
 
 
-def all_lines(
+def recipe_criteria(
     pairs: Sequence[Trial],
     throat: Sequence[Pixels],
     enhance: Enhance,
     pristine: Sequence[PristineModel],
     kinds: dict[str, list[Pixels]],
-) -> list[Line]:
-    """Every line, in the order of the requirement."""
+) -> list[Criterion]:
+    """Every criterion, in the order of the requirement."""
     clean = [t.clean for t in pairs[: len(pairs) // len(DRAWS)]]
     clean_made = [enhance(image) for image in clean]
     bad = [degrade(image, FIRST_SEED + 900 + i, recipe=SMOOTH) for i, image in enumerate(clean[::3])]
     calm = [(image, enhance(image)) for image in bad]
-    lines = [*restoration_lines(pairs), *(niqe_line(pairs, model) for model in pristine), *faithfulness_lines(pairs)]
-    lines += harmlessness_lines("clean frames", clean, clean_made)
+    found = [
+        *restoration_criteria(pairs),
+        *(niqe_criterion(pairs, model) for model in pristine),
+        *faithfulness_criteria(pairs),
+    ]
+    found += harmlessness_criteria("clean frames", clean, clean_made)
     for index, photo in enumerate(throat):
         once = enhance(photo)
-        lines += harmlessness_lines(f"throat photo {index + 1}", [photo], [once])
-        lines += harmlessness_lines(f"throat photo {index + 1}, twice", [once], [enhance(once)])
+        found += harmlessness_criteria(f"throat photo {index + 1}", [photo], [once])
+        found += harmlessness_criteria(f"throat photo {index + 1}, twice", [once], [enhance(once)])
     made = [t.made for t in pairs]
-    lines += harmlessness_lines("enhanced again", made, [enhance(image) for image in made])
-    lines += [*cleanness_lines(pairs, calm), smoothness_line(enhance), *screen_lines(clean[::2], as_served(enhance))]
-    return lines + kindness_lines(kinds, enhance)
-
-
-def session(model: Path) -> Enhance:
-    """The exported model at `model` (model.onnx) as a function of (H, W, 3) uint8 RGB, on one thread.
-
-    Raises:
-        DataError: it is none.
-    """
-    return exported(model, threads=1)
-
-
-def as_markdown(lines: Sequence[Line]) -> str:
-    """The lines as a table: what, its value, its bound, and whether it holds."""
-    rows = ["| line | value | bound | holds |", "|---|---|---|---|"]
-    for line in lines:
-        bound = f"{'at least' if line.at_least else 'at most'} {line.bound:g}"
-        rows.append(f"| {line.name} | {line.value:.4g} | {bound} | {'yes' if line.holds else '**no**'} |")
-    return "\n".join(rows) + "\n"
-
-
-def main(arguments: Sequence[str] | None = None) -> list[Line]:
-    """Measures a model and prints every line; writes them with --out. A refusal is one sentence and exit code 2."""
-    given = _options(arguments)
-    try:
-        if given.out:
-            require_writable_file(given.out)
-        lines = _measured(given)
-        print("\n".join(str(line) for line in lines))  # noqa: T201 (this is the command's answer)
-        if given.out:
-            _write(lines, given.out)
-    except (LameganError, OSError) as error:
-        _refuse(error)
-    return lines
-
-
-def _refuse(error: LameganError | OSError) -> NoReturn:
-    print(f"shipping: {refusal(error)}", file=sys.stderr)  # noqa: T201 (so is this)
-    raise SystemExit(EXIT_REFUSED) from None
-
-
-def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description="Measure what a model must hold before it ships.")
-    parser.add_argument("model", type=Path, help="model.onnx")
-    parser.add_argument("photos", type=Path, help="folder of sequences of clean photos")
-    parser.add_argument("--labels", type=Path, help="label maps, named alike")
-    parser.add_argument("--sequences", nargs="+", default=["patient1/seq1", "patient2/seq6"])
-    parser.add_argument("--pristine", nargs="+", help="sequences NIQE's pristine model is fitted on")
-    parser.add_argument("--niqe", type=Path, help="NIQE's published pristine model, as npz")
-    parser.add_argument("--throat", nargs="*", type=Path, default=[], help="clean photos from elsewhere")
-    parser.add_argument("--elsewhere", type=Path, help="folder of clean photos of anything else, not trained on")
-    parser.add_argument("--out", type=Path, help="file for the lines: .json or .md")
-    return parser.parse_args(arguments)
-
-
-def _measured(given: argparse.Namespace) -> list[Line]:
-    enhance = session(given.model)
-    pairs = trials(given.photos, given.labels, given.sequences, enhance)
-    paths = photos_of(given.photos, given.pristine or given.sequences)
-    pristine = [fit_pristine((at_working_size(read_image(path)) for path in paths[::4]), "own pristine model")]
-    if given.niqe:
-        pristine.append(read_pristine(given.niqe))
-    kinds = other_photos()
-    if given.elsewhere:
-        kinds["photos from elsewhere"] = [at_working_size(read_image(path)) for path in find_photos(given.elsewhere)]
-    return all_lines(pairs, [read_image(path) for path in given.throat], enhance, pristine, kinds)
-
-
-def _write(lines: Sequence[Line], out: Path) -> None:
-    table = json.dumps([{**asdict(line), "holds": line.holds} for line in lines], indent=1)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    out.write_text(table if out.suffix == ".json" else as_markdown(lines), encoding="utf-8")
-
-
-if __name__ == "__main__":
-    main()
+    found += harmlessness_criteria("enhanced again", made, [enhance(image) for image in made])
+    found += [
+        *cleanness_criteria(pairs, calm),
+        smoothness_criterion(enhance),
+        *screen_criteria(clean[::2], as_served(enhance)),
+    ]
+    return found + kindness_criteria(kinds, enhance)

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import cv2
+import numpy as np
 
 from model_training.data.photos import Skip, read_photo
 from service.errors import DataError, ImageDimensions, InvalidParameter
@@ -68,6 +69,13 @@ def working_size(width: int, height: int) -> tuple[int, int]:
     """(width, height) at the generator's working area with the proportions kept, never enlarged."""
     scale = min(1.0, (WORKING_AREA_PX / (width * height)) ** 0.5)
     return max(1, round(width * scale)), max(1, round(height * scale))
+
+
+def evenly_spread(paths: list[Path], limit: int | None) -> list[Path]:
+    """At most `limit` of `paths`, evenly spread, the first and the last among them."""
+    if limit is None or limit >= len(paths):
+        return paths
+    return [paths[index] for index in np.linspace(0, len(paths) - 1, max(1, limit)).astype(int)]
 
 
 def parse_size(text: str, *, longest_px: int = LONGEST_SIDE_PX, area_px: int = LARGEST_AREA_PX) -> tuple[int, int]:

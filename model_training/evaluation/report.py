@@ -8,13 +8,11 @@ what it gets, and `clean`, the truth.
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-import numpy as np
-
 from model_training.data.degradation import RECIPES, degrade
 from model_training.data.photos import Skip, find_photos, require_any, shared_files
 from model_training.evaluation.absent import absent_measures
 from model_training.evaluation.brisque import OwnRegressor, fit_regressor, read_published, statistics
-from model_training.evaluation.images import LEAST_SIDE_PX, read_each, resized, working_size
+from model_training.evaluation.images import LEAST_SIDE_PX, evenly_spread, read_each, resized, working_size
 from model_training.evaluation.methods import INPUT, Method, exported_method, file_digest, find_method
 from model_training.evaluation.niqe import PristineModel, fit_pristine, read_pristine, require_blocks
 from model_training.evaluation.progress import Start, silent
@@ -99,7 +97,7 @@ def evaluate(request: EvaluationRequest, start: Start = silent, skip: Skip = lam
     """
     _require_possible(request)
     methods = find_methods(request)
-    paths = _spread(find_photos(request.images), request.limit)
+    paths = evenly_spread(find_photos(request.images), request.limit)
     judges, absent = gather_judges(request, skip)
     result = Evaluation(absent=absent, files={method.name: method.sha256 for method in methods if method.sha256})
     advance, skipped = start(len(paths)), list[str]()
@@ -233,13 +231,6 @@ def _refuse_same_names(methods: list[Method]) -> None:
     twice = sorted({name for name in names if names.count(name) > 1 or name == CLEAN})
     if twice:
         raise DataError(f"Give each method its own name (NAME=PATH), none of them {CLEAN!r}: {', '.join(twice)}.")
-
-
-def _spread(paths: list[Path], limit: int | None) -> list[Path]:
-    """At most `limit` of `paths`, evenly spread."""
-    if limit is None or limit >= len(paths):
-        return paths
-    return [paths[index] for index in np.linspace(0, len(paths) - 1, max(1, limit)).astype(int)]
 
 
 def _notes(request: EvaluationRequest, images: int, judges: Judges) -> list[str]:

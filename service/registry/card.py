@@ -225,7 +225,12 @@ class Golden(_Part):
 
 
 class ModelCard(_Part):
-    """Everything about a model that is not its weights."""
+    """Everything about a model that is not its weights.
+
+    Attributes:
+        behind_filters: one sentence for each fault and kind of photo where a one-line filter mends more than this
+            model (`lamegan-train evaluate --faults`); empty if there is none, None if that was not measured.
+    """
 
     schema_version: Literal[1] = 1
     name: Name
@@ -237,6 +242,7 @@ class ModelCard(_Part):
     objective: Objective
     training: Training
     evaluation: list[Figure] = []
+    behind_filters: list[str] | None = None
     lassim: LassimDefinition = LassimDefinition()
     guard: Guard | None = None
     golden: Golden
