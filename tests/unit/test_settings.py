@@ -51,6 +51,26 @@ def test_documented_defaults_are_the_real_ones() -> None:
         assert written == ("none" if default in (None, "") else str(default)), name
 
 
+def test_sizes_and_times_are_written_in_human_units_too() -> None:
+    rows = {
+        line.split("`")[1]: line for line in DOCUMENT.read_text(encoding="utf-8").splitlines() if "| `LAMEGAN" in line
+    }
+    for name, field in Settings.model_fields.items():
+        if (reading := human(name, field.default)) is not None:
+            assert reading in rows[f"LAMEGAN_{name.upper()}"], f"{name}: {reading}"
+
+
+def human(name: str, value: object) -> str | None:
+    """A size or a time as people write it; None for other settings."""
+    if not isinstance(value, int | float) or name.endswith("per_s"):
+        return None
+    units = {"_bytes": (2**20, "MiB"), "_pixels": (10**6, "megapixels"), "_ms": (1, "ms"), "_s": (1, "s")}
+    for ending, (factor, unit) in units.items():
+        if name.endswith(ending):
+            return f"{value / factor:g} {unit}"
+    return None
+
+
 def test_variables_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LAMEGAN_PORT", "9000")
     monkeypatch.setenv("LAMEGAN_WARM_SHAPES", "480x272, 64x64")
