@@ -1,0 +1,241 @@
+"""Batches for the restorer's two stages, each a pure function of seed and step.
+
+Detail: small crops of any picture, (photometric faults + signal faults -> photometric faults alone).
+Colour: views of whole photos; of throats and other mucosa (all faults -> clean), of anything else what is photometric
+stays, for only who knows the scene can tell a dark wood from an underexposed one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from model_training.data.degradation import Fault, Scene, cast, exposure, haze, specks, uneven_light, vignette
+from model_training.data.mixture import random_view, to_tensor
+from model_training.data.phantom import phantom
+from model_training.data.signal_faults import as_pixels, gaussian, jpeg, noise, signal_faults
+from model_training.data.synthetic import everyday
+from model_training.data.throat_colours import overexposed, wet, with_throat_palette
+from service.errors import DataError
+
+Pixels = NDArray[np.uint8]
+FloatImage = NDArray[np.float32]
+
+WORKING_AREA_PX = 480 * 272
+MARGIN_PX = 16
+"""Round a crop, so that a blur does not see its edge; a multiple of JPEG's largest block, so that its grid stays."""
+
+VIEWS = ((112, 112), (128, 128), (96, 160), (160, 96), (112, 144), (144, 112))
+LARGE_VIEWS = ((272, 480), (480, 272), (352, 352), (288, 384), (384, 288), (256, 256))
+"""(H, W) of the colour stage's views, multiples of 16."""
+
+SYNTHETIC_SHAPES = ((480, 272), (320, 320), (384, 288), (288, 384))
+SCENE_PHANTOMS, ANYTHING_DRAWN = 0.18, 0.03
+"""Shares of phantoms and of drawn everyday pictures in the colour stage."""
+
+
+def _unit(image: Pixels) -> FloatImage:
+    return np.asarray(image / np.float32(255), np.float32)
+
+
+def _clipped(image: NDArray[Any]) -> FloatImage:
+    return np.asarray(np.clip(image, 0, 1), np.float32)
+
+
+def recoloured(image: FloatImage, rng: np.random.Generator) -> FloatImage:
+    """`image` with its colours turned, strengthened, tinted: any camera's, any throat's, and none's."""
+    luma = image @ np.float32((0.299, 0.587, 0.114))
+    colour = image - luma[..., None]
+    if rng.random() < 0.5:
+        colour = colour[..., rng.permutation(3)]
+    mixed = luma[..., None] * rng.uniform(0.8, 1.2) + colour * rng.uniform(0.2, 1.4)
+    return _clipped(mixed * (rng.uniform(0.9, 1.3), rng.uniform(0.7, 1.05), rng.uniform(0.7, 1.05)))
+
+
+def even_veil(image: FloatImage, scene: Scene) -> FloatImage:
+    """The same veil everywhere."""
+    rng = scene.rng
+    veil = rng.uniform(0.08, 0.6)
+    light = rng.uniform(0.6, 0.98) + rng.uniform(-0.06, 0.06, 3) * (rng.random() < 0.7)
+    return _clipped(image * (1 - veil) + np.clip(light, 0, 1) * veil)
+
+
+def even_light(image: FloatImage, scene: Scene) -> FloatImage:
+    """All of it darker, sometimes brighter."""
+    rng = scene.rng
+    return _clipped(image * (rng.uniform(0.35, 0.9) if rng.random() < 0.8 else rng.uniform(1.05, 1.35)))
+
+
+PHOTOMETRIC: tuple[tuple[Fault, float, float], ...] = (
+    (haze, 0.24, 0.5),
+    (even_veil, 0.2, 0.25),
+    (even_light, 0.17, 0.3),
+    (exposure, 0.12, 0.25),
+    (uneven_light, 0.1, 0.35),
+    (vignette, 0.08, 0.3),
+    (cast, 0.09, 0.35),
+)
+"""Fault, how often it comes alone, and how often it is in a mixture."""
+
+
+def photometric(image: FloatImage, rng: np.random.Generator) -> FloatImage:
+    """One photometric fault, or several in any order, each as often."""
+    if rng.random() < 0.5:
+        order = [int(rng.choice(len(PHOTOMETRIC), p=[alone for _, alone, _ in PHOTOMETRIC]))]
+    else:
+        order = [int(i) for i in rng.permutation(len(PHOTOMETRIC)) if rng.random() < PHOTOMETRIC[i][2]]
+    for index in order:
+        image = _clipped(PHOTOMETRIC[index][0](image, Scene(rng, 1.0, float(rng.beta(1.2, 1.2)))))
+    return image
+
+
+@dataclass(frozen=True, slots=True)
+class Sources:
+    """What is learnt from: `scene`, clean photos of throats and other mucosa; `anything`, sharp photos of all kinds."""
+
+    scene: Sequence[Pixels]
+    anything: Sequence[Pixels]
+
+    def __post_init__(self) -> None:
+        """Refuse to train on nothing."""
+        if not self.scene:
+            raise DataError("there is no clean photo to train on")
+
+
+class DetailPairs:
+    """Crops for the detail stage, half of them from `sources.anything` where there is any."""
+
+    def __init__(self, sources: Sources, seed: int, side_px: int = 112) -> None:
+        self.sources, self.seed, self.side_px = sources, seed, side_px
+
+    def batch(self, step: int, size: int) -> tuple[Tensor, Tensor]:
+        """Batch number `step`: degraded and clean, each (size, 3, side, side) float32 in [-1, 1]."""
+        rng = np.random.default_rng([self.seed, step, 0xDE7A])
+        return self.batch_of(self.side_px, self.side_px, size, rng)
+
+    def batch_of(self, height: int, width: int, size: int, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
+        """`size` pairs of (height, width)."""
+        pairs = [self.pair(height, width, rng) for _ in range(size)]
+        return to_tensor([bad for bad, _ in pairs]), to_tensor([good for _, good in pairs])
+
+    def pair(self, height: int, width: int, rng: np.random.Generator) -> tuple[Pixels, Pixels]:
+        """One (degraded, clean) pair of (height, width, 3) uint8."""
+        anything = self.sources.anything
+        kind = anything if anything and rng.random() < 0.48 else self.sources.scene
+        clean = _unit(self._crop(kind[rng.integers(len(kind))], height, width, rng))
+        if rng.random() < 0.25:
+            clean = recoloured(clean, rng)
+        if rng.random() < 0.25:
+            clean = _veiled_or_dim(clean, rng)
+        bad = as_pixels(signal_faults(clean, rng))
+        inner = slice(MARGIN_PX, MARGIN_PX + height), slice(MARGIN_PX, MARGIN_PX + width)
+        return bad[inner], as_pixels(clean)[inner]
+
+    def _crop(self, photo: Pixels, height: int, width: int, rng: np.random.Generator) -> Pixels:
+        """A (height, width) crop with its margin, at about the working size four times in five, else nearer its own."""
+        tall, wide = height + 2 * MARGIN_PX, width + 2 * MARGIN_PX
+        working = min(1.0, float(np.sqrt(WORKING_AREA_PX / (photo.shape[0] * photo.shape[1]))))
+        scale = working * rng.uniform(0.9, 1.1) if rng.random() < 0.8 else rng.uniform(working, 1.0)
+        scale = min(1.0, max(scale, tall / photo.shape[0], wide / photo.shape[1]))
+        rows, columns = min(photo.shape[0], round(tall / scale)), min(photo.shape[1], round(wide / scale))
+        top, left = rng.integers(photo.shape[0] - rows + 1), rng.integers(photo.shape[1] - columns + 1)
+        part = photo[top : top + rows, left : left + columns]
+        method = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
+        view = np.asarray(cv2.resize(part, (wide, tall), interpolation=method), np.uint8)
+        for axis in (0, 1):
+            view = np.flip(view, axis) if rng.random() < 0.5 else view
+        return np.ascontiguousarray(view)
+
+
+def _veiled_or_dim(image: FloatImage, rng: np.random.Generator) -> FloatImage:
+    """What is photometric and stays: haze, another exposure, or both."""
+    kind = rng.random()
+    scene = Scene(rng, 1.0, 0.5)
+    if kind < 0.45:
+        image = even_veil(image, scene)
+    if kind > 0.35:
+        dim = rng.random() < 0.6
+        image = image * rng.uniform(0.35, 1.25) if dim else np.power(image, rng.uniform(0.6, 1.8))
+    return _clipped(image)
+
+
+class ColourPairs:
+    """Views for the colour stage; every sixth batch is large until `large_after` steps, then every other."""
+
+    def __init__(self, sources: Sources, seed: int, large_after: int, phantoms: int = 160, drawn: int = 60) -> None:
+        self.sources, self.seed, self.large_after = sources, seed, large_after
+        self.phantoms = [phantom(*SYNTHETIC_SHAPES[i % 4], 500_000 + 1000 * seed + i) for i in range(phantoms)]
+        self.drawn = [everyday(*SYNTHETIC_SHAPES[i % 4], 500_000 + 1000 * seed + i) for i in range(drawn)]
+
+    def batch(self, step: int, size: int) -> tuple[Tensor, Tensor]:
+        """Batch number `step`: degraded and clean, each (size or fewer, 3, H, W) float32 in [-1, 1]."""
+        rng = np.random.default_rng([self.seed, step, 0xC0105])
+        large = step % (6 if step < self.large_after else 2) == 0
+        shapes = LARGE_VIEWS if large else VIEWS
+        height, width = shapes[int(rng.integers(len(shapes)))]
+        return self.batch_of(height, width, max(2, size * 192**2 // (height * width)) if large else size, rng)
+
+    def batch_of(self, height: int, width: int, size: int, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
+        """`size` pairs of (height, width)."""
+        pairs = [self.pair(height, width, rng) for _ in range(size)]
+        return to_tensor([bad for bad, _ in pairs]), to_tensor([good for _, good in pairs])
+
+    def pair(self, height: int, width: int, rng: np.random.Generator) -> tuple[Pixels, Pixels]:
+        """One (degraded, clean) pair of (height, width, 3) uint8."""
+        photo, scene = self._pick(rng)
+        clean = _unit(random_view(photo, height, width, rng))
+        clean = _unit(as_pixels(_as_a_throat(clean, rng) if scene else clean))
+        untouched = rng.random() < 0.2
+        bad = clean if untouched else photometric(clean, rng)
+        if not scene:
+            clean = bad
+        elif not untouched and rng.random() < 0.04:
+            clean = bad = _clipped(clean * rng.uniform(0.06, 0.2))  # night-dark: nobody can tell what was there
+        return as_pixels(_with_signal_faults(bad, rng)), as_pixels(clean)
+
+    def _pick(self, rng: np.random.Generator) -> tuple[Pixels, bool]:
+        kind, anything = rng.random(), self.sources.anything
+        if kind < SCENE_PHANTOMS and self.phantoms:
+            return self.phantoms[rng.integers(len(self.phantoms))], True
+        if kind < SCENE_PHANTOMS + ANYTHING_DRAWN and self.drawn:
+            return self.drawn[rng.integers(len(self.drawn))], False
+        if anything and rng.random() < 0.2:
+            return anything[rng.integers(len(anything))], False
+        return self.sources.scene[rng.integers(len(self.sources.scene))], True
+
+
+def _as_a_throat(image: FloatImage, rng: np.random.Generator) -> FloatImage:
+    """Often a throat's palette, at times overexposed rims, wet highlights, no colour at all."""
+    kind = rng.random()
+    if kind < 0.4:
+        image = with_throat_palette(image, rng)
+    elif kind < 0.5:
+        image = _clipped(0.5 * recoloured(image, rng) + 0.5 * image)
+    if rng.random() < 0.22:
+        image = overexposed(image, rng)
+    if rng.random() < 0.15:
+        image = wet(image, rng)
+    if rng.random() < 0.05:
+        image = np.repeat(image.mean(2, keepdims=True), 3, 2)
+    return image
+
+
+def _with_signal_faults(image: FloatImage, rng: np.random.Generator) -> FloatImage:
+    """Half of the time blur, noise, blocks or specks on top, so that light is judged through them."""
+    if rng.random() < 0.45:
+        return image
+    if rng.random() < 0.5:
+        image = gaussian(image, rng.uniform(0.4, 2.2))
+    if rng.random() < 0.5:
+        image = noise(_clipped(image), rng, 0.05)
+    if rng.random() < 0.4:
+        image = jpeg(image, rng)
+    if rng.random() < 0.06:
+        image = specks(_clipped(image), Scene(rng, 1.0, float(rng.beta(1.2, 1.2))))
+    return image

@@ -1,0 +1,108 @@
+"""The colour network: mends light, haze and cast by a local affine change of colour and a tone curve.
+
+A trunk at a quarter of the resolution and below predicts smooth maps of coefficients, which are grown to full size and
+applied to each pixel's own colour. It paints nothing: zero coefficients are the identity, and where the photo is flat the
+change is smooth. What decides about haze and exposure is often the darkest and the brightest that the whole photo holds
+(a veil lifts black, underexposure dims the highlights), so quantiles of its colours are shown to the trunk's bottom and
+to the coefficients directly.
+
+Source: the local affine model of HDRNet (Gharbi et al. 2017) without the grid, and the curve of Zero-DCE (Guo et al.
+2020) in the range [-1, 1].
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from model_training.networks.detail import doubled
+from model_training.networks.fast import LARGEST, Trunk
+
+COEFFICIENTS = 15
+"""What red, green and blue give to each colour (3 each), the offset (3), and the curve (3)."""
+
+QUANTILES = (0, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.35, 0.5, 0.65, 0.8, 0.9, 0.95, 0.98, 0.99, 0.995, 0.998, 1)
+"""Of each of ten planes: blocks' mean red, green, blue and luma; their largest and their smallest red, green, blue."""
+
+BLOCK_PX = 4
+PLANES = 10
+HIDDEN, TOLD = 128, 96
+
+
+class PhotoStatistics(nn.Module):
+    """What the whole photo's colours tell: (B, 3, H, W) in [-1, 1] to (B, TOLD)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.hidden = nn.Linear(PLANES * len(QUANTILES), HIDDEN)
+        self.out = nn.Linear(HIDDEN, TOLD)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Weigh the quantiles of x."""
+        told: Tensor = functional.relu(self.out(functional.relu(self.hidden(2 * quantiles(x)))))
+        return told
+
+
+def quantiles(x: Tensor) -> Tensor:
+    """`QUANTILES` of the ten planes of x (B, 3, H, W): (B, 190)."""
+    mean = functional.avg_pool2d(x, BLOCK_PX)
+    luma = 0.299 * mean[:, :1] + 0.587 * mean[:, 1:2] + 0.114 * mean[:, 2:]
+    largest, smallest = functional.max_pool2d(x, BLOCK_PX), -functional.max_pool2d(-x, BLOCK_PX)
+    ordered = torch.cat([mean, luma, largest, smallest], 1).flatten(2).sort(2).values
+    last = ordered.shape[2] - 1
+    places = torch.round(torch.tensor(QUANTILES, device=x.device) * last).long()
+    return ordered.index_select(2, places).flatten(1)
+
+
+class ColourNetwork(nn.Module):
+    """Mends the colours of (B, 3, H, W) float32 in [-1, 1] to the same shape, not clipped; H, W multiples of 16.
+
+    Options: `widths` and `blocks`, one number a stage (1/4, 1/8, 1/16 of the resolution).
+    """
+
+    multiple: ClassVar[int] = 16
+
+    def __init__(self, widths: tuple[int, int, int] = (32, 64, 128), blocks: tuple[int, int, int] = (1, 2, 4)) -> None:
+        super().__init__()
+        quarter, eighth, sixteenth = widths
+        b4, b8, b16 = blocks
+        self.trunk = Trunk((quarter, eighth, sixteenth), (b4, b8, b16))
+        del self.trunk.head
+        self.statistics = PhotoStatistics()
+        self.of_bottom = nn.Linear(TOLD, 2 * sixteenth)
+        self.of_all = nn.Linear(TOLD, COEFFICIENTS)
+        # Rectified features know what is wrong; the plain ones keep every photo within reach of the gradient: a head of
+        # rectified features alone once fell silent on all clean, noisy and blurred photos, and training could not wake it.
+        self.head = nn.Conv2d(quarter, COEFFICIENTS, 1, bias=False)
+        self.plain_head = nn.Conv2d(quarter, COEFFICIENTS, 1)
+        for layer in (self.of_bottom, self.of_all, self.head, self.plain_head):
+            for parameter in layer.parameters():
+                nn.init.zeros_(parameter)
+
+    def coefficients(self, x: Tensor) -> Tensor:
+        """Predict the maps, bounded: (B, 3, H, W) to (B, COEFFICIENTS, H/4, W/4)."""
+        trunk, told = self.trunk, self.statistics(x)
+        scale, shift = self.of_bottom(told).unsqueeze(-1).unsqueeze(-1).chunk(2, 1)
+        at4 = trunk.enter1(trunk.mix(functional.relu(trunk.stem(x))))
+        at8 = trunk.enter2(trunk.down1(at4))
+        at16 = trunk.modulation(trunk.bottom1(trunk.down2(at8)))
+        at16 = trunk.bottom2(at16 * (1 + scale) + shift)
+        at8 = trunk.leave2(at8 + doubled(trunk.up2(at16)))
+        at4 = trunk.leave1(at4 + doubled(trunk.up1(at8)))
+        maps = self.head(functional.relu(at4)) + self.plain_head(at4)
+        bounded: Tensor = LARGEST * torch.tanh((maps + self.of_all(told).unsqueeze(-1).unsqueeze(-1)) / LARGEST)
+        return bounded
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Mend the colours of x."""
+        # Parted before they grow: a slice of a full-size tensor costs its copy.
+        parts = [
+            functional.interpolate(part, scale_factor=4, mode="bilinear", align_corners=False)
+            for part in self.coefficients(x).split(3, 1)
+        ]
+        of_red, of_green, of_blue, offset, curve = parts
+        mixed = of_red * x[:, 0:1] + of_green * x[:, 1:2] + of_blue * x[:, 2:3] + offset
+        return x + mixed + curve * (1 - x * x)

@@ -1,0 +1,329 @@
+"""The detail network: mends blur, noise, blocks and specks by mixing fixed small filters, place by place.
+
+A U-shaped trunk at 1/2, 1/4 and 1/8 of the resolution looks at the photo and at how much detail each filter finds there,
+and predicts a weight for every filter at every place. The output is the input plus the weighted sum. The filters are
+learned once and the same for all photos; each is even (a turn by 180 degrees leaves it as it is) and sums to zero, so
+that nothing moves, a flat area stays flat, and no structure can appear that the input does not hold.
+
+What happens at full size is computed on 2x2 blocks of pixels as channels: the same arithmetic, a fraction of the memory
+traffic.
+
+Source: per-pixel mixing of a filter bank as in BLADE (Getreuer et al. 2017) and kernel prediction networks (Mildenhall
+et al. 2018), with the constraints above.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from model_training.networks.fast import replicate_pad
+
+YCC = ((0.299, 0.587, 0.114), (-0.168736, -0.331264, 0.5), (0.5, -0.418688, -0.081312))
+"""RGB to luma and two colour differences, as JPEG (JFIF 1.02) has them."""
+
+LEAST_DETAIL = 2e-3
+"""Added to the strength of a band, in [-1, 1], before its logarithm: a quarter of a grey level."""
+
+ANGLES = 4
+"""Directions of the oriented filters, 45 degrees apart."""
+
+
+class Convolution(nn.Module):
+    """A 3x3 convolution whose border is replicated: (B, `inputs`, h, w) to (B, `outputs`, h, w)."""
+
+    def __init__(self, inputs: int, outputs: int, gain: float = 1.0) -> None:
+        super().__init__()
+        self.kernel = nn.Conv2d(inputs, outputs, 3)
+        _keep_scale(self.kernel, gain)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Convolve."""
+        result: Tensor = self.kernel(replicate_pad(x, 1))
+        return result
+
+
+class Block(nn.Module):
+    """relu(x + convolution(x)), (B, C, h, w) to the same shape."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.convolution = Convolution(channels, channels, 0.7)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Add the block's change."""
+        return functional.relu(x + self.convolution(x))
+
+
+class Modulation(nn.Module):
+    """Scale and shift each channel by what the whole photo shows: (B, C, h, w) and (B, `extra`) to (B, C, h, w)."""
+
+    def __init__(self, channels: int, extra: int) -> None:
+        super().__init__()
+        self.hidden = nn.Linear(2 * channels + extra, channels)
+        self.out = nn.Linear(channels, 2 * channels)
+        with torch.no_grad():
+            self.out.weight.zero_()
+            self.out.bias.zero_()
+
+    def forward(self, x: Tensor, extra: Tensor) -> Tensor:
+        """Modulate x by its own means and deviations and by `extra`."""
+        mean = x.mean((2, 3), keepdim=True)
+        deviation = torch.sqrt(((x - mean) ** 2).mean((2, 3)) + 1e-4)
+        told = torch.cat([mean.flatten(1), deviation, extra], 1)
+        scale, shift = self.out(functional.relu(self.hidden(told))).unsqueeze(-1).unsqueeze(-1).chunk(2, 1)
+        modulated: Tensor = x * (1 + scale) + shift
+        return modulated
+
+
+class FilterBank(nn.Module):
+    """K even, zero-sum filters of side 2 `radius` + 1, learned.
+
+    They begin as differences of Gaussians, from the pixel itself to the widest of `spreads`, and as second derivatives
+    in four directions of Gaussians of each of `oriented`.
+    """
+
+    def __init__(self, radius: int, spreads: Sequence[float], oriented: Sequence[float] = ()) -> None:
+        super().__init__()
+        self.radius = radius
+        self.first = nn.Parameter(_first_filters(radius, spreads, oriented))
+        self._fixed: tuple[Tensor, Tensor] | None = None
+        one, four = torch.eye(len(self)), torch.eye(4)
+        self.register_buffer("to_filters", torch.kron(one, torch.ones(1, 4))[:, :, None, None], persistent=False)
+        self.register_buffer(
+            "to_pixels", torch.kron(torch.ones(1, len(self)), four)[:, :, None, None], persistent=False
+        )
+
+    to_filters: Tensor
+    to_pixels: Tensor
+
+    def __len__(self) -> int:
+        return len(self.first)
+
+    def filters(self) -> Tensor:
+        """The filters, (K, 2 radius + 1, 2 radius + 1)."""
+        even = (self.first + self.first.flip(1, 2)) / 2
+        return even - even.mean((1, 2), keepdim=True)
+
+    def fix(self) -> None:
+        """Work the kernels out once and for all: an exported graph then holds them as constants."""
+        with torch.no_grad():
+            self._fixed = self.filters().unsqueeze(1), self._block_kernels()
+
+    def forward(self, plane: Tensor) -> Tensor:
+        """Find what each filter finds in `plane`: (B, 1, h, w) to (B, K, h, w)."""
+        kernels = self._fixed[0] if self._fixed else self.filters().unsqueeze(1)
+        return functional.conv2d(replicate_pad(plane, self.radius), kernels)
+
+    def on_blocks(self, plane: Tensor) -> Tensor:
+        """`forward`, computed and given as 2x2 blocks: (B, 1, h, w), h and w even, to (B, 4 K, h / 2, w / 2).
+
+        Channel 4 k + 2 i + j is what filter k finds at row i and column j of a block.
+        """
+        kernels = self._fixed[1] if self._fixed else self._block_kernels()
+        return functional.conv2d(replicate_pad(plane, 2 * self._reach), kernels, stride=2)
+
+    def over_blocks(self, found: Tensor) -> Tensor:
+        """The sum over a block's pixels of what `on_blocks` gives: (B, 4 K, h, w) to (B, K, h, w)."""
+        return functional.conv2d(found, self.to_filters)
+
+    def over_filters(self, found: Tensor) -> Tensor:
+        """The sum over the filters of what `on_blocks` gives: (B, 4 K, h, w) to (B, 4, h, w)."""
+        return functional.conv2d(found, self.to_pixels)
+
+    @property
+    def _reach(self) -> int:
+        """Blocks that a filter reads on each side of its own."""
+        return (self.radius + 1) // 2
+
+    def _block_kernels(self) -> Tensor:
+        """The filters centred on each of a block's four pixels: (4 K, 1, side, side), side 4 reach + 2."""
+        filters, side = self.filters(), 4 * self._reach + 2
+        parts = []
+        for row, column in ((0, 0), (0, 1), (1, 0), (1, 1)):
+            top, left = 2 * self._reach + row - self.radius, 2 * self._reach + column - self.radius
+            below, beside = side - filters.shape[1] - top, side - filters.shape[2] - left
+            parts.append(functional.pad(filters, (left, beside, top, below)))
+        return torch.stack(parts, 1).flatten(0, 1).unsqueeze(1)
+
+
+def _first_filters(radius: int, spreads: Sequence[float], oriented: Sequence[float]) -> Tensor:
+    along = torch.arange(-radius, radius + 1).float()
+    y, x = torch.meshgrid(along, along, indexing="ij")
+
+    def gaussian(spread: float) -> Tensor:
+        bump = torch.exp(-(x * x + y * y) / (2 * spread**2))
+        return bump / bump.sum()
+
+    sharper = ((x == 0) & (y == 0)).float()
+    filters = []
+    for spread in spreads:
+        filters.append(sharper - gaussian(spread))
+        sharper = gaussian(spread)
+    for spread in oriented:
+        for step in range(ANGLES):
+            across = x * math.cos(step * math.pi / ANGLES) + y * math.sin(step * math.pi / ANGLES)
+            second = gaussian(spread) * (1 - (across / spread) ** 2)
+            second = second - second.mean()
+            filters.append(second / second.abs().sum())
+    return torch.stack(filters)
+
+
+def _keep_scale(layer: nn.Conv2d, gain: float = 1.0) -> None:
+    """First weights that keep the features' scale through a ReLU: torch's own let it fade, and training stalls."""
+    nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
+    with torch.no_grad():
+        layer.weight.mul_(gain)
+        if layer.bias is not None:
+            layer.bias.zero_()
+
+
+def _pointwise(inputs: int, outputs: int, gain: float = 1.0) -> nn.Conv2d:
+    layer = nn.Conv2d(inputs, outputs, 1)
+    nn.init.kaiming_normal_(layer.weight, nonlinearity="linear")
+    with torch.no_grad():
+        layer.weight.mul_(gain)
+        nn.init.zeros_(layer.bias) if layer.bias is not None else None
+    return layer
+
+
+def _first_looks(layer: nn.Conv2d) -> None:
+    """Three in four first filters look at differences only, six times as strongly; half of all at brightness alone.
+
+    Grain and blur are small beside the picture itself: filters that add it up would take long to learn to see them.
+    """
+    with torch.no_grad():
+        weight = layer.weight
+        keen, grey = weight.shape[0] * 3 // 4, weight.shape[0] // 2
+        weight[:keen] -= weight[:keen].mean((1, 2, 3), keepdim=True)
+        weight[:keen] *= 6
+        weight[:grey] = 1.7 * weight[:grey].mean(1, keepdim=True)
+
+
+def doubled(x: Tensor) -> Tensor:
+    """x (B, C, h, w) at twice the size, bilinear."""
+    return functional.interpolate(x, scale_factor=2, mode="bilinear", align_corners=False)
+
+
+class DetailNetwork(nn.Module):
+    """Mends detail of (B, 3, H, W) float32 in [-1, 1] to the same shape, not clipped; H, W multiples of 8.
+
+    Options: `widths`, channels at 1/2, 1/4, 1/8; `blocks`, blocks there on the way down.
+    """
+
+    multiple: ClassVar[int] = 8
+
+    def __init__(self, widths: tuple[int, int, int] = (16, 40, 64), blocks: tuple[int, int, int] = (1, 2, 3)) -> None:
+        super().__init__()
+        half, quarter, eighth = widths
+        # What is mixed: of luma and of the two colour differences, at full, half and quarter resolution.
+        self.luma_full, self.colour_full = FilterBank(4, (0.6, 1.0, 1.6), (0.9, 1.6)), FilterBank(3, (0.7, 1.5))
+        self.luma_half, self.colour_half = FilterBank(3, (0.7, 1.2, 2.0), (1.2,)), FilterBank(3, (0.8, 1.8))
+        self.luma_quarter, self.colour_quarter = FilterBank(3, (0.8, 1.8)), FilterBank(3, (0.8, 1.8))
+        found = len(self.luma_full) + 2 * len(self.colour_full)
+        self.enter_half = nn.Conv2d(3, half, 6, stride=2)
+        _keep_scale(self.enter_half)
+        _first_looks(self.enter_half)
+        self.down_half = _blocks(half, blocks[0])
+        self.to_quarter = nn.Conv2d(half, quarter, 2, stride=2)
+        self.strength = _pointwise(found, quarter)
+        self.down_quarter = _blocks(quarter, blocks[1])
+        self.to_eighth = nn.Conv2d(quarter, eighth, 2, stride=2)
+        self.down_eighth = _blocks(eighth, blocks[2] - 1)
+        self.modulation = Modulation(eighth, found)
+        self.up_eighth = Block(eighth)
+        self.from_eighth = _pointwise(eighth, quarter)
+        self.up_quarter = Block(quarter)
+        self.from_quarter = _pointwise(quarter, half)
+        self.up_half = Block(half)
+        of_half = 4 * found + len(self.luma_half) + 2 * len(self.colour_half)
+        self.mix_half = _pointwise(half, of_half, 0.05)
+        self.mix_quarter = _pointwise(quarter, len(self.luma_quarter) + 2 * len(self.colour_quarter), 0.05)
+        for layer in (self.to_quarter, self.to_eighth):
+            _keep_scale(layer)
+        to_ycc = torch.tensor(YCC)
+        to_rgb = torch.kron(torch.linalg.inv(to_ycc).contiguous(), torch.eye(4))
+        self.register_buffer("to_ycc", to_ycc[:, :, None, None], persistent=False)
+        self.register_buffer("to_rgb", to_rgb[:, :, None, None], persistent=False)
+        self.register_buffer("to_double", _double_as_blocks(3), persistent=False)
+
+    to_ycc: Tensor
+    to_rgb: Tensor
+    """Of 2x2 blocks as channels."""
+    to_double: Tensor
+
+    @property
+    def _full(self) -> tuple[FilterBank, FilterBank, FilterBank]:
+        """The banks at full size: of luma and of the two colour differences."""
+        return self.luma_full, self.colour_full, self.colour_full
+
+    def fix(self) -> None:
+        """Work out once what does not depend on the photo, for export; training is over then."""
+        for part in self.modules():
+            if isinstance(part, FilterBank):
+                part.fix()
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Mend the detail of x."""
+        ycc = functional.conv2d(x, self.to_ycc)
+        found = [bank.on_blocks(plane) for bank, plane in zip(self._full, ycc.split(1, 1), strict=True)]
+        strength = self._strength(found)
+        at_half, at_quarter = self._features(x, strength)
+        full, half = self._mixed_at_half(found, at_half, ycc)
+        coarse = half + doubled(self._mixed_at_quarter(at_quarter, ycc))
+        change = full + functional.conv2d(replicate_pad(coarse, 1), self.to_double, groups=3)
+        return x + functional.pixel_shuffle(functional.conv2d(change, self.to_rgb), 2)
+
+    def _strength(self, found: list[Tensor]) -> Tensor:
+        """Logarithm of how much each filter finds, over 4x4 pixels: (B, 15, H/4, W/4)."""
+        sums = [bank.over_blocks(part.abs()) for bank, part in zip(self._full, found, strict=True)]
+        mean = torch.cat(sums, 1)
+        return torch.log(functional.avg_pool2d(mean, 2) / 4 + LEAST_DETAIL) * 0.5 + 2
+
+    def _features(self, x: Tensor, strength: Tensor) -> tuple[Tensor, Tensor]:
+        """The trunk's features at 1/2 and at 1/4 of the resolution."""
+        half = self.down_half(functional.relu(self.enter_half(replicate_pad(x, 2))))
+        quarter = self.down_quarter(functional.relu(self.to_quarter(half) + self.strength(strength)))
+        eighth = self.down_eighth(functional.relu(self.to_eighth(quarter)))
+        eighth = self.up_eighth(self.modulation(eighth, strength.mean((2, 3))))
+        quarter = self.up_quarter(quarter + doubled(self.from_eighth(eighth)))
+        return self.up_half(half + doubled(self.from_quarter(quarter))), quarter
+
+    def _mixed_at_half(self, found: list[Tensor], features: Tensor, ycc: Tensor) -> tuple[Tensor, Tensor]:
+        """The change of full-size detail as blocks (B, 12, H/2, W/2), and that at half size (B, 3, H/2, W/2)."""
+        luma, colour = len(self.luma_half), len(self.colour_half)
+        weights = self.mix_half(features)
+        sizes = [*(part.shape[1] for part in found), luma, colour, colour]
+        parts = torch.split(weights, sizes, 1)
+        full = [bank.over_filters(w * f) for bank, w, f in zip(self._full, parts[:3], found, strict=True)]
+        return torch.cat(full, 1), _mixed(parts[3:], functional.avg_pool2d(ycc, 2), self.luma_half, self.colour_half)
+
+    def _mixed_at_quarter(self, features: Tensor, ycc: Tensor) -> Tensor:
+        luma, colour = len(self.luma_quarter), len(self.colour_quarter)
+        parts = torch.split(self.mix_quarter(features), [luma, colour, colour], 1)
+        return _mixed(parts, functional.avg_pool2d(ycc, 4), self.luma_quarter, self.colour_quarter)
+
+
+def _double_as_blocks(channels: int) -> Tensor:
+    """Kernels (4 `channels`, 1, 3, 3) that give `doubled` as 2x2 blocks, where the border is replicated."""
+    before, after = torch.tensor([0.25, 0.75, 0.0]), torch.tensor([0.0, 0.75, 0.25])
+    pairs = [(row, column) for row in (before, after) for column in (before, after)]
+    return torch.stack([torch.outer(row, column) for row, column in pairs]).unsqueeze(1).repeat(channels, 1, 1, 1)
+
+
+def _blocks(channels: int, count: int) -> nn.Sequential:
+    return nn.Sequential(*[Block(channels) for _ in range(count)])
+
+
+def _mixed(weights: Sequence[Tensor], ycc: Tensor, luma: FilterBank, colour: FilterBank) -> Tensor:
+    """The weighted sums of what the banks find in each plane of `ycc` (B, 3, h, w): (B, 3, h, w)."""
+    sums = [
+        (weight * bank(plane)).sum(1, keepdim=True)
+        for weight, bank, plane in zip(weights, (luma, colour, colour), ycc.split(1, 1), strict=True)
+    ]
+    return torch.cat(sums, 1)
