@@ -38,6 +38,7 @@ class PhotoSet:
         skipped: one sentence for each file that could not be used.
         digest: SHA-256 over the sorted SHA-256 digests of the files used.
         digests: SHA-256 of each file, in the order of ``pixels``.
+        images: the photos at their own sizes, where they were kept so; ``pixels`` is empty then.
     """
 
     pixels: Tensor
@@ -45,6 +46,7 @@ class PhotoSet:
     skipped: tuple[str, ...]
     digest: str
     digests: tuple[str, ...] = ()
+    images: tuple[NDArray[np.uint8], ...] = ()
 
     def __len__(self) -> int:
         return len(self.names)
@@ -52,6 +54,8 @@ class PhotoSet:
 
 def as_images(photos: PhotoSet | None) -> list[NDArray[np.uint8]]:
     """The photos, if any, as (H, W, 3) uint8 RGB arrays."""
+    if photos and photos.images:
+        return list(photos.images)
     return [photo.permute(1, 2, 0).contiguous().numpy() for photo in photos.pixels] if photos else []
 
 
@@ -110,6 +114,31 @@ def load_photos(
     require_any(len(pixels), source, skipped)
     stack = torch.from_numpy(np.stack(pixels)).permute(0, 3, 1, 2).contiguous()
     return PhotoSet(stack, tuple(names), tuple(skipped), combined_digest(digests), tuple(digests))
+
+
+def load_at_own_size(source: Path, *, least: int, most_pixels: int) -> PhotoSet:
+    """Every usable image of ``source`` at its own size, or shrunk to ``most_pixels`` where it has more.
+
+    An image that cannot be read, or with a side under ``least`` pixels, is skipped and says so in ``skipped``.
+
+    Raises:
+        DataError: nothing usable is left.
+    """
+    paths = find_photos(source)
+    images, names, digests, skipped = [], [], [], []
+    for path in paths:
+        try:
+            image = read_photo(path, least=least)
+        except DataError as error:
+            skipped.append(error.detail)
+            continue
+        shrunk = min(1.0, (most_pixels / (image.shape[0] * image.shape[1])) ** 0.5)
+        images.append(resize(image, (round(image.shape[0] * shrunk), round(image.shape[1] * shrunk))))
+        names.append(str(path))
+        digests.append(hashlib.sha256(path.read_bytes()).hexdigest())
+    require_any(len(images), source, skipped)
+    nothing = torch.empty((0, 3, 0, 0), dtype=torch.uint8)
+    return PhotoSet(nothing, tuple(names), tuple(skipped), combined_digest(digests), tuple(digests), tuple(images))
 
 
 def require_any(used: int, source: Path, skipped: Sequence[str]) -> None:

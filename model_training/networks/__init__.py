@@ -17,6 +17,7 @@ _GENERATORS = {
     "resnet": ("model_training.networks.resnet", "ResnetGenerator"),
     "resunet": ("model_training.networks.resunet", "ResUNet"),
     "fast": ("model_training.networks.fast", "FastGenerator"),
+    "restorer": ("model_training.networks.restorer", "Restorer"),
 }
 
 _PROBE_PX = 64

@@ -39,10 +39,14 @@ class Restorer(nn.Module):
         mended: Tensor = self.detail(x)
         return self._clipped(mended)
 
+    def mend_colour(self, x: Tensor) -> Tensor:
+        """Mend light, haze and cast alone: (B, 3, H, W) to the same shape and range."""
+        mended: Tensor = self.colour(x)
+        return self._clipped(mended)
+
     def forward(self, x: Tensor) -> Tensor:
         """Enhance x; while training the clipping passes gradients, so that a clipped pixel can come back."""
-        enhanced: Tensor = self.colour(self.mend_detail(x))
-        return self._clipped(enhanced)
+        return self.mend_colour(self.mend_detail(x))
 
     def fix(self) -> None:
         """Work out once what does not depend on the photo, for export; training is over then."""

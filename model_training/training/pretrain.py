@@ -9,7 +9,7 @@ Source: restoration pre-training in the spirit of UVCGAN's inpainting (Torbunov 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,11 +25,13 @@ from model_training.config.pretrain import WarmStart
 from model_training.config.schema import TrainingConfig
 from model_training.data.batches import to_bytes
 from model_training.data.mixture import LARGE_SHAPES, SHAPES, MixedPairs
-from model_training.data.photos import PhotoSet, as_images, load_photos
+from model_training.data.photos import PhotoSet, as_images, file_sha256, load_at_own_size, load_photos
+from model_training.data.stage_pairs import ColourPairs, DetailPairs, Pixels, Sources
 from model_training.losses.restoration import restoration_loss
 from model_training.networks import multiple_of
 from model_training.networks.conditional import without_code
 from model_training.runs.checkpoint import Checkpoint, Vault, handed_on, load_weights, read_checkpoint
+from model_training.runs.exported import fast_generator_weights
 from model_training.runs.provenance import SourceNote, describe, photos_seen, read_notes
 from model_training.training.distributed import DeviceName, joined_ranks, world_size
 from model_training.training.fit import (
@@ -45,10 +47,14 @@ from model_training.training.fit import (
 from model_training.training.loop import WARM_START, Outcome, Progress, Run, run_loop
 from model_training.training.optimiser import blend
 from model_training.training.run_log import Journal
+from model_training.training.stages import PairSource, Stage
 from model_training.training.validation import Validation
 from service.errors import CheckpointError, ConfigurationError
 
 PREVIEW_SIDE_PX = 192
+
+LEAST_OWN_SIDE_PX, MOST_OWN_PIXELS = 144, 1_300_000
+"""Photos that a stage learns from keep their own size: at least a detail crop with its margin, at most a megapixel."""
 
 
 class Learner:
@@ -59,12 +65,13 @@ class Learner:
         self.average = deepcopy(network).eval().requires_grad_(False)
         self.settings = settings
         self.updates = 0
-        self._adam = torch.optim.Adam(network.parameters(), lr=settings.rate, betas=(0.9, 0.99))
+        learning = [parameter for parameter in network.parameters() if parameter.requires_grad]
+        self._adam = torch.optim.Adam(learning, lr=settings.rate, betas=(0.9, 0.99))
 
     def descend(self, terms: Mapping[str, Tensor], rate: float) -> None:
         """One step down the sum of `terms` at a learning rate of `rate`."""
         for group in self._adam.param_groups:
-            group["lr"] = rate
+            group["lr"] = rate * group.get("share", 1.0)
         self._adam.zero_grad(set_to_none=True)
         torch.stack(list(terms.values())).sum().backward()  # type: ignore[no-untyped-call]
         clip_grad_norm_(self.network.parameters(), self.settings.gradient_norm)
@@ -80,6 +87,18 @@ class Learner:
         """
         for network in (self.network, self.average):
             load_weights(network, weights, whose)
+
+    def take_some(self, weights: Mapping[str, Tensor]) -> None:
+        """Begin from `weights` where they name and fit some of the network's; those learn at `begun_rate` of the rate."""
+        own = self.network.state_dict()
+        fitting = {name: value for name, value in weights.items() if name in own and own[name].shape == value.shape}
+        for network in (self.network, self.average):
+            network.load_state_dict(fitting, strict=False)
+        learning = {name: p for name, p in self.network.named_parameters() if p.requires_grad}
+        begun = [p for name, p in learning.items() if name in fitting]
+        new = [p for name, p in learning.items() if name not in fitting]
+        groups = [{"params": new, "share": 1.0}, {"params": begun, "share": self.settings.begun_rate}]
+        self._adam = torch.optim.Adam(groups, lr=self.settings.rate, betas=(0.9, 0.99))
 
     def state_dict(self) -> dict[str, Any]:
         """The raw weights, Adam's state and the count of updates; the average is kept beside them."""
@@ -102,7 +121,7 @@ class WarmStarting:
 
     kind = WARM_START
 
-    def __init__(self, config: TrainingConfig, source: MixedPairs, device: torch.device) -> None:
+    def __init__(self, config: TrainingConfig, source: PairSource, device: torch.device) -> None:
         """Draws the first weights from the configuration's seed.
 
         Raises:
@@ -112,8 +131,11 @@ class WarmStarting:
         self.settings = settings_of(config)
         self.step = 0
         self._source, self._config, self._device = source, config, device
-        self.learners = {"G": Learner(config.generator_config.build().to(device), self.settings)}
-        if self.settings.degrader_every:
+        generator = config.generator_config.build().to(device)
+        self.stage = Stage(self.settings, generator)
+        self.stage.require_grad(generator)
+        self.learners = {"G": Learner(generator, self.settings)}
+        if self.settings.degrader_every and self.stage.name == "whole":
             self.learners["F"] = Learner(config.degrader_config.build().to(device), self.settings)
         for name, learner in self.learners.items():
             _require_views(name, multiple_of(learner.network))
@@ -143,12 +165,16 @@ class WarmStarting:
 
     def _restoring(self, bad: Tensor, good: Tensor) -> dict[str, Tensor]:
         s, network = self.settings, self.learners["G"].network
-        output = self._made(network, bad)
-        terms = restoration_loss(output, good, s.weights, bad)
+        output = self._staged(network, bad)
+        terms = self.stage.terms(output, good, bad)
         if s.idempotence and self.step % s.idempotence_every == 0:
             once = output.detach()[: max(1, s.batch // 2)]
-            terms["again"] = s.idempotence * (self._made(network, once) - once).abs().mean()
+            terms["again"] = s.idempotence * (self._staged(network, once) - once).abs().mean()
         return terms
+
+    def _staged(self, network: nn.Module, image: Tensor) -> Tensor:
+        with self._config.autocast(self._device):
+            return self.stage.made(network, image).float()
 
     def _made(self, network: nn.Module, image: Tensor) -> Tensor:
         with self._config.autocast(self._device):
@@ -161,7 +187,7 @@ class WarmStarting:
         rng = np.random.default_rng(0)
         bad, good = self._source.batch_of(PREVIEW_SIDE_PX, PREVIEW_SIDE_PX, 8, rng)
         bad, good = bad.to(self._device), good.to(self._device)
-        trios = torch.stack([bad, self.enhancer(bad), good], 1)
+        trios = torch.stack([bad, self.stage.made(self.enhancer, bad), good], 1)
         return to_bytes(trios.flatten(0, 1))
 
     def state_dict(self) -> dict[str, Any]:
@@ -195,6 +221,17 @@ class WarmStarting:
         for name in (taken := [name for name in self.learners if name in given]):
             self.learners[name].take(without_code(given[name]), f"{name} in {checkpoint.path}")
         return f"{' and '.join(taken)} from {checkpoint.state['step']} steps of checkpoint {checkpoint.digest}"
+
+
+    def begin_with_colours_of(self, model: Path) -> str:
+        """Take the colour stage's first weights from an exported fast generator; say where from.
+
+        Raises:
+            CheckpointError: `model` holds no fast generator.
+        """
+        weights = fast_generator_weights(model)
+        self.learners["G"].take_some({f"colour.{name}": value for name, value in weights.items()})
+        return f"the colour stage's trunk from {model.name} with SHA-256 {file_sha256(model)}"
 
 
 def settings_of(config: TrainingConfig) -> WarmStart:
@@ -247,13 +284,15 @@ def warm_start(request: WarmStartRequest, console: Console) -> Outcome:
         require_same_run(resumed, origin)
         require_same_start(resumed, request.begin)
     with joined_ranks(request.device) as (ranks, device):
-        pairs = MixedPairs(as_images(photos), settings.mixture, config.seed, as_images(everyday))
+        pairs = _pairs(config, as_images(photos), as_images(everyday))
         training = WarmStarting(config, pairs, device)
         progress = Progress()
         if resumed is not None:
             training.load_state_dict(resumed.state)
             progress = Progress(**resumed.state["progress"])
             origin |= {key: resumed.state[key] for key in INHERITED if key in resumed.state}
+        elif request.begin is not None and request.begin.suffix == ".onnx":
+            origin["warm_start"] = training.begin_with_colours_of(request.begin)
         elif request.begin is not None:
             first = read_checkpoint(request.begin)
             origin |= {"warm_start": training.begin(first), "seen": photos_seen(first.state)}
@@ -270,13 +309,29 @@ def warm_start(request: WarmStartRequest, console: Console) -> Outcome:
             return run_loop(run, progress)
 
 
+def _pairs(config: TrainingConfig, photos: Sequence[Pixels], everyday: Sequence[Pixels]) -> PairSource:
+    """Where the stage's batches come from."""
+    settings = settings_of(config)
+    if settings.stage == "whole":
+        return MixedPairs(photos, settings.mixture, config.seed, everyday)
+    sources = Sources(photos, everyday)
+    if settings.stage == "detail":
+        return DetailPairs(sources, config.seed)
+    mixture = settings.mixture
+    large_after = settings.steps if mixture.large_after is None else mixture.large_after
+    return ColourPairs(sources, config.seed, large_after, mixture.count_phantoms, mixture.count_everyday)
+
+
 def _given(
     request: WarmStartRequest, settings: WarmStart, console: Console
 ) -> tuple[PhotoSet, PhotoSet | None, dict[str, Any]]:
     """The good photos, the everyday ones if any, and what every checkpoint says about where it comes from."""
 
     def read(source: Path) -> PhotoSet:
-        photos = load_photos(source, settings.photo_size, least=request.config.data.crop, fit="cover")
+        if settings.stage == "whole":
+            photos = load_photos(source, settings.photo_size, least=request.config.data.crop, fit="cover")
+        else:
+            photos = load_at_own_size(source, least=LEAST_OWN_SIDE_PX, most_pixels=MOST_OWN_PIXELS)
         name_skipped(photos, console)
         return photos
 

@@ -1,0 +1,62 @@
+"""What a pre-training run teaches: the whole generator, or one stage of a `Restorer` while the other stands still."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import numpy as np
+from torch import Tensor, nn
+
+from model_training.config.pretrain import StageName, WarmStart
+from model_training.losses.restoration import restoration_loss
+from model_training.losses.stages import colour_terms, detail_terms
+from model_training.networks.restorer import Restorer
+from service.errors import ConfigurationError
+
+
+class PairSource(Protocol):
+    """Where batches of (degraded, clean) come from, (B, 3, H, W) float32 in [-1, 1]."""
+
+    def batch(self, step: int, size: int) -> tuple[Tensor, Tensor]:
+        """Batch number `step` of about `size` pairs."""
+        ...
+
+    def batch_of(self, height: int, width: int, size: int, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
+        """`size` pairs of (height, width)."""
+        ...
+
+
+class Stage:
+    """One stage of `network`, as `settings` name it.
+
+    Raises:
+        ConfigurationError: the generator has no stages.
+    """
+
+    def __init__(self, settings: WarmStart, network: nn.Module) -> None:
+        self.name: StageName = settings.stage
+        self._weights = settings.weights
+        if self.name != "whole" and not isinstance(network, Restorer):
+            raise ConfigurationError(f"Only the generator `restorer` has a stage {self.name!r}; this one learns whole.")
+
+    def require_grad(self, network: nn.Module) -> None:
+        """Let only this stage's weights learn."""
+        for name, parameter in network.named_parameters():
+            parameter.requires_grad_(self.name == "whole" or name.startswith(f"{self.name}."))
+
+    def made(self, network: nn.Module, image: Tensor) -> Tensor:
+        """What the stage makes of `image`, (B, 3, H, W)."""
+        if isinstance(network, Restorer) and self.name == "detail":
+            return network.mend_detail(image)
+        if isinstance(network, Restorer) and self.name == "colour":
+            return network.mend_colour(image)
+        made: Tensor = network(image)
+        return made
+
+    def terms(self, output: Tensor, clean: Tensor, bad: Tensor) -> dict[str, Tensor]:
+        """The weighted terms of its loss."""
+        if self.name == "detail":
+            return detail_terms(output, clean)
+        if self.name == "colour":
+            return colour_terms(output, clean, bad)
+        return restoration_loss(output, clean, self._weights, bad)
