@@ -25,3 +25,6 @@ Scale = Literal["native", "canonical"]
 
 Device = Literal["auto", "cpu", "cuda"]
 """Where the generator runs; `auto` takes a GPU when there is one."""
+
+Output = Literal["enhanced", "detail"]
+"""What a model is asked for: the whole enhancement, or its detail stage alone."""

@@ -35,7 +35,7 @@ class Section(BaseModel):
 class GeneratorConfig(Section):
     """Which generator, and its constructor's options."""
 
-    name: Literal["resnet", "resunet", "fast"] = "resnet"
+    name: Literal["resnet", "resunet", "fast", "restorer"] = "resnet"
     options: dict[str, Any] = {}
 
     @field_validator("options")

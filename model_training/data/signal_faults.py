@@ -1,7 +1,7 @@
 """Signal faults: blur, noise, blocks and resampling, which any picture can teach to see and to mend.
 
-An image is (H, W, 3) float32 RGB, about [0, 1]; a fault gives one of the same shape. Lengths are in the image's own pixels:
-a detail fault is what it is at any size of photo.
+An image is (H, W, 3) float32 RGB, about [0, 1]; a fault gives one of the same shape. Lengths are in the image's own
+pixels: a detail fault is what it is at any size of photo.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def _float(image: NDArray[Any]) -> FloatImage:
 
 def as_pixels(image: NDArray[Any]) -> NDArray[np.uint8]:
     """`image` in [0, 1] as uint8, clipped and rounded."""
-    return np.clip(np.rint(image * 255), 0, 255).astype(np.uint8)
+    return np.asarray(np.clip(np.rint(image * 255), 0, 255), np.uint8)
 
 
 def gaussian(image: FloatImage, sigma_px: float) -> FloatImage:

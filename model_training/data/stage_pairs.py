@@ -36,7 +36,7 @@ LARGE_VIEWS = ((272, 480), (480, 272), (352, 352), (288, 384), (384, 288), (256,
 """(H, W) of the colour stage's views, multiples of 16."""
 
 SYNTHETIC_SHAPES = ((480, 272), (320, 320), (384, 288), (288, 384))
-SCENE_PHANTOMS, ANYTHING_DRAWN = 0.18, 0.03
+SCENE_PHANTOMS, ANYTHING_DRAWN = 0.22, 0.03
 """Shares of phantoms and of drawn everyday pictures in the colour stage."""
 
 
@@ -50,7 +50,7 @@ def _clipped(image: NDArray[Any]) -> FloatImage:
 
 def recoloured(image: FloatImage, rng: np.random.Generator) -> FloatImage:
     """`image` with its colours turned, strengthened, tinted: any camera's, any throat's, and none's."""
-    luma = image @ np.float32((0.299, 0.587, 0.114))
+    luma = image @ np.array((0.299, 0.587, 0.114), np.float32)
     colour = image - luma[..., None]
     if rng.random() < 0.5:
         colour = colour[..., rng.permutation(3)]
@@ -128,7 +128,7 @@ class DetailPairs:
         """One (degraded, clean) pair of (height, width, 3) uint8."""
         anything = self.sources.anything
         kind = anything if anything and rng.random() < 0.48 else self.sources.scene
-        clean = _unit(self._crop(kind[rng.integers(len(kind))], height, width, rng))
+        clean = _unit(self._crop(kind[int(rng.integers(len(kind)))], height, width, rng))
         if rng.random() < 0.25:
             clean = recoloured(clean, rng)
         if rng.random() < 0.25:
@@ -205,19 +205,19 @@ class ColourPairs:
             return self.phantoms[rng.integers(len(self.phantoms))], True
         if kind < SCENE_PHANTOMS + ANYTHING_DRAWN and self.drawn:
             return self.drawn[rng.integers(len(self.drawn))], False
-        if anything and rng.random() < 0.2:
-            return anything[rng.integers(len(anything))], False
-        return self.sources.scene[rng.integers(len(self.sources.scene))], True
+        if anything and rng.random() < 0.17:
+            return anything[int(rng.integers(len(anything)))], False
+        return self.sources.scene[int(rng.integers(len(self.sources.scene)))], True
 
 
 def _as_a_throat(image: FloatImage, rng: np.random.Generator) -> FloatImage:
     """Often a throat's palette, at times overexposed rims, wet highlights, no colour at all."""
     kind = rng.random()
-    if kind < 0.4:
+    if kind < 0.58:
         image = with_throat_palette(image, rng)
-    elif kind < 0.5:
+    elif kind < 0.66:
         image = _clipped(0.5 * recoloured(image, rng) + 0.5 * image)
-    if rng.random() < 0.22:
+    if rng.random() < 0.33:
         image = overexposed(image, rng)
     if rng.random() < 0.15:
         image = wet(image, rng)

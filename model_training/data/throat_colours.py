@@ -38,13 +38,21 @@ def _drawn(table: tuple[tuple[float, ...], ...], shares: NDArray[Any]) -> NDArra
 
 
 def with_throat_palette(image: FloatImage, rng: np.random.Generator) -> FloatImage:
-    """`image` with the mean and spread of a throat's colours, drawn anew; the dark stays dark."""
+    """`image` with the mean and spread of a throat's colours, drawn anew; the dark stays dark.
+
+    Half of the lightness and two in five of the yellowness are drawn evenly from the range: a pale, bright throat is no
+    rarer to the generator than a dark one.
+    """
     lab = _lab8(image)
     lit = lab[..., 0] > LIT
     if lit.mean() < 0.2:
         return image
     together = np.linalg.cholesky(np.array(TOGETHER)) @ rng.standard_normal(3)
     means = _drawn(MEANS, np.array([NormalDist().cdf(float(value)) for value in together]))
+    if rng.random() < 0.5:
+        means[0] = rng.uniform(78, 182)
+    if rng.random() < 0.4:
+        means[2] = rng.uniform(126, 146)
     spreads = _drawn(SPREADS, rng.random(3))
     own, deviation = lab[lit].mean(0), np.maximum(lab[lit].std(0), 2)
     moved = (lab - own) * np.clip(spreads / deviation, 0.5, 1.8) + means
@@ -56,11 +64,11 @@ def with_throat_palette(image: FloatImage, rng: np.random.Generator) -> FloatIma
 
 def _lab8(image: FloatImage) -> FloatImage:
     lab = cv2.cvtColor(np.clip(image, 0, 1), cv2.COLOR_RGB2LAB)
-    return np.asarray(lab * np.float32((2.55, 1, 1)) + np.float32((0, 128, 128)), np.float32)
+    return np.asarray(lab * np.array((2.55, 1, 1)) + (0, 128, 128), np.float32)
 
 
 def _from_lab8(lab: NDArray[Any]) -> FloatImage:
-    plain = np.float32((lab - (0, 128, 128)) / (2.55, 1, 1))
+    plain = np.asarray((lab - (0, 128, 128)) / (2.55, 1, 1), np.float32)
     plain[..., 0] = plain[..., 0].clip(0, 100)
     return np.asarray(np.clip(cv2.cvtColor(plain, cv2.COLOR_LAB2RGB), 0, 1), np.float32)
 

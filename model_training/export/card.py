@@ -28,6 +28,9 @@ from service.registry.card import (
 
 Scalar = str | int | float | bool | None
 
+DETAIL_PIXELS = 1024 * 1024
+"""Most pixels at which a restorer's detail stage runs in service: what it costs grows with them."""
+
 _UNNAMED = SourceNote().name
 _SECTIONS = {"warm start": "warmstart", "distillation": "distillation"}
 """Where the settings of a kind of run without an adversary stand in the configuration."""
@@ -69,6 +72,7 @@ def compose_card(facts: CardFacts) -> ModelCard:
         file=ModelFile(sha256=facts.model_sha256, size_bytes=facts.model_bytes),
         contract=Contract(),
         working_pixels=480 * 272,
+        detail_pixels=DETAIL_PIXELS if config.generator_config.name == "restorer" else None,
         network=Network(
             name=config.generator_config.name,
             parameters=facts.parameters,

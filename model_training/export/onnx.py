@@ -25,7 +25,7 @@ from torch import nn
 from model_training.config.schema import TrainingConfig
 from model_training.data.phantom import phantom
 from model_training.export.card import CardFacts, compose_card
-from model_training.export.wrapper import PixelContract
+from model_training.export.wrapper import PixelContract, StagedPixelContract, pixel_contract
 from model_training.networks import gives_numbers, parameter_count
 from model_training.runs.checkpoint import (
     Checkpoint,
@@ -95,7 +95,7 @@ def export_model(request: ExportRequest) -> Exported:
     folder = _destination(request)
     checkpoint = find_checkpoint(request.checkpoint)
     generator = load_generator(checkpoint)
-    contract = PixelContract(generator).eval()
+    contract = pixel_contract(generator)
     model = to_onnx(contract)
     parity = require_parity(contract, model)
     card = compose_card(
@@ -165,7 +165,8 @@ def load_generator(checkpoint: Checkpoint) -> nn.Module:
 
 
 def to_onnx(contract: PixelContract) -> bytes:
-    """The contract as an ONNX file of opset 18: ``image`` to ``enhanced``, any batch, height and width."""
+    """The contract as an ONNX file of opset 18: ``image`` to its outputs, any batch, height and width."""
+    outputs = outputs_of(contract)
     with TemporaryDirectory() as folder, warnings.catch_warnings(), torch.no_grad():
         path = Path(folder) / "model.onnx"
         # The tracing exporter is deprecated in favour of the dynamo one, which takes 30 times longer for the same
@@ -182,12 +183,17 @@ def to_onnx(contract: PixelContract) -> bytes:
             dynamo=False,
             opset_version=OPSET,
             input_names=["image"],
-            output_names=["enhanced"],
-            dynamic_axes={name: {0: "B", 1: "H", 2: "W"} for name in ("image", "enhanced")},
+            output_names=list(outputs),
+            dynamic_axes={name: {0: "B", 1: "H", 2: "W"} for name in ("image", *outputs)},
         )
         model = onnx.load(path)
     onnx.checker.check_model(model, full_check=True)
     return bytes(model.SerializeToString())
+
+
+def outputs_of(contract: PixelContract) -> tuple[str, ...]:
+    """What the exported graph gives: ``enhanced``, and ``detail`` where the generator has a detail stage."""
+    return ("enhanced", "detail") if isinstance(contract, StagedPixelContract) else ("enhanced",)
 
 
 def require_parity(contract: PixelContract, model: bytes) -> Parity:
@@ -197,11 +203,13 @@ def require_parity(contract: PixelContract, model: bytes) -> Parity:
         ExportError: they differ by more than a grey level, or in more than one value of a thousand, or torch's values
             are not finite: as bytes, such values may be equal.
     """
-    hook = contract.generator.register_forward_hook(_require_finite)
+    stages = list(contract.generator.children()) if outputs_of(contract)[1:] else [contract.generator]
+    hooks = [stage.register_forward_hook(_require_finite) for stage in stages]
     try:
         return _parity(contract, model)
     finally:
-        hook.remove()
+        for hook in hooks:
+            hook.remove()
 
 
 def _require_finite(_generator: nn.Module, _given: tuple[torch.Tensor, ...], made: torch.Tensor) -> None:
@@ -219,14 +227,15 @@ def _parity(contract: PixelContract, model: bytes) -> Parity:
         drawn = np.stack([phantom(width, height, seed) for seed in range(batch)]).astype(np.int16)
         image = np.clip(drawn + rng.integers(-20, 21, drawn.shape), 0, 255).astype(np.uint8)
         with torch.no_grad():
-            expected = contract(torch.from_numpy(image)).numpy().astype(np.int16)
-        got = session.run(["enhanced"], {"image": image})[0]
-        if got.shape != expected.shape or got.dtype != np.uint8:
-            raise ExportError(f"The exported model gives {got.dtype} {got.shape} for {image.shape} pixels.")
-        difference = np.abs(got.astype(np.int16) - expected)
-        worst = max(worst, int(difference.max()))
-        different += int(np.count_nonzero(difference))
-        total += difference.size
+            made = contract(torch.from_numpy(image))
+        for name, expected in zip(outputs_of(contract), made if isinstance(made, tuple) else (made,), strict=True):
+            got = session.run([name], {"image": image})[0]
+            if got.shape != expected.shape or got.dtype != np.uint8:
+                raise ExportError(f"The exported model gives {got.dtype} {got.shape} for {image.shape} pixels.")
+            difference = np.abs(got.astype(np.int16) - expected.numpy())
+            worst = max(worst, int(difference.max()))
+            different += int(np.count_nonzero(difference))
+            total += difference.size
     parity = Parity(worst, different / total)
     if parity.worst > WORST_DIFFERENCE or parity.share > LARGEST_SHARE:
         raise ExportError(

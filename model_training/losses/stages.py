@@ -30,11 +30,9 @@ def detail_terms(output: Tensor, clean: Tensor) -> dict[str, Tensor]:
 
 
 def colour_terms(output: Tensor, clean: Tensor, bad: Tensor) -> dict[str, Tensor]:
-    """Nearness to the clean photo in pixels, decibels and Lab; what is further from it than `bad` was; redder, paler."""
+    """Nearness to the clean photo in pixels, decibels and Lab; harm done to `bad`; redder, paler."""
     error = output - clean
-    decades, before = (
-        torch.log10(((image - clean) ** 2).mean((1, 2, 3)) + NEAR_COLOUR) for image in (output, bad)
-    )
+    decades, before = (torch.log10(((image - clean) ** 2).mean((1, 2, 3)) + NEAR_COLOUR) for image in (output, bad))
     shift = lab(functional.avg_pool2d(output, 2)) - lab(functional.avg_pool2d(clean, 2))
     return {
         "pixel": _charbonnier(error, SMOOTH_COLOUR),

@@ -1,10 +1,10 @@
 """The colour network: mends light, haze and cast by a local affine change of colour and a tone curve.
 
 A trunk at a quarter of the resolution and below predicts smooth maps of coefficients, which are grown to full size and
-applied to each pixel's own colour. It paints nothing: zero coefficients are the identity, and where the photo is flat the
-change is smooth. What decides about haze and exposure is often the darkest and the brightest that the whole photo holds
-(a veil lifts black, underexposure dims the highlights), so quantiles of its colours are shown to the trunk's bottom and
-to the coefficients directly.
+applied to each pixel's own colour. It paints nothing: zero coefficients are the identity, and where the photo is flat
+the change is smooth. What decides about haze and exposure is often the darkest and the brightest that a photo holds (a
+veil lifts black, underexposure dims the highlights), so quantiles of its colours are shown to the trunk's bottom and to
+the coefficients directly.
 
 Source: the local affine model of HDRNet (Gharbi et al. 2017) without the grid, and the curve of Zero-DCE (Guo et al.
 2020) in the range [-1, 1].
@@ -40,20 +40,24 @@ class PhotoStatistics(nn.Module):
         self.hidden = nn.Linear(PLANES * len(QUANTILES), HIDDEN)
         self.out = nn.Linear(HIDDEN, TOLD)
 
+        self.register_buffer("shares", torch.tensor(QUANTILES), persistent=False)
+
+    shares: Tensor
+
     def forward(self, x: Tensor) -> Tensor:
         """Weigh the quantiles of x."""
-        told: Tensor = functional.relu(self.out(functional.relu(self.hidden(2 * quantiles(x)))))
+        told: Tensor = functional.relu(self.out(functional.relu(self.hidden(2 * quantiles(x, self.shares)))))
         return told
 
 
-def quantiles(x: Tensor) -> Tensor:
-    """`QUANTILES` of the ten planes of x (B, 3, H, W): (B, 190)."""
+def quantiles(x: Tensor, shares: Tensor) -> Tensor:
+    """The quantiles `shares` of the ten planes of x (B, 3, H, W): (B, 10 len(shares))."""
     mean = functional.avg_pool2d(x, BLOCK_PX)
     luma = 0.299 * mean[:, :1] + 0.587 * mean[:, 1:2] + 0.114 * mean[:, 2:]
     largest, smallest = functional.max_pool2d(x, BLOCK_PX), -functional.max_pool2d(-x, BLOCK_PX)
     ordered = torch.cat([mean, luma, largest, smallest], 1).flatten(2).sort(2).values
     last = ordered.shape[2] - 1
-    places = torch.round(torch.tensor(QUANTILES, device=x.device) * last).long()
+    places = torch.round(shares * last).long()
     return ordered.index_select(2, places).flatten(1)
 
 
@@ -74,8 +78,8 @@ class ColourNetwork(nn.Module):
         self.statistics = PhotoStatistics()
         self.of_bottom = nn.Linear(TOLD, 2 * sixteenth)
         self.of_all = nn.Linear(TOLD, COEFFICIENTS)
-        # Rectified features know what is wrong; the plain ones keep every photo within reach of the gradient: a head of
-        # rectified features alone once fell silent on all clean, noisy and blurred photos, and training could not wake it.
+        # A head of rectified features alone gives nothing, and no gradient, where they are all 0: that of the first
+        # fast generator fell silent on every clean, noisy or blurred photo. The plain head keeps all within reach.
         self.head = nn.Conv2d(quarter, COEFFICIENTS, 1, bias=False)
         self.plain_head = nn.Conv2d(quarter, COEFFICIENTS, 1)
         for layer in (self.of_bottom, self.of_all, self.head, self.plain_head):
@@ -101,7 +105,7 @@ class ColourNetwork(nn.Module):
         # Parted before they grow: a slice of a full-size tensor costs its copy.
         parts = [
             functional.interpolate(part, scale_factor=4, mode="bilinear", align_corners=False)
-            for part in self.coefficients(x).split(3, 1)
+            for part in self.coefficients(x).chunk(5, 1)
         ]
         of_red, of_green, of_blue, offset, curve = parts
         mixed = of_red * x[:, 0:1] + of_green * x[:, 1:2] + of_blue * x[:, 2:3] + offset

@@ -1,12 +1,11 @@
 """The detail network: mends blur, noise, blocks and specks by mixing fixed small filters, place by place.
 
-A U-shaped trunk at 1/2, 1/4 and 1/8 of the resolution looks at the photo and at how much detail each filter finds there,
-and predicts a weight for every filter at every place. The output is the input plus the weighted sum. The filters are
-learned once and the same for all photos; each is even (a turn by 180 degrees leaves it as it is) and sums to zero, so
-that nothing moves, a flat area stays flat, and no structure can appear that the input does not hold.
+A U-shaped trunk at 1/2, 1/4 and 1/8 of the resolution looks at the photo and at how much detail each filter finds, and
+predicts a weight for every filter at every place. The output is the input plus the weighted sum. The filters are
+learned once and are the same for all photos; each is even (a turn by 180 degrees leaves it as it is) and sums to zero,
+so that nothing moves, a flat area stays flat, and no structure can appear that the input does not hold.
 
-What happens at full size is computed on 2x2 blocks of pixels as channels: the same arithmetic, a fraction of the memory
-traffic.
+What happens at full size is computed on 2x2 blocks of pixels as channels: the same arithmetic, less memory traffic.
 
 Source: per-pixel mixing of a filter bank as in BLADE (Getreuer et al. 2017) and kernel prediction networks (Mildenhall
 et al. 2018), with the constraints above.
@@ -92,6 +91,7 @@ class FilterBank(nn.Module):
         super().__init__()
         self.radius = radius
         self.first = nn.Parameter(_first_filters(radius, spreads, oriented))
+        self._count = len(self.first)
         self._fixed: tuple[Tensor, Tensor] | None = None
         one, four = torch.eye(len(self)), torch.eye(4)
         self.register_buffer("to_filters", torch.kron(one, torch.ones(1, 4))[:, :, None, None], persistent=False)
@@ -103,7 +103,7 @@ class FilterBank(nn.Module):
     to_pixels: Tensor
 
     def __len__(self) -> int:
-        return len(self.first)
+        return self._count
 
     def filters(self) -> Tensor:
         """The filters, (K, 2 radius + 1, 2 radius + 1)."""
@@ -223,19 +223,20 @@ class DetailNetwork(nn.Module):
         half, quarter, eighth = widths
         # What is mixed: of luma and of the two colour differences, at full, half and quarter resolution.
         self.luma_full, self.colour_full = FilterBank(4, (0.6, 1.0, 1.6), (0.9, 1.6)), FilterBank(3, (0.7, 1.5))
-        self.luma_half, self.colour_half = FilterBank(3, (0.7, 1.2, 2.0), (1.2,)), FilterBank(3, (0.8, 1.8))
+        self.luma_half, self.colour_half = FilterBank(4, (0.7, 1.2, 2.0), (1.2, 2.0)), FilterBank(3, (0.8, 1.8))
         self.luma_quarter, self.colour_quarter = FilterBank(3, (0.8, 1.8)), FilterBank(3, (0.8, 1.8))
         found = len(self.luma_full) + 2 * len(self.colour_full)
+        told = found + len(self.luma_half)
         self.enter_half = nn.Conv2d(3, half, 6, stride=2)
         _keep_scale(self.enter_half)
         _first_looks(self.enter_half)
         self.down_half = _blocks(half, blocks[0])
         self.to_quarter = nn.Conv2d(half, quarter, 2, stride=2)
-        self.strength = _pointwise(found, quarter)
+        self.strength = _pointwise(told, quarter)
         self.down_quarter = _blocks(quarter, blocks[1])
         self.to_eighth = nn.Conv2d(quarter, eighth, 2, stride=2)
         self.down_eighth = _blocks(eighth, blocks[2] - 1)
-        self.modulation = Modulation(eighth, found)
+        self.modulation = Modulation(eighth, told)
         self.up_eighth = Block(eighth)
         self.from_eighth = _pointwise(eighth, quarter)
         self.up_quarter = Block(quarter)
@@ -271,19 +272,21 @@ class DetailNetwork(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Mend the detail of x."""
         ycc = functional.conv2d(x, self.to_ycc)
-        found = [bank.on_blocks(plane) for bank, plane in zip(self._full, ycc.split(1, 1), strict=True)]
-        strength = self._strength(found)
+        found = [bank.on_blocks(plane) for bank, plane in zip(self._full, ycc.chunk(3, 1), strict=True)]
+        halves = functional.avg_pool2d(ycc, 2)
+        found_half = self.luma_half(halves[:, :1])
+        strength = self._strength(found, found_half)
         at_half, at_quarter = self._features(x, strength)
-        full, half = self._mixed_at_half(found, at_half, ycc)
+        full, half = self._mixed_at_half(found, found_half, at_half, halves)
         coarse = half + doubled(self._mixed_at_quarter(at_quarter, ycc))
         change = full + functional.conv2d(replicate_pad(coarse, 1), self.to_double, groups=3)
         return x + functional.pixel_shuffle(functional.conv2d(change, self.to_rgb), 2)
 
-    def _strength(self, found: list[Tensor]) -> Tensor:
-        """Logarithm of how much each filter finds, over 4x4 pixels: (B, 15, H/4, W/4)."""
+    def _strength(self, found: list[Tensor], found_half: Tensor) -> Tensor:
+        """Logarithm of how much each filter finds, over 4x4 pixels: (B, 26, H/4, W/4)."""
         sums = [bank.over_blocks(part.abs()) for bank, part in zip(self._full, found, strict=True)]
-        mean = torch.cat(sums, 1)
-        return torch.log(functional.avg_pool2d(mean, 2) / 4 + LEAST_DETAIL) * 0.5 + 2
+        mean = functional.avg_pool2d(torch.cat([*(part / 4 for part in sums), found_half.abs()], 1), 2)
+        return torch.log(mean + LEAST_DETAIL) * 0.5 + 2
 
     def _features(self, x: Tensor, strength: Tensor) -> tuple[Tensor, Tensor]:
         """The trunk's features at 1/2 and at 1/4 of the resolution."""
@@ -294,19 +297,25 @@ class DetailNetwork(nn.Module):
         quarter = self.up_quarter(quarter + doubled(self.from_eighth(eighth)))
         return self.up_half(half + doubled(self.from_quarter(quarter))), quarter
 
-    def _mixed_at_half(self, found: list[Tensor], features: Tensor, ycc: Tensor) -> tuple[Tensor, Tensor]:
+    def _mixed_at_half(
+        self, found: list[Tensor], found_half: Tensor, features: Tensor, halves: Tensor
+    ) -> tuple[Tensor, Tensor]:
         """The change of full-size detail as blocks (B, 12, H/2, W/2), and that at half size (B, 3, H/2, W/2)."""
         luma, colour = len(self.luma_half), len(self.colour_half)
         weights = self.mix_half(features)
         sizes = [*(part.shape[1] for part in found), luma, colour, colour]
         parts = torch.split(weights, sizes, 1)
         full = [bank.over_filters(w * f) for bank, w, f in zip(self._full, parts[:3], found, strict=True)]
-        return torch.cat(full, 1), _mixed(parts[3:], functional.avg_pool2d(ycc, 2), self.luma_half, self.colour_half)
+        blue, red = (self.colour_half(plane) for plane in halves[:, 1:].chunk(2, 1))
+        return torch.cat(full, 1), _weighted(parts[3:], (found_half, blue, red))
 
     def _mixed_at_quarter(self, features: Tensor, ycc: Tensor) -> Tensor:
+        """The change at quarter size, (B, 3, H/4, W/4)."""
         luma, colour = len(self.luma_quarter), len(self.colour_quarter)
         parts = torch.split(self.mix_quarter(features), [luma, colour, colour], 1)
-        return _mixed(parts, functional.avg_pool2d(ycc, 4), self.luma_quarter, self.colour_quarter)
+        banks = self.luma_quarter, self.colour_quarter, self.colour_quarter
+        planes = functional.avg_pool2d(ycc, 4).chunk(3, 1)
+        return _weighted(parts, [bank(plane) for bank, plane in zip(banks, planes, strict=True)])
 
 
 def _double_as_blocks(channels: int) -> Tensor:
@@ -320,10 +329,6 @@ def _blocks(channels: int, count: int) -> nn.Sequential:
     return nn.Sequential(*[Block(channels) for _ in range(count)])
 
 
-def _mixed(weights: Sequence[Tensor], ycc: Tensor, luma: FilterBank, colour: FilterBank) -> Tensor:
-    """The weighted sums of what the banks find in each plane of `ycc` (B, 3, h, w): (B, 3, h, w)."""
-    sums = [
-        (weight * bank(plane)).sum(1, keepdim=True)
-        for weight, bank, plane in zip(weights, (luma, colour, colour), ycc.split(1, 1), strict=True)
-    ]
-    return torch.cat(sums, 1)
+def _weighted(weights: Sequence[Tensor], found: Sequence[Tensor]) -> Tensor:
+    """The weighted sums of what is found in each of three planes, each (B, K, h, w): (B, 3, h, w)."""
+    return torch.cat([(w * f).sum(1, keepdim=True) for w, f in zip(weights, found, strict=True)], 1)

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import onnx
 import torch
-from google.protobuf.message import DecodeError
 from onnx import numpy_helper
 from torch import Tensor
 
@@ -26,7 +25,7 @@ def fast_generator_weights(model: Path) -> dict[str, Tensor]:
     """
     try:
         initialisers = onnx.load(model).graph.initializer
-    except (OSError, DecodeError) as error:
+    except Exception as error:  # protobuf's own exceptions come from a module without types
         raise CheckpointError(f"{model} cannot be read as an ONNX model.") from error
     found = {item.name: torch.from_numpy(numpy_helper.to_array(item).copy()) for item in initialisers}
     weights = {name.removeprefix(PREFIX): value for name, value in found.items() if name.startswith(PREFIX)}

@@ -65,6 +65,7 @@ class Learner:
         self.average = deepcopy(network).eval().requires_grad_(False)
         self.settings = settings
         self.updates = 0
+        self.begun: tuple[str, ...] = ()
         learning = [parameter for parameter in network.parameters() if parameter.requires_grad]
         self._adam = torch.optim.Adam(learning, lr=settings.rate, betas=(0.9, 0.99))
 
@@ -89,20 +90,26 @@ class Learner:
             load_weights(network, weights, whose)
 
     def take_some(self, weights: Mapping[str, Tensor]) -> None:
-        """Begin from `weights` where they name and fit some of the network's; those learn at `begun_rate` of the rate."""
+        """Begin from those of `weights` that fit the network; they learn at `begun_rate` of the rate."""
         own = self.network.state_dict()
         fitting = {name: value for name, value in weights.items() if name in own and own[name].shape == value.shape}
         for network in (self.network, self.average):
             network.load_state_dict(fitting, strict=False)
+        self._group(tuple(sorted(fitting)))
+
+    def _group(self, begun: tuple[str, ...]) -> None:
+        """Let the weights named `begun` learn at their share of the rate."""
+        self.begun = begun
         learning = {name: p for name, p in self.network.named_parameters() if p.requires_grad}
-        begun = [p for name, p in learning.items() if name in fitting]
-        new = [p for name, p in learning.items() if name not in fitting]
-        groups = [{"params": new, "share": 1.0}, {"params": begun, "share": self.settings.begun_rate}]
+        old = [parameter for name, parameter in learning.items() if name in begun]
+        new = [parameter for name, parameter in learning.items() if name not in begun]
+        groups = [{"params": new, "share": 1.0}, {"params": old, "share": self.settings.begun_rate}]
         self._adam = torch.optim.Adam(groups, lr=self.settings.rate, betas=(0.9, 0.99))
 
     def state_dict(self) -> dict[str, Any]:
         """The raw weights, Adam's state and the count of updates; the average is kept beside them."""
-        return {"raw": self.network.state_dict(), "adam": self._adam.state_dict(), "updates": self.updates}
+        state = {"raw": self.network.state_dict(), "adam": self._adam.state_dict(), "updates": self.updates}
+        return {**state, "begun": self.begun} if self.begun else state
 
     def load_state_dict(self, state: Mapping[str, Any], average: Mapping[str, Tensor]) -> None:
         """Goes on where `state_dict` was taken.
@@ -112,6 +119,8 @@ class Learner:
         """
         load_weights(self.network, state["raw"], "What the checkpoint holds")
         load_weights(self.average, average, "What the checkpoint holds")
+        if "begun" in state:
+            self._group(tuple(state["begun"]))
         self._adam.load_state_dict(state["adam"])
         self.updates = state["updates"]
 
@@ -221,7 +230,6 @@ class WarmStarting:
         for name in (taken := [name for name in self.learners if name in given]):
             self.learners[name].take(without_code(given[name]), f"{name} in {checkpoint.path}")
         return f"{' and '.join(taken)} from {checkpoint.state['step']} steps of checkpoint {checkpoint.digest}"
-
 
     def begin_with_colours_of(self, model: Path) -> str:
         """Take the colour stage's first weights from an exported fast generator; say where from.

@@ -14,7 +14,7 @@ from service.engine.batcher import Batcher, BatchLimits, Inference
 from service.engine.session import Provider, Session, SessionOptions
 from service.engine.thread_trial import ThreadTrial
 from service.engine.threads import cpu_limit, plan_threads, settle_libraries
-from service.vocabulary import Device
+from service.vocabulary import Device, Output
 
 GPU_MAX_BATCH = 8
 CPU_MAX_BATCH = 1
@@ -61,17 +61,15 @@ class Engine:
         self._session = Session(model, _session_options(options, options.threads or 1))
         on_gpu = self._session.provider == "cuda"
         self._lone = self._session if on_gpu or options.threads else self._lone_session(model, options, plan.lone)
-        self._batcher = Batcher(
-            self._session.run,
-            BatchLimits(
-                max_batch=options.max_batch or (GPU_MAX_BATCH if on_gpu else CPU_MAX_BATCH),
-                max_wait_s=options.max_wait_s,
-                capacity=options.capacity,
-                streams=1 if on_gpu else options.streams or plan.workers,
-            ),
-            on_batch,
-            self._lone.run,
+        limits = BatchLimits(
+            max_batch=options.max_batch or (GPU_MAX_BATCH if on_gpu else CPU_MAX_BATCH),
+            max_wait_s=options.max_wait_s,
+            capacity=options.capacity,
+            streams=1 if on_gpu else options.streams or plan.workers,
         )
+        self._batchers = {"enhanced": Batcher(self._session.run, limits, on_batch, self._lone.run)}
+        if self._session.gives_detail:
+            self._batchers["detail"] = Batcher(self._session.run_detail, limits, on_batch, self._lone.run_detail)
 
     @property
     def provider(self) -> Provider:
@@ -81,20 +79,31 @@ class Engine:
     @property
     def depth(self) -> int:
         """Images waiting for a run."""
-        return self._batcher.depth
+        return sum(batcher.depth for batcher in self._batchers.values())
+
+    @property
+    def gives_detail(self) -> bool:
+        """Whether the model has a detail stage that runs alone."""
+        return self._session.gives_detail
 
     def submit(
-        self, image: NDArray[np.uint8], deadline: float = float("inf"), *, alone: bool = False
+        self,
+        image: NDArray[np.uint8],
+        deadline: float = float("inf"),
+        *,
+        alone: bool = False,
+        output: Output = "enhanced",
     ) -> Future[Inference]:
         """Queue one (h, w, 3) uint8 RGB image; `deadline` is on the clock of `time.monotonic`.
 
+        `output`: "detail" asks for the detail stage alone, of a model that has one.
         `alone`: nothing else wants the machine, so that the run may have all of it; the answer is the same.
 
         Raises:
             Overloaded: the queue is full.
             ShuttingDown: the engine is closed.
         """
-        return self._batcher.submit(image, deadline, alone=alone)
+        return self._batchers[output].submit(image, deadline, alone=alone)
 
     def run(self, batch: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """Run (B, h, w, 3) uint8 RGB at once on the calling thread, past the queue: for self-tests and warming.
@@ -108,11 +117,15 @@ class Engine:
         """Run a grey image of each (height, width), so that no request pays for the first time."""
         for height, width in shapes:
             for session in {self._session, self._lone}:
-                session.run(np.full((1, height, width, 3), 128, np.uint8))
+                grey = np.full((1, height, width, 3), 128, np.uint8)
+                session.run(grey)
+                if session.gives_detail:
+                    session.run_detail(grey)
 
     def close(self, timeout_s: float | None = None) -> None:
         """Finish what was accepted, then stop."""
-        self._batcher.close(timeout_s)
+        for batcher in self._batchers.values():
+            batcher.close(timeout_s)
 
     def _lone_session(self, model: Path | bytes, options: EngineOptions, most: int) -> Session:
         """The session for an image that has the machine to itself: one with more threads, where that is quicker."""

@@ -17,7 +17,7 @@ import onnxruntime
 from numpy.typing import NDArray
 
 from service.errors import InferenceFailed, ModelInvalid, ProviderUnavailable
-from service.vocabulary import Device
+from service.vocabulary import Device, Output
 
 Provider = Literal["cpu", "cuda"]
 Batch = NDArray[np.uint8]
@@ -28,6 +28,8 @@ SEVERITY_FATAL = 4
 """onnxruntime writes its own lines to stderr below this; errors reach us as exceptions, and our log is JSON."""
 
 CONTRACT = {"image": "tensor(uint8)", "enhanced": "tensor(uint8)"}
+DETAIL_CONTRACT = {**CONTRACT, "detail": "tensor(uint8)"}
+"""A model in two stages also gives what its first stage, which mends detail at any size, makes of the image."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,32 +61,43 @@ class Session:
         self._session = _load(model, self.provider, options)
         if self.provider == "cuda" and "CUDAExecutionProvider" not in self._session.get_providers():
             self.provider = _fall_back(options, "the CUDA libraries could not be loaded")
-        _check_contract(self._session)
+        self.gives_detail = _check_contract(self._session)
+        self._only_needed = onnxruntime.RunOptions()
+        self._only_needed.only_execute_path_to_fetches = True
 
-    def run(self, batch: Batch) -> Batch:
-        """The enhanced batch, same shape: (B, H, W, 3) uint8 RGB in and out.
+    def run(self, batch: Batch, output: Output = "enhanced") -> Batch:
+        """Run the batch through the model, or through its detail stage alone: (B, H, W, 3) uint8 RGB in and out.
 
         Raises:
             InferenceFailed: the runtime failed, or the output is not the input's shape.
         """
         try:
-            enhanced = self._run_bound(batch) if self.provider == "cuda" else self._run_plain(batch)
+            run = self._run_bound if self.provider == "cuda" else self._run_plain
+            enhanced = run(batch, output)
         except Exception as error:  # onnxruntime's exceptions share no base but Exception
             raise InferenceFailed("The model failed on this image.") from error
         if enhanced.shape != batch.shape or enhanced.dtype != np.uint8:
             raise InferenceFailed("The model answered with an image of another shape.")
         return enhanced
 
-    def _run_plain(self, batch: Batch) -> Batch:
-        output: Batch = self._session.run(["enhanced"], {"image": batch})[0]
+    def run_detail(self, batch: Batch) -> Batch:
+        """Run the batch through the detail stage alone; see `run`."""
+        return self.run(batch, "detail")
+
+    def _options(self, output: Output) -> onnxruntime.RunOptions | None:
+        """The detail stage comes first in the graph: what follows it need not run."""
+        return self._only_needed if output == "detail" else None
+
+    def _run_plain(self, batch: Batch, name: Output) -> Batch:
+        output: Batch = self._session.run([name], {"image": batch}, self._options(name))[0]
         return output
 
-    def _run_bound(self, batch: Batch) -> Batch:
+    def _run_bound(self, batch: Batch, name: Output) -> Batch:
         """Copy uint8 over the bus once each way; the graph's own casts run on the GPU."""
         binding = self._session.io_binding()
         binding.bind_cpu_input("image", np.ascontiguousarray(batch))
-        binding.bind_output("enhanced", "cuda")
-        self._session.run_with_iobinding(binding)
+        binding.bind_output(name, "cuda")
+        self._session.run_with_iobinding(binding, self._options(name))
         output: Batch = binding.copy_outputs_to_cpu()[0]
         return output
 
@@ -139,7 +152,13 @@ def _load(model: Path | bytes, provider: Provider, options: SessionOptions) -> o
         raise ModelInvalid("The model file cannot be loaded as an ONNX model.") from error
 
 
-def _check_contract(session: onnxruntime.InferenceSession) -> None:
+def _check_contract(session: onnxruntime.InferenceSession) -> bool:
+    """Whether the model gives `detail` too.
+
+    Raises:
+        ModelInvalid: its inputs and outputs are not the contract's.
+    """
     found = {node.name: node.type for node in (*session.get_inputs(), *session.get_outputs())}
-    if found != CONTRACT:
-        raise ModelInvalid("The model must take `image` and give `enhanced`, both uint8.")
+    if found not in (CONTRACT, DETAIL_CONTRACT):
+        raise ModelInvalid("The model must take `image` and give `enhanced`, and may give `detail`, all uint8.")
+    return found == DETAIL_CONTRACT

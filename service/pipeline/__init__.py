@@ -8,12 +8,12 @@ from service.pipeline.enhancer import (
     Enhancement,
     EnhanceOptions,
     Enhancer,
-    Generator,
     Generators,
     Stage,
     check_scorable,
     heatmap_png,
 )
+from service.pipeline.generation import Generator
 
 __all__ = [
     "MAP_SIDE",

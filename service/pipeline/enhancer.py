@@ -8,8 +8,7 @@ HTTP, the command line and the DICOM gateway all call `Enhancer.enhance`; it goe
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
-from concurrent.futures import Future
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
 from threading import Lock
@@ -19,21 +18,19 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from service.engine.batcher import Inference
 from service.errors import ImageDimensions, InvalidParameter
 from service.imaging.codecs import MEDIA_TYPES, Photo, decode, encode, inspect, output_format
 from service.imaging.content_area import ContentArea, find_content_area
-from service.imaging.detail_transfer import transfer
 from service.imaging.headers import Header, SourceFormat
 from service.imaging.heatmap import render_heatmap
 from service.imaging.working_size import shrink, unpad, working_size
 from service.pipeline.deadline import Deadline, PixelBudget, await_inference
+from service.pipeline.generation import Generator, Run, generate
 from service.quality.guardrail import Judgement, judge
 from service.quality.lassim import CANONICAL_SIDE, LEVEL, Box, canonical_size, lassim_values
 from service.quality.pyramid import WINDOW, check_level
 from service.quality.reference import Reference, lassim_between
-from service.registry.card import ModelCard
-from service.vocabulary import OutputFormat, Policy
+from service.vocabulary import Output, OutputFormat, Policy
 
 Pixels = NDArray[np.uint8]
 Stage = Literal["decode", "queue", "infer", "transfer", "score", "encode"]
@@ -45,26 +42,6 @@ MAP_SIDE = 2 * CANONICAL_SIDE
 """Longer side of the heat map in pixels; LaSSIM's windows are far larger than a pixel of it."""
 
 _STRICTNESS = (Policy.ANNOTATE, Policy.CONSTRAIN, Policy.WITHHOLD)
-
-
-class Generator(Protocol):
-    """A loaded model at work."""
-
-    @property
-    def card(self) -> ModelCard:
-        """The card of the very model that `submit` runs."""
-        ...
-
-    def submit(self, image: Pixels, deadline: float, *, alone: bool = False) -> Future[Inference]:
-        """Queue one (h, w, 3) uint8 RGB image; `deadline` is on the clock of `time.monotonic`.
-
-        `alone`: no other photo is being enhanced, so that this one may have the whole machine.
-
-        Raises:
-            Overloaded: the queue is full, or the wait would pass the deadline.
-            ShuttingDown: nothing new is taken.
-        """
-        ...
 
 
 class Generators(Protocol):
@@ -122,13 +99,16 @@ class Stopwatch:
         self.seconds: dict[Stage, float] = dict.fromkeys(STAGES, 0.0)
 
     @contextmanager
-    def stage(self, name: Stage) -> Iterator[None]:
-        """Time the block as part of stage `name`, failed or not."""
-        started = time.perf_counter()
+    def stage(self, name: Stage, without: Sequence[Stage] = ()) -> Iterator[None]:
+        """Time the block as part of stage `name`, failed or not, less what it adds to the stages `without`."""
+        started = time.perf_counter() - self._sum(without)
         try:
             yield
         finally:
-            self.seconds[name] += time.perf_counter() - started
+            self.seconds[name] += time.perf_counter() - self._sum(without) - started
+
+    def _sum(self, stages: Sequence[Stage]) -> float:
+        return sum(self.seconds[stage] for stage in stages)
 
 
 @dataclass(frozen=True, slots=True)
@@ -254,15 +234,13 @@ class Enhancer:
             shown = find_content_area(photo.pixels)
             picture = shown.cut(photo.pixels) if shown else photo.pixels
             size = working_size(picture.shape[1], picture.shape[0], card.working_pixels)
-            working = shrink(picture, size)
+            working = None
             if shown:
-                working = shown.fill(working)
+                working = shown.fill(shrink(picture, size))
                 picture = shown.filled(photo.pixels, unpad(working, size))
         patience.check()
-        inference = await_inference(generator.submit(working, patience.deadline, alone=self._under_way == 1), patience)
-        watch.seconds["queue"], watch.seconds["infer"] = inference.queue_s, inference.infer_s
-        with watch.stage("transfer"):
-            output = transfer(picture, unpad(working, size), unpad(inference.image, size))
+        with watch.stage("transfer", without=("queue", "infer")):
+            output = generate(picture, working, size, card, self._runner(generator, patience, watch))
         patience.check()
         with watch.stage("score"):
             sent = Reference(photo.pixels)
@@ -286,6 +264,20 @@ class Enhancer:
             sent=sent,
             heatmap=heatmap,
         )
+
+    def _runner(self, generator: Generator, deadline: Deadline, watch: Stopwatch) -> Run:
+        """How this request runs images through its generator: timed, and no longer than its deadline."""
+
+        def run(image: Pixels, output: Output) -> Pixels:
+            alone = self._under_way == 1
+            queued = generator.submit(image, deadline.deadline, alone=alone, output=output)
+            inference = await_inference(queued, deadline)
+            deadline.check()
+            watch.seconds["queue"] += inference.queue_s
+            watch.seconds["infer"] += inference.infer_s
+            return inference.image
+
+        return run
 
     def _policy(self, options: EnhanceOptions) -> Policy:
         wanted, least = options.policy or self.defaults.policy, self.defaults.policy

@@ -238,6 +238,8 @@ class ModelCard(_Part):
     file: ModelFile
     contract: Contract = Contract()
     working_pixels: int = Field(default=480 * 272, ge=64 * 64)
+    detail_pixels: int | None = Field(default=None, ge=64 * 64)
+    """Most pixels at which the model's detail stage runs, on photos larger than the working size; None: it has none."""
     network: Network
     objective: Objective
     training: Training

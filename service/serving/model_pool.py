@@ -22,6 +22,7 @@ from service.errors import LameganError, NotReady, UnknownModel
 from service.registry.card import ModelCard
 from service.registry.store import ModelStore
 from service.serving.loader import LoadEngine, load_verified
+from service.vocabulary import Output
 
 
 class ServedModel:
@@ -44,10 +45,15 @@ class ServedModel:
         return self._engine.provider
 
     def submit(
-        self, image: NDArray[np.uint8], deadline: float = float("inf"), *, alone: bool = False
+        self,
+        image: NDArray[np.uint8],
+        deadline: float = float("inf"),
+        *,
+        alone: bool = False,
+        output: Output = "enhanced",
     ) -> Future[Inference]:
         """See `Engine.submit`."""
-        return self._engine.submit(image, deadline, alone=alone)
+        return self._engine.submit(image, deadline, alone=alone, output=output)
 
     def warm(self, shapes: Sequence[tuple[int, int]]) -> None:
         """See `Engine.warm`."""

@@ -17,6 +17,7 @@ from service.errors import ModelError, UnknownModel
 from service.registry.card import ModelCard
 from service.registry.store import ModelStore
 from service.serving.loader import load_verified
+from service.vocabulary import Output
 
 _log = logging.getLogger(__name__)
 
@@ -59,9 +60,11 @@ class SingleModel:
         """Images waiting for a run."""
         return self._engine.depth
 
-    def submit(self, image: NDArray[np.uint8], deadline: float, *, alone: bool = False) -> Future[Inference]:
+    def submit(
+        self, image: NDArray[np.uint8], deadline: float, *, alone: bool = False, output: Output = "enhanced"
+    ) -> Future[Inference]:
         """See `Engine.submit`."""
-        return self._engine.submit(image, deadline, alone=alone)
+        return self._engine.submit(image, deadline, alone=alone, output=output)
 
     @contextmanager
     def lease(self, reference: str | None) -> Iterator[Self]:

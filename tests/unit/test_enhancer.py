@@ -163,7 +163,7 @@ class _Listening:
     def card(self):  # type: ignore[no-untyped-def]
         return self.inner.card
 
-    def submit(self, image, deadline, *, alone=False):  # type: ignore[no-untyped-def]
+    def submit(self, image, deadline, *, alone=False, output="enhanced"):  # type: ignore[no-untyped-def]
         self.given.append(image)
         return self.inner.submit(image, deadline, alone=alone)
 
@@ -287,7 +287,9 @@ class Watched:
         with self._inner.lease(reference):
             yield self
 
-    def submit(self, image: NDArray[np.uint8], deadline: float, *, alone: bool = False) -> object:
+    def submit(
+        self, image: NDArray[np.uint8], deadline: float, *, alone: bool = False, output: str = "enhanced"
+    ) -> object:
         self.submitted += 1
         return self._inner.submit(image, deadline, alone=alone)
 

@@ -1,0 +1,73 @@
+"""What the generator makes of a photo of any size.
+
+A photo of about the working size goes through the whole generator. A larger one is shrunk to it and the change is
+carried back. A generator with a detail stage first mends detail at the photo's own size, or at the most pixels that its
+card names: noise and blur of a large photo are gone from its working image, so only there can they be mended.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import Future
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from service.engine.batcher import Inference
+from service.imaging.detail_transfer import transfer
+from service.imaging.working_size import WorkingSize, shrink, unpad, working_size
+from service.registry.card import ModelCard
+from service.vocabulary import Output
+
+Pixels = NDArray[np.uint8]
+Run = Callable[[Pixels, Output], Pixels]
+"""Runs one image through the generator, or its detail stage, and waits: (h, w, 3) uint8 RGB in and out."""
+
+
+class Generator(Protocol):
+    """A loaded model at work."""
+
+    @property
+    def card(self) -> ModelCard:
+        """The card of the very model that `submit` runs."""
+        ...
+
+    def submit(
+        self, image: Pixels, deadline: float, *, alone: bool = False, output: Output = "enhanced"
+    ) -> Future[Inference]:
+        """Queue one (h, w, 3) uint8 RGB image; `deadline` is on the clock of `time.monotonic`.
+
+        `alone`: no other photo is being enhanced, so that this one may have the whole machine.
+        `output`: "detail" asks for the detail stage alone, of a model whose card has `detail_pixels`.
+
+        Raises:
+            Overloaded: the queue is full, or the wait would pass the deadline.
+            ShuttingDown: nothing new is taken.
+        """
+        ...
+
+
+def generate(picture: Pixels, working: Pixels | None, size: WorkingSize, card: ModelCard, run: Run) -> Pixels:
+    """Enhance `picture` at its own size.
+
+    Args:
+        picture: (H, W, 3) uint8 RGB.
+        working: `picture` shrunk to `size`, where that is done already.
+        size: the working size of `picture`.
+        card: the model's.
+        run: runs the model.
+
+    Returns:
+        (H, W, 3) uint8 RGB.
+    """
+    is_larger = picture.shape[:2] != (size.height, size.width)
+    if card.detail_pixels is None or not is_larger:
+        working = shrink(picture, size) if working is None else working
+        return transfer(picture, unpad(working, size), unpad(run(working, "enhanced"), size))
+    detail_size = working_size(picture.shape[1], picture.shape[0], card.detail_pixels)
+    medium = shrink(picture, detail_size)
+    mended = unpad(run(medium, "detail"), detail_size)
+    small = shrink(mended, size)
+    made = transfer(mended, unpad(small, size), unpad(run(small, "enhanced"), size))
+    return transfer(picture, unpad(medium, detail_size), made)

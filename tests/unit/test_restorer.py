@@ -1,0 +1,176 @@
+"""The restorer: what its two stages can and cannot do, whatever their weights."""
+
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+import pytest
+import torch
+from torch import nn
+
+from model_training.config.load import load_config
+from model_training.config.pretrain import WarmStart
+from model_training.data.phantom import phantom
+from model_training.data.stage_pairs import ColourPairs, DetailPairs, Sources
+from model_training.export.onnx import require_parity, to_onnx
+from model_training.export.wrapper import pixel_contract
+from model_training.networks import build_generator
+from model_training.networks.detail import DetailNetwork, FilterBank, doubled
+from model_training.networks.restorer import Restorer
+from model_training.runs.exported import fast_generator_weights
+from model_training.training.pretrain import WarmStarting
+from model_training.training.stages import Stage
+from service.errors import CheckpointError, ConfigurationError, DataError
+from service.registry.card import read_card
+
+FIRST_SHIPPED = Path(__file__).resolve().parents[2] / "models" / "lamegan-fast" / "1.0.0" / "model.onnx"
+SMALL = {"detail_widths": (8, 8, 8), "detail_blocks": (1, 1, 2), "colour_widths": (8, 8, 8), "colour_blocks": (1, 1, 1)}
+
+
+def shaken(network: nn.Module, seed: int = 0, strength: float = 0.3) -> nn.Module:
+    """`network` with weights that do something: a fresh one hardly acts."""
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.add_(strength * torch.randn(parameter.shape, generator=generator) * parameter.abs().mean())
+            parameter.add_(0.02 * torch.randn(parameter.shape, generator=generator))
+    return network.eval()
+
+
+def throat(height: int = 64, width: int = 96, seed: int = 3) -> torch.Tensor:
+    return torch.from_numpy(phantom(width, height, seed)).permute(2, 0, 1)[None].float() / 127.5 - 1
+
+
+def test_every_filter_is_even_and_sums_to_zero_whatever_it_has_learned() -> None:
+    bank = FilterBank(4, (0.6, 1.6), (0.9,))
+    shaken(bank)
+    filters = bank.filters()
+    assert torch.allclose(filters, filters.flip(1, 2))
+    assert filters.sum((1, 2)).abs().max() < 1e-6
+
+
+@pytest.mark.parametrize("radius", [3, 4])
+def test_blocks_hold_what_the_filters_find(radius: int) -> None:
+    bank = FilterBank(radius, (0.7, 1.5), (1.2,))
+    plane = torch.rand(2, 1, 24, 36)
+    plain = torch.nn.functional.pixel_unshuffle(bank(plane), 2)
+    assert torch.allclose(bank.on_blocks(plane), plain, atol=1e-6)
+    assert torch.allclose(bank.over_blocks(plain), torch.nn.functional.avg_pool2d(bank(plane), 2) * 4, atol=1e-6)
+
+
+def test_doubling_as_blocks_is_bilinear_to_the_border() -> None:
+    network, small = DetailNetwork(), torch.rand(1, 3, 5, 7)
+    padded = torch.nn.functional.pad(small, (1, 1, 1, 1), mode="replicate")
+    blocks = torch.nn.functional.conv2d(padded, network.to_double, groups=3)
+    assert torch.allclose(torch.nn.functional.pixel_shuffle(blocks, 2), doubled(small), atol=1e-6)
+
+
+def test_a_flat_picture_stays_flat_whatever_the_detail_stage_has_learned() -> None:
+    network = shaken(DetailNetwork())
+    flat = torch.full((1, 3, 48, 64), 0.3) * torch.tensor([1.0, -0.5, 0.2])[None, :, None, None]
+    assert (network(flat) - flat).abs().max() < 1e-5
+
+
+@pytest.mark.parametrize("fault", ["clean", "noisy", "blurred", "dark"])
+def test_no_photo_is_beyond_the_gradient(fault: str) -> None:
+    photo = throat()
+    if fault == "noisy":
+        photo = photo + 0.08 * torch.randn(photo.shape, generator=torch.Generator().manual_seed(1))
+    elif fault == "blurred":
+        photo = torch.nn.functional.avg_pool2d(photo, 5, 1, 2, count_include_pad=False)
+    elif fault == "dark":
+        photo = (photo + 1) * 0.2 - 1
+    generator = build_generator("restorer", **SMALL).train()
+    (generator(photo) - throat()).abs().mean().backward()
+    for name in ("detail.mix_half", "detail.mix_quarter", "colour.plain_head", "colour.of_all"):
+        gradient = generator.get_parameter(f"{name}.weight").grad
+        assert gradient is not None, name
+        assert gradient.abs().max() > 0, name
+
+
+def test_the_whole_is_its_two_stages_one_after_the_other() -> None:
+    restorer = shaken(build_generator("restorer", **SMALL))
+    assert isinstance(restorer, Restorer)
+    with torch.no_grad():
+        assert torch.equal(restorer(throat()), restorer.mend_colour(restorer.mend_detail(throat())))
+
+
+def test_an_exported_restorer_gives_torchs_pixels_and_its_detail_apart() -> None:
+    restorer = shaken(build_generator("restorer", **SMALL), strength=0.1)
+    contract = pixel_contract(restorer.requires_grad_(False))
+    model = to_onnx(contract)
+    assert require_parity(contract, model).worst <= 1
+    session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
+    assert [output.name for output in session.get_outputs()] == ["enhanced", "detail"]
+    image = phantom(96, 64, 5)[None]
+    only_needed = onnxruntime.RunOptions()
+    only_needed.only_execute_path_to_fetches = True
+    (alone,) = session.run(["detail"], {"image": image}, only_needed)
+    _enhanced, beside = session.run(None, {"image": image})
+    assert np.array_equal(alone, beside)
+
+
+def one_stage(stage: str, **settings: object) -> WarmStarting:
+    config = load_config(f"restorer-{stage}")
+    told = {**config.model_dump()["warmstart"], "steps": 4, "batch": 2, "warm_up": 0, **settings}
+    generator = config.generator_config.model_copy(update={"options": SMALL})
+    config = config.model_copy(update={"warmstart": told, "generator": generator})
+    photos = [phantom(200, 176, seed) for seed in range(2)]
+    sources = Sources(photos, photos)
+    pairs = DetailPairs(sources, 0) if stage == "detail" else ColourPairs(sources, 0, 2, phantoms=1, drawn=1)
+    return WarmStarting(config, pairs, torch.device("cpu"))
+
+
+@pytest.mark.parametrize("stage", ["detail", "colour"])
+def test_a_stage_learns_alone_and_resumes_bit_by_bit(stage: str) -> None:
+    training = one_stage(stage)
+    before = {name: value.clone() for name, value in training.learners["G"].network.state_dict().items()}
+    training.advance()
+    state = training.state_dict()
+    training.advance()
+    resumed = one_stage(stage)
+    resumed.load_state_dict(state)
+    resumed.advance()
+    after = training.learners["G"].network.state_dict()
+    assert all(torch.equal(after[name], value) for name, value in resumed.learners["G"].network.state_dict().items())
+    changed = {name.split(".")[0] for name, value in before.items() if not torch.equal(after[name], value)}
+    assert changed == {stage}
+
+
+def test_only_a_restorer_has_stages() -> None:
+    with pytest.raises(ConfigurationError, match="restorer"):
+        Stage(WarmStart(stage="detail"), build_generator("fast", widths=(8, 8, 8), blocks=(1, 1, 1)))
+
+
+def test_batches_are_functions_of_seed_and_step() -> None:
+    photos = [phantom(200, 176, 1)]
+    for make in (lambda: DetailPairs(Sources(photos, photos), 3), lambda: ColourPairs(Sources(photos, []), 3, 2, 1, 1)):
+        first, second = make().batch(5, 2), make().batch(5, 2)
+        assert all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
+        assert not torch.equal(first[0], make().batch(6, 2)[0][: len(first[0])]) or first[0].shape[0] == 0
+
+
+def test_training_on_nothing_is_refused() -> None:
+    with pytest.raises(DataError):
+        Sources([], [])
+
+
+def test_the_colour_stage_can_begin_from_the_first_shipped_model() -> None:
+    model = FIRST_SHIPPED
+    weights = fast_generator_weights(model)
+    assert weights["head.weight"].shape[0] == 15
+    training = WarmStarting(load_config("restorer-colour"), _pairs(), torch.device("cpu"))
+    said = training.begin_with_colours_of(model)
+    assert read_card(model.with_name("card.json")).file.sha256 in said
+    stem = training.learners["G"].network.get_parameter("colour.trunk.stem.weight")
+    assert torch.equal(stem.detach(), weights["trunk.stem.weight"])
+
+
+def _pairs() -> ColourPairs:
+    return ColourPairs(Sources([phantom(200, 176, 1)], []), 0, 2, phantoms=1, drawn=1)
+
+
+def test_a_file_that_holds_no_fast_generator_is_refused(tmp_path) -> None:  # type: ignore[no-untyped-def]
+    (tmp_path / "model.onnx").write_bytes(b"not a model")
+    with pytest.raises(CheckpointError):
+        fast_generator_weights(tmp_path / "model.onnx")
