@@ -121,6 +121,23 @@ def colour_shift(shift: tuple[float, float, float] = (60.0, -30.0, -30.0), contr
     )
 
 
+def staged(darken: float = 0.5, lighten: float = 20.0) -> onnx.ModelProto:
+    """Two stages: `detail` is each value times `darken`, rounded down; `enhanced` is that plus `lighten`."""
+    model = _model(
+        [
+            _TO_FLOAT,
+            helper.make_node("Mul", ["x", "darken"], ["dark"]),
+            helper.make_node("Floor", ["dark"], ["whole"]),
+            helper.make_node("Cast", ["whole"], ["detail"], to=TensorProto.UINT8),
+            helper.make_node("Add", ["whole", "lighten"], ["y"]),
+            *_TO_UINT8,
+        ],
+        [*_RANGE, _constant("darken", np.float32(darken)), _constant("lighten", np.float32(lighten))],
+    )
+    model.graph.output.append(helper.make_tensor_value_info("detail", TensorProto.UINT8, ["B", "H", "W", 3]))
+    return model
+
+
 def warp(amplitude: float = 0.06, waves: float = 3.0) -> onnx.ModelProto:
     """Bends rows and columns into waves: `amplitude` is a share of half the side, `waves` per side."""
     nodes = [

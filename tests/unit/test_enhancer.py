@@ -384,7 +384,7 @@ def test_a_caller_who_leaves_while_the_model_is_busy_frees_the_queue(tmp_path: P
 
 
 def generators_running(generators: SingleModel) -> bool:
-    return generators._engine._batcher._running > 0
+    return generators._engine._batchers["enhanced"]._running > 0
 
 
 def test_a_caller_who_left_before_is_not_served(brighten: Enhancer) -> None:

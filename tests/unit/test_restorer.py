@@ -1,5 +1,6 @@
 """The restorer: what its two stages can and cannot do, whatever their weights."""
 
+from copy import deepcopy
 from pathlib import Path
 
 import numpy as np
@@ -126,7 +127,7 @@ def test_a_stage_learns_alone_and_resumes_bit_by_bit(stage: str) -> None:
     training = one_stage(stage)
     before = {name: value.clone() for name, value in training.learners["G"].network.state_dict().items()}
     training.advance()
-    state = training.state_dict()
+    state = deepcopy(training.state_dict())
     training.advance()
     resumed = one_stage(stage)
     resumed.load_state_dict(state)

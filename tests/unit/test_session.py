@@ -86,3 +86,19 @@ def test_an_engine_warms_answers_and_closes(tmp_path: Path) -> None:
     assert answer.queue_s >= 0
     assert answer.infer_s > 0
     engine.close(20)
+
+
+def test_a_model_in_two_stages_gives_its_detail_alone(tmp_path: Path) -> None:
+    engine = Engine(saved(tmp_path, models.staged()), EngineOptions(device="cpu"))
+    grey = np.full((64, 96, 3), 101, np.uint8)
+    engine.warm([(64, 64)])
+    assert engine.gives_detail
+    assert (engine.submit(grey, output="detail").result(20).image == 50).all()
+    assert (engine.submit(grey).result(20).image == 70).all()
+    engine.close(20)
+
+
+def test_a_model_in_one_stage_has_no_detail(tmp_path: Path) -> None:
+    engine = Engine(saved(tmp_path, models.identity()), EngineOptions(device="cpu"))
+    assert not engine.gives_detail
+    engine.close(20)
