@@ -8,13 +8,16 @@ import re
 import subprocess
 import sys
 import tomllib
+from collections.abc import Iterator
 from pathlib import Path
 
 import playwright
 import pytest
+import typer
 
 from service.api.problems import Problem
 from service.api.schemas import EnhanceFacts
+from service.commands.main import app
 from service.engine.engine import EngineOptions
 from service.errors import HTTP_STATUS
 from service.quality.lassim import LEVEL
@@ -113,6 +116,24 @@ def test_the_examples_of_the_python_document_run(tmp_path: Path) -> None:
         said += done.stdout
     assert re.match(r"(pass|constrained|withheld) 0\.\d+ Box\(", said)
     assert "unsupported-type" in said
+
+
+def test_every_command_and_option_is_in_the_command_line_document() -> None:
+    text = (ROOT / "docs" / "command-line.md").read_text(encoding="utf-8")
+    for command, option in _commands_and_options(typer.main.get_command(app), "lamegan"):
+        assert command.rpartition(" ")[2] in text, command
+        assert option is None or f"`{option}" in text, f"{command} {option}"
+
+
+def _commands_and_options(command: object, name: str) -> Iterator[tuple[str, str | None]]:
+    """Name and options of every command below `command`."""
+    for part in getattr(command, "params", []):
+        for option in part.opts:
+            if option.startswith("--") and "completion" not in option:
+                yield name, option
+    yield name, None
+    for child, inner in getattr(command, "commands", {}).items():
+        yield from _commands_and_options(inner, f"{name} {child}")
 
 
 def test_the_table_of_limits_shows_the_values_of_the_code() -> None:
