@@ -7,7 +7,8 @@ Each server does the very same work (`benchmarks.peers.work`), started with its 
 time, in turns; the order is turned by one place each time. A turn: start to first answer, whose pixels must be ours;
 closed loops of 1, 8 and 64 clients at each size; at 480x272 then an open loop at 80 % of what it reached, with waits
 counted from when each request was due, and an overload of three times that. Medians over the turns; every wait is kept
-in benchmarks/results/peers-waits.json.
+in benchmarks/results/peers-waits.json. Beside each rate stands the processor time that a server's processes spent on an
+answer, which other work on the machine distorts far less than the rate.
 """
 
 from __future__ import annotations
@@ -74,8 +75,12 @@ def _load(
         command = [sys.executable, "-m", "benchmarks.load", server.url, file.name, "--request", file.name, "--waits"]
         command += ["--seconds", str(seconds), "--clients", str(clients)]
         command += ["--rate", str(rate)] if rate else []
+        before = server.cpu_s()
         done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT)
+        spent = server.cpu_s() - before
     found: Figures = json.loads(done.stdout)
+    answered = found["by_status"].get("200", {"count": 0})["count"]
+    found["cpu_ms"] = round(1000 * spent / max(1, answered), 2)
     return found
 
 
@@ -97,6 +102,11 @@ def figures_of(turns: dict[str, list[Figures]], sizes: list[str]) -> Figures:
     if OURS in table and others:
         result["ours_over_the_best_peer"] = {
             f"{size}, {key}": round(table[OURS][size][key]["per_s"] / max(o[size][key]["per_s"] for o in others), 3)
+            for size in sizes
+            for key in table[OURS][size]
+        }
+        result["ours_processor_over_the_best_peer"] = {
+            f"{size}, {key}": round(table[OURS][size][key]["cpu_ms"] / min(o[size][key]["cpu_ms"] for o in others), 3)
             for size in sizes
             for key in table[OURS][size]
         }
@@ -128,6 +138,7 @@ def _summary(runs: list[Figures]) -> Figures:
     return {
         "per_s": round(statistics.median(float(run["done_per_s"]) for run in runs), 2),
         "turns_per_s": [run["done_per_s"] for run in runs],
+        "cpu_ms": round(statistics.median(run["cpu_ms"] for run in runs), 1),
         "p50_ms": round(statistics.median(one["p50_ms"] for one in done), 1),
         "p99_ms": round(statistics.median(one["p99_ms"] for one in done), 1),
         "errors": sum(
@@ -174,7 +185,7 @@ def measure(peers: list[tuple[Peer, Path]], *, turns: int, seconds: float, model
             if answer != first:
                 raise SystemExit(f"{peer.label} answers other pixels than {peers[0][0].label}.")
             found[peer.name].append(one)
-            rates = {size: {key: run["done_per_s"] for key, run in one[size].items()} for size in sizes}
+            rates = {size: [(run["done_per_s"], run["cpu_ms"]) for run in one[size].values()] for size in sizes}
             print(index, peer.name, rates, "overload", one["overload"]["done_per_s"], flush=True)
     return found
 

@@ -37,10 +37,24 @@ class Running:
     first: bytes
     process: psutil.Process
 
+    def cpu_s(self) -> float:
+        """Processor seconds that all its processes have used: what a busy neighbour cannot inflate much."""
+        total = 0.0
+        for process in self._family():
+            try:
+                times = process.cpu_times()
+            except psutil.NoSuchProcess:
+                continue
+            total += times.user + times.system
+        return total
+
+    def _family(self) -> list[psutil.Process]:
+        return [self.process, *self.process.children(recursive=True)]
+
     def memory_mb(self) -> float:
         """Resident memory of all its processes, what they share counted once (PSS)."""
         total = 0
-        for process in [self.process, *self.process.children(recursive=True)]:
+        for process in self._family():
             try:
                 total += process.memory_full_info().pss
             except (psutil.NoSuchProcess, psutil.AccessDenied):
