@@ -26,7 +26,7 @@ def _only_true_or_false(value: object) -> object:
     return value
 
 
-def each_option_once(request: Request) -> None:
+async def each_option_once(request: Request) -> None:  # async, or the framework would call it on a thread of its own
     """Refuse an option that is given twice, for one of the two would be ignored: perhaps the stricter policy.
 
     Raises:

@@ -10,6 +10,7 @@ sRGB to CIELAB under D65 with skimage's numbers.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import cv2
@@ -103,19 +104,28 @@ def _expected_redness(after: Float32, before: Float32) -> Plane:
     Fitted twice, the second time without the places that the first fit leaves far off.
     """
     height, width = before.shape[:2]
-    down, across = np.meshgrid(np.linspace(-1, 1, height), np.linspace(-1, 1, width), indexing="ij")
-    facts = np.stack([np.ones_like(down), down, across, *np.moveaxis(before / 50.0, -1, 0)], axis=-1).reshape(-1, 6)
+    facts = np.empty((6, height * width))
+    facts[:3] = _position_facts(height, width)
+    facts[3:] = before.reshape(-1, 3).T
+    facts[3:] /= 50.0
     redness = after[..., 1].ravel().astype(np.float64)
-    expected = facts @ _least_squares(facts, redness)
+    expected = _least_squares(facts, facts, redness) @ facts
     ordinary = np.abs(redness - expected) <= ORDINARY_RESIDUAL
     if ordinary.mean() > 0.5:
-        expected = facts @ _least_squares(facts[ordinary], redness[ordinary])
+        expected = _least_squares(facts * ordinary, facts, redness) @ facts
     return np.asarray(expected.reshape(height, width))
 
 
-def _least_squares(facts: Plane, values: Plane) -> Plane:
-    """Coefficients (6,), pulled a hair towards zero so that a flat picture has some too."""
-    return np.asarray(np.linalg.solve(facts.T @ facts + 1e-6 * np.eye(facts.shape[1]), facts.T @ values))
+@lru_cache(maxsize=16)
+def _position_facts(height: int, width: int) -> Plane:
+    """(3, n): one, how far down and how far across each place is, in [-1, 1]."""
+    down, across = np.meshgrid(np.linspace(-1, 1, height), np.linspace(-1, 1, width), indexing="ij")
+    return np.stack([np.ones(height * width), down.ravel(), across.ravel()])
+
+
+def _least_squares(weighted: Plane, facts: Plane, values: Plane) -> Plane:
+    """Coefficients (6,) of (6, n) facts, pulled a hair towards zero so that a flat picture has some too."""
+    return np.asarray(np.linalg.solve(weighted @ facts.T + 1e-6 * np.eye(len(facts)), weighted @ values))
 
 
 def _places(image: Image) -> Float32:
@@ -144,7 +154,7 @@ def ciede2000(first: Float32, second: Float32) -> Float32:
     """CIEDE2000 difference of two (H, W, 3) float32 CIELAB images, as (H, W) float32; kL = kC = kH = 1."""
     lightness_1, a_1, b_1 = _planes(first)
     lightness_2, a_2, b_2 = _planes(second)
-    chroma = (np.hypot(a_1, b_1) + np.hypot(a_2, b_2)) / 2
+    chroma = (_length(a_1, b_1) + _length(a_2, b_2)) / 2
     stretch = 1.5 - 0.5 * np.sqrt(_saturation(chroma))
     chroma_1, hue_1 = _chroma_and_hue(a_1 * stretch, b_1)
     chroma_2, hue_2 = _chroma_and_hue(a_2 * stretch, b_2)
@@ -166,7 +176,13 @@ def _planes(image: Plane) -> tuple[Plane, Plane, Plane]:
 
 def _chroma_and_hue(a: Plane, b: Plane) -> tuple[Plane, Plane]:
     """Chroma, and hue in [0, 2 pi)."""
-    return np.hypot(a, b), np.mod(np.arctan2(b, a), np.float32(2 * np.pi))
+    hue = np.arctan2(b, a)
+    return _length(a, b), np.where(hue < 0, hue + np.float32(2 * np.pi), hue)
+
+
+def _length(a: Plane, b: Plane) -> Plane:
+    """`np.hypot` for numbers that cannot overflow, at a quarter of its cost."""
+    return np.asarray(np.sqrt(a * a + b * b))
 
 
 def _saturation(chroma: Plane) -> Plane:
@@ -189,7 +205,17 @@ def _hue_difference_and_mean(chroma_1: Plane, hue_1: Plane, chroma_2: Plane, hue
 
 
 def _hue_weight(hue: Plane) -> Plane:
-    """T of the formula, `hue` in radians."""
-    weight = 1 - 0.17 * np.cos(hue - np.deg2rad(30)) + 0.24 * np.cos(2 * hue)
-    weight += 0.32 * np.cos(3 * hue + np.deg2rad(6)) - 0.20 * np.cos(4 * hue - np.deg2rad(63))
+    """T of the formula, `hue` in radians: the cosines of its multiples by the addition theorems, from one pair."""
+    cos_1, sin_1 = np.cos(hue), np.sin(hue)
+    cos_2, sin_2 = 2 * cos_1 * cos_1 - 1, 2 * sin_1 * cos_1
+    cos_3, sin_3 = cos_2 * cos_1 - sin_2 * sin_1, sin_2 * cos_1 + cos_2 * sin_1
+    cos_4, sin_4 = 2 * cos_2 * cos_2 - 1, 2 * sin_2 * cos_2
+    weight = 1 + 0.24 * cos_2
+    for share, degrees, cosine, sine in (
+        (-0.17, 30, cos_1, sin_1),
+        (0.32, -6, cos_3, sin_3),
+        (-0.20, 63, cos_4, sin_4),
+    ):
+        turn = np.deg2rad(degrees)
+        weight += np.float32(share * np.cos(turn)) * cosine + np.float32(share * np.sin(turn)) * sine
     return np.asarray(weight, np.float32)
