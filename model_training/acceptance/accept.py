@@ -26,8 +26,8 @@ from service.quality.pyramid import Image
 ACCEPTANCE_DOMAINS = (*SCENE_DOMAINS, "natural")
 HELD_OUT_SEQUENCES = ("patient1/seq1", "patient2/seq6")
 BLURRED_THROAT = "throat/image_blur.png"
-PRISTINE_EVERY = 4
-"""NIQE's own pristine model is fitted on so few of the larynx frames that training had: there are many alike."""
+PRISTINE_FRAMES = 64
+"""NIQE's own pristine model is fitted on so many of the larynx frames that training had: there are many alike."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,7 +160,7 @@ def _trained_on(larynx: Path) -> list[Image]:
     held_out = set(photos_of(larynx, HELD_OUT_SEQUENCES))
     paths = find_photos(larynx)
     others = [path for path in paths if path not in held_out] or paths
-    return [at_working_size(read_image(path)) for path in others[::PRISTINE_EVERY]]
+    return [at_working_size(read_image(path)) for path in evenly_spread(others, PRISTINE_FRAMES)]
 
 
 def _notes(request: AcceptRequest, domains: Sequence[Domain]) -> list[str]:
