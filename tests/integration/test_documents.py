@@ -15,6 +15,7 @@ import playwright
 import pytest
 import typer
 
+from model_training.cli import app as train_app
 from service.api.problems import Problem
 from service.api.schemas import EnhanceFacts
 from service.commands.main import app
@@ -123,6 +124,13 @@ def test_every_command_and_option_is_in_the_command_line_document() -> None:
     for command, option in _commands_and_options(typer.main.get_command(app), "lamegan"):
         assert command.rpartition(" ")[2] in text, command
         assert option is None or f"`{option}" in text, f"{command} {option}"
+
+
+def test_every_training_command_is_in_the_training_document() -> None:
+    text = (ROOT / "docs" / "training.md").read_text(encoding="utf-8")
+    rows = set(re.findall(r"^\| `([a-z-]+)", text, re.MULTILINE))
+    commands = {name for name, _ in _commands_and_options(typer.main.get_command(train_app), "lamegan-train")}
+    assert {name.removeprefix("lamegan-train ") for name in commands} - rows == {"lamegan-train"}
 
 
 def _commands_and_options(command: object, name: str) -> Iterator[tuple[str, str | None]]:
