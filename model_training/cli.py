@@ -20,6 +20,7 @@ from service.errors import ConfigurationError, InvalidParameter, LameganError
 if TYPE_CHECKING:
     from model_training.config.schema import TrainingConfig
     from model_training.training.loop import Outcome
+    from service.quality.pyramid import Image
 
 EXIT_REFUSED = 2
 """Something asked for cannot be done; one sentence on the error output says what."""
@@ -433,24 +434,60 @@ def fit_guard(
     seed: Annotated[int, typer.Option(help="Seed of the pairs and the weights.", min=0)] = 11,
 ) -> None:
     """Fit the guardrail's structure detector to harmless changes and planted faults; calibrate models again after."""
-    from model_training.data.photos import find_photos
-    from model_training.evaluation.images import LEAST_SIDE_PX, read_each
     from model_training.evaluation.progress import bar
     from model_training.guardrail.detector import fit_detector, make_examples, write_detector
+
+    images = _detector_photos(photos, out)
+    with bar("Making pairs") as start:
+        examples = make_examples(images, count, seed, start)
+    with bar("Fitting") as start:
+        write_detector(fit_detector(examples, epochs, seed, start), out)
+    Console().print(f"The detector is written to {out}.", markup=False, highlight=False)
+
+
+@app.command("fit-detail")
+def fit_detail(
+    photos: Annotated[list[Path], typer.Argument(help="Folders of clean photos, none of them kept for calibration.")],
+    out: Annotated[Path, typer.Option(help="The file to write, as service/quality/detail.npz.")],
+    count: Annotated[int, typer.Option(help="Pairs to learn from.", min=1)] = 2000,
+    epochs: Annotated[int, typer.Option(help="Passes over them.", min=1)] = 10,
+    seed: Annotated[int, typer.Option(help="Seed of the pairs and the weights.", min=0)] = 5,
+) -> None:
+    """Fit the guardrail's detector of fine detail to harmless and planted changes; calibrate models again after."""
+    from model_training.evaluation.progress import bar
+    from model_training.guardrail.detail_detector import (
+        fit_detail_detector,
+        make_detail_examples,
+        write_detail_detector,
+    )
+
+    images = _detector_photos(photos, out)
+    with bar("Making pairs") as start:
+        examples = make_detail_examples(images, count, seed, start)
+    with bar("Fitting") as start:
+        write_detail_detector(fit_detail_detector(examples, epochs, seed, start), out)
+    Console().print(f"The detector is written to {out}.", markup=False, highlight=False)
+
+
+def _detector_photos(folders: list[Path], out: Path) -> list[Image]:
+    """The photos of `folders` that can be used; the others are named on the error output.
+
+    Raises:
+        ConfigurationError: `out` is a folder, or cannot be written.
+        DataError: a folder holds no photo.
+    """
+    from model_training.data.photos import find_photos
+    from model_training.evaluation.images import LEAST_SIDE_PX, read_each
     from model_training.runs.output_checks import require_writable_file
 
     if out.is_dir():
         raise ConfigurationError(f"{out} is a folder; --out names the file to write.")
     require_writable_file(out)
     skipped: list[str] = []
-    paths = [path for folder in photos for path in find_photos(folder)]
+    paths = [path for folder in folders for path in find_photos(folder)]
     images = [image for _, image in read_each(paths, skipped.append, least=LEAST_SIDE_PX) if image is not None]
     _name_skipped(skipped)
-    with bar("Making pairs") as start:
-        examples = make_examples(images, count, seed, start)
-    with bar("Fitting") as start:
-        write_detector(fit_detector(examples, epochs, seed, start), out)
-    Console().print(f"The detector is written to {out}.", markup=False, highlight=False)
+    return images
 
 
 def main(arguments: list[str] | None = None) -> NoReturn:

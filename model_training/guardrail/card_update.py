@@ -14,9 +14,10 @@ from model_training.evaluation.results import TITLES
 from model_training.evaluation.scores import MEASURES, Scores, values
 from model_training.guardrail.calibration import Calibration, calibrate, reference_histogram, require_enough
 from service.errors import DataError
-from service.quality.lassim import LEVEL, to_canonical
+from service.quality.detail import to_detail_scale
+from service.quality.lassim import LEVEL, canonical_size
 from service.quality.pyramid import Image, check_level
-from service.registry.card import Figure, read_card, write_card
+from service.registry.card import Detection, Figure, read_card, write_card
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +27,7 @@ class Subject:
     Attributes:
         folder: the model's.
         enhance: the model.
-        photos: (H, W, 3) uint8 RGB at the canonical scale.
+        photos: (H, W, 3) uint8 RGB, in native resolution up to the detail scale.
         alpha: bound on the false alarms.
     """
 
@@ -60,14 +61,14 @@ def calibration_subject(model: Path, images: Path, alpha: float, skip: Skip = la
 
 
 def _measurable(photo: Image) -> Image:
-    """`photo` at the canonical scale.
+    """`photo` at the detail scale.
 
     Raises:
-        ImageDimensions: it is too small there to be measured.
+        ImageDimensions: it is too small at the canonical scale to be measured.
     """
-    small = to_canonical(photo)
-    check_level(small.shape[0], small.shape[1], LEVEL)
-    return small
+    width, height = canonical_size(photo.shape[1], photo.shape[0])
+    check_level(height, width, LEVEL)
+    return to_detail_scale(photo)
 
 
 def calibrate_model(subject: Subject, out: Path, *, seed: int = 0, start: Start = silent) -> Calibration:
@@ -143,8 +144,21 @@ def guard_markdown(calibration: Calibration) -> str:
         "| fault | size | in a clean photo | in a restored photo |",
         "|---|---|---|---|",
     ]
-    restored = {(item.fault, item.size): item.rate for item in calibration.restored_detection}
-    for item in calibration.detection:
-        other = restored.get((item.fault, item.size))
-        lines.append(f"| {item.fault} | {item.size} | {item.rate:.3f} | {'–' if other is None else f'{other:.3f}'} |")
+    lines += _detection_rows(calibration.detection, calibration.restored_detection)
+    lines += [
+        "",
+        "## Planted faults of fine detail caught, in native resolution",
+        "",
+        "| fault | size | in a clean photo | in a restored photo |",
+        "|---|---|---|---|",
+        *_detection_rows(calibration.detail_detection, calibration.restored_detail_detection),
+    ]
     return "\n".join([*lines, ""])
+
+
+def _detection_rows(clean: Sequence[Detection], restored: Sequence[Detection]) -> list[str]:
+    rates = {(item.fault, item.size): f"{item.rate:.3f}" for item in restored}
+    return [
+        f"| {item.fault} | {item.size} | {item.rate:.3f} | {rates.get((item.fault, item.size), '–')} |"
+        for item in clean
+    ]

@@ -5,13 +5,14 @@ choice comes from the generator handed in.
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, TypeAlias
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from service.quality.pyramid import Image
+from service.quality.pyramid import LUMINANCE, Image
 
 Plant: TypeAlias = Callable[[Image, np.random.Generator], Image]
 """Plants a fault at a random place."""
@@ -24,6 +25,9 @@ WARP_ALPHAS = {"L": 15.0, "M": 25.0, "H": 35.0}
 
 LIT = 50
 """Grey level from which tissue counts as lit."""
+
+RED_TISSUE, NEARLY_FULL = 1.4, 235
+"""Red over green from which tissue counts as red, and the red from which the sensor may hide that."""
 
 WARP_SIGMA_PX = 2.0
 """Smoothness of the elastic field. Source: the paper, section III."""
@@ -100,6 +104,32 @@ def pasted(image: Image, generator: np.random.Generator, *, radius_px: float = 1
     return _rounded(image * (1 - cover) + moved_over * cover)
 
 
+def reddened(image: Image, generator: np.random.Generator, *, radius_px: float = 20.0, strength: float = 0.4) -> Image:
+    """`image` with log(R / G) of a soft-edged disc of red tissue raised by `strength`, at the luminance it had.
+
+    A negative strength makes it paler.
+    """
+    centre = red_place(image, generator)
+    rows, columns = np.ogrid[: image.shape[0], : image.shape[1]]
+    away = np.hypot(rows - centre[1], columns - centre[0])
+    cover = np.clip((radius_px - away) / (0.3 * radius_px) + 0.5, 0, 1)[..., None]
+    turned = image * np.array([1.0, np.exp(-strength), np.exp(-strength)])
+    turned *= (image @ np.array(LUMINANCE) / np.maximum(turned @ np.array(LUMINANCE), 1e-3))[..., None]
+    return _rounded(image + cover * (turned - image))
+
+
+def red_place(image: Image, generator: np.random.Generator) -> tuple[float, float]:
+    """(column, row) of a random lit place, red tissue if one of a few tries is."""
+    smooth = cv2.blur(image, (15, 15)).astype(np.float32)
+    place = lit_place(image, generator)
+    for _ in range(20):
+        red, green, _ = smooth[int(place[1]), int(place[0])]
+        if red >= RED_TISSUE * green and red < NEARLY_FULL:
+            break
+        place = lit_place(image, generator)
+    return place
+
+
 def lit_place(image: Image, generator: np.random.Generator) -> tuple[float, float]:
     """(column, row) of a random place away from the border, lit if one of a few tries is."""
     height, width = image.shape[:2]
@@ -126,3 +156,33 @@ def _rounded(values: NDArray[Any]) -> Image:
 
 def _as_image(values: NDArray[Any]) -> Image:
     return np.asarray(values, np.uint8)
+
+
+Faults: TypeAlias = tuple[tuple[str, str, Plant], ...]
+"""(kind, size, how it is planted) of each."""
+
+FAULTS: Faults = (
+    *(
+        (kind, f"sigma {sigma} px, depth {depth}", partial(lesion, sigma_px=sigma, depth=depth))
+        for kind in ("inserted lesion", "erased lesion")
+        for sigma, depth in ((4, 0.3), (6, 0.3), (8, 0.3), (12, 0.3), (6, 0.5))
+    ),
+    ("inserted white lesion", "sigma 6 px, depth 0.3", partial(lesion, sigma_px=6, depth=-0.3)),
+    *(
+        ("elastic warp", f"alpha {alpha:.0f} ({name})", partial(warp_by, alpha=alpha))
+        for name, alpha in WARP_ALPHAS.items()
+    ),
+    *(("moved edges", f"{shift} px", partial(moved, shift_px=shift)) for shift in (3, 5, 8)),
+    *(("removed structure", f"radius {radius} px", partial(inpainted, radius_px=radius)) for radius in (10, 14)),
+    ("pasted structure", "radius 16 px", partial(pasted, radius_px=16.0)),
+    *(
+        (
+            kind,
+            f"radius {radius} px, {strength} of log(R/G)",
+            partial(reddened, radius_px=radius, strength=sign * strength),
+        )
+        for kind, sign in (("redder place", 1), ("paler place", -1))
+        for radius, strength in ((12, 0.6), (20, 0.25), (20, 0.4), (20, 0.6), (40, 0.25), (40, 0.6))
+    ),
+)
+"""(kind, size at 480 px, how it is planted); `erased` ones lie in the input instead of the output."""

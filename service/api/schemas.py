@@ -85,12 +85,23 @@ class WorstFacts(BaseModel):
     box: BoxFacts
 
 
+class DetailFacts(BaseModel):
+    """The place whose finest detail changed most, measured at the photo's own resolution."""
+
+    value: float = Field(
+        description="1: only sharpness or grain as a whole changed; lower: detail was added or lost there."
+    )
+    box: BoxFacts
+
+
 class ColourFacts(BaseModel):
     """How far the colours moved."""
 
     delta_e_mean: float = Field(description="Mean CIEDE2000.")
     delta_e_p95: float = Field(description="95th percentile of CIEDE2000.")
     redder_share: float = Field(description="Share of the area that turned clearly redder.")
+    paler_share: float = Field(description="Share of the area that was red and turned clearly paler.")
+    redness_order: float = Field(description="Rank correlation of the redness of places; 1: their order is kept.")
 
 
 class ModelName(BaseModel):
@@ -110,6 +121,7 @@ class EnhanceFacts(BaseModel):
     verdict: Literal["pass", "constrained", "withheld"]
     blend: float = Field(description="Share of the input blended back in: 0 passed, 1 withheld.")
     missed: list[str] = Field(description="Floors that the output as made did not keep.")
+    detail: DetailFacts | None = Field(None, description="Where the model has a limit for the finest detail.")
     model: ModelName
     image: Picture
     map: Picture | None = None

@@ -28,6 +28,7 @@ MADE = ".enhanced"
 CSV_COLUMNS = (
     *("input", "output", "verdict", "lassim", "worst", "left", "top", "right", "bottom", "blend"),
     *("delta_e_mean", "delta_e_p95", "redder_share", "missed", "model", "model_digest", "width", "height", "error"),
+    *("paler_share", "redness_order", "detail"),
 )
 
 _BY_SUFFIX: dict[str, SourceFormat] = {
@@ -273,6 +274,9 @@ def _facts(made: Enhancement) -> dict[str, object]:
         "model_digest": f"sha256={made.model_sha256}",
         "width": made.width,
         "height": made.height,
+        "paler_share": round(colour.paler_share, 6),
+        "redness_order": round(colour.redness_order, 6),
+        "detail": judgement.detail and round(judgement.detail.value, 6),
     }
 
 

@@ -301,10 +301,15 @@ def _put_back(judgement: Judgement, shown: ContentArea, sent: Reference, filled:
     change = cv2.subtract(judgement.image, filled, dtype=cv2.CV_16S)
     made = np.asarray(cv2.add(shown.cut(sent.pixels), change, dtype=cv2.CV_8U), np.uint8)
     image = Reference(shown.paste(sent.pixels, made))
-    box = judgement.box
-    moved = Box(box.left + shown.left, box.top + shown.top, box.right + shown.left, box.bottom + shown.top)
-    score = lassim_between(image, sent)
-    return replace(judgement, image=image.pixels, lassim=score, box=moved, delivered=image)
+    score, box, detail = lassim_between(image, sent), _moved(judgement.box, shown), judgement.detail
+    if detail is not None:
+        detail = replace(detail, box=_moved(detail.box, shown))
+    return replace(judgement, image=image.pixels, lassim=score, box=box, detail=detail, delivered=image)
+
+
+def _moved(box: Box, shown: ContentArea) -> Box:
+    """`box` of the picture, in pixels of the whole photo."""
+    return Box(box.left + shown.left, box.top + shown.top, box.right + shown.left, box.bottom + shown.top)
 
 
 def check_scorable(width: int, height: int) -> None:

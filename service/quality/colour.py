@@ -1,4 +1,4 @@
-"""Colour shift between two images: CIEDE2000, and how much of the area turned clearly redder.
+"""Colour shift between two images: CIEDE2000, and how much of the area turned clearly redder or paler.
 
 Differences are taken between means over small squares, not pixels: what is judged is the colour of a place,
 and noise or JPEG's chroma blocks are no change of colour.
@@ -10,7 +10,6 @@ sRGB to CIELAB under D65 with skimage's numbers.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any
 
 import cv2
@@ -18,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from service.quality.pyramid import Image
+from service.quality.redness import clearly_redder, paler, redder, redness_grid, redness_order_between
 
 Float32 = npt.NDArray[np.float32]
 Plane = npt.NDArray[Any]
@@ -26,24 +26,12 @@ Plane = npt.NDArray[Any]
 LONGER_SIDE_PX = 160
 """Colour is compared at this size: 3x3 means of the canonical 480x272."""
 
-REDDER_SHIFT = 12.0
-"""Rise of a* (green to red) that counts as clearly redder: about twelve times what can just be seen."""
-
-RED_CHROMA = 20.0
-"""A place is red only if its own a* is at least this; a grey that warms up is not a red area."""
-
-ORDINARY_RESIDUAL = 6.0
-"""Rise of a* beyond the whole picture's change up to which a place takes part in finding that change."""
-
 _LINEAR_TO_RELATIVE_XYZ = np.array(
     [[0.412453, 0.357580, 0.180423], [0.212671, 0.715160, 0.072169], [0.019334, 0.119193, 0.950227]]
 ) / np.array([[0.95047], [1.0], [1.08883]])
 """Linear sRGB to X/Xn, Y/Yn, Z/Zn under D65, two-degree observer, the numbers skimage uses."""
 
 _BENT_TO_LAB = np.array([[0, 116, 0, -16], [500, -500, 0, 0], [0, 200, -200, 0]], np.float64)
-
-MOST_PURPLE = 0.5
-"""Where b* lies further below zero than this share of a*, a place is purple or blue, though its a* is high."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,31 +43,58 @@ class ColourShift:
         delta_e_p95: 95th percentile of CIEDE2000.
         redder_share: share of the area, in [0, 1], that turned clearly redder than the change of the whole picture
             explains: bold red places, not a picture whose colours all came back from behind a haze.
+        paler_share: share of the area, in [0, 1], that was red and turned clearly paler than a change of light over the
+            picture explains.
+        redness_order: rank correlation, in [-1, 1], of the redness of places before and after; 1 is order kept.
     """
 
     delta_e_mean: float
     delta_e_p95: float
     redder_share: float
+    paler_share: float
+    redness_order: float
 
 
 def colour_shift(output: Image, input: Image) -> ColourShift:
     """The colour shift from `input` to `output`, both (H, W, 3) RGB of one size, uint8 or float in [0, 1]."""
-    return colour_shift_between(local_lab(output), local_lab(input))
+    return colour_shift_between(local_colour(output), local_colour(input))
+
+
+@dataclass(frozen=True, slots=True)
+class LocalColour:
+    """What `colour_shift` compares: means over small squares.
+
+    Attributes:
+        lab: (h, w, 3) float32 CIELAB.
+        red: (h, w) float32, the red channel in [0, 1].
+        grid: (h, w, 3) float64 grey levels of the squares whose redness is ranked.
+    """
+
+    lab: Float32
+    red: Float32
+    grid: Plane
+
+
+def local_colour(image: Image) -> LocalColour:
+    """The local colour of `image`, (H, W, 3) RGB, uint8 or float in [0, 1]."""
+    places = _places(image)
+    return LocalColour(lab(places), places[..., 0], redness_grid(image))
 
 
 def local_lab(image: Image) -> Float32:
-    """CIELAB of the means over small squares of `image`, (h, w, 3) float32: what `colour_shift` compares."""
+    """CIELAB of the means over small squares of `image`, (h, w, 3) float32."""
     return lab(_places(image))
 
 
-def colour_shift_between(after: Float32, before: Float32) -> ColourShift:
-    """`colour_shift` of two images whose `local_lab` was measured."""
-    difference = ciede2000(after, before)
-    bold = _clearly_redder(after, before) & (after[..., 1] - _expected_redness(after, before) >= REDDER_SHIFT)
+def colour_shift_between(after: LocalColour, before: LocalColour) -> ColourShift:
+    """`colour_shift` of two images whose local colour was measured."""
+    difference = ciede2000(after.lab, before.lab)
     return ColourShift(
         delta_e_mean=float(difference.mean(dtype=np.float64)),
         delta_e_p95=float(np.quantile(difference, 0.95)),
-        redder_share=float(bold.mean()),
+        redder_share=float(redder(after.lab, before.lab).mean()),
+        paler_share=float(paler(after.lab, before.lab, after.red, before.red).mean()),
+        redness_order=redness_order_between(after.grid, before.grid),
     )
 
 
@@ -88,44 +103,7 @@ def redder_than(output: Image, truth: Image) -> float:
 
     For outputs whose right colours are known; both (H, W, 3) RGB of one size, uint8 or float in [0, 1].
     """
-    return float(_clearly_redder(local_lab(output), local_lab(truth)).mean())
-
-
-def _clearly_redder(after: Float32, before: Float32) -> npt.NDArray[np.bool_]:
-    """Where a* rose by `REDDER_SHIFT` or more and the place is red now."""
-    redness, yellowness = after[..., 1], after[..., 2]
-    is_red = (redness >= RED_CHROMA) & (yellowness >= -MOST_PURPLE * redness)
-    return np.asarray(is_red & (redness - before[..., 1] >= REDDER_SHIFT))
-
-
-def _expected_redness(after: Float32, before: Float32) -> Plane:
-    """a* of each place if the whole picture changed alike: linear in the colour before and in where the place is.
-
-    Fitted twice, the second time without the places that the first fit leaves far off.
-    """
-    height, width = before.shape[:2]
-    facts = np.empty((6, height * width))
-    facts[:3] = _position_facts(height, width)
-    facts[3:] = before.reshape(-1, 3).T
-    facts[3:] /= 50.0
-    redness = after[..., 1].ravel().astype(np.float64)
-    expected = _least_squares(facts, facts, redness) @ facts
-    ordinary = np.abs(redness - expected) <= ORDINARY_RESIDUAL
-    if ordinary.mean() > 0.5:
-        expected = _least_squares(facts * ordinary, facts, redness) @ facts
-    return np.asarray(expected.reshape(height, width))
-
-
-@lru_cache(maxsize=16)
-def _position_facts(height: int, width: int) -> Plane:
-    """(3, n): one, how far down and how far across each place is, in [-1, 1]."""
-    down, across = np.meshgrid(np.linspace(-1, 1, height), np.linspace(-1, 1, width), indexing="ij")
-    return np.stack([np.ones(height * width), down.ravel(), across.ravel()])
-
-
-def _least_squares(weighted: Plane, facts: Plane, values: Plane) -> Plane:
-    """Coefficients (6,) of (6, n) facts, pulled a hair towards zero so that a flat picture has some too."""
-    return np.asarray(np.linalg.solve(weighted @ facts.T + 1e-6 * np.eye(len(facts)), weighted @ values))
+    return float(clearly_redder(local_lab(output), local_lab(truth)).mean())
 
 
 def _places(image: Image) -> Float32:

@@ -1,10 +1,12 @@
 """The guardrail: measures an enhanced image against its input, delivers only what keeps the floors.
 
 An image that misses a floor is mended by blending the input back in, just enough: first only the input's own
-Laplacian bands, which keeps the new light and colours but restores structure; if colour is at fault too, the
-whole image. What no useful blend can mend is withheld, and the input itself is delivered.
+Laplacian bands (the finest alone, where those are at fault), which keeps the new light and colours but restores
+structure; if colour is at fault too, the whole image. What no useful blend can mend is withheld, and the input itself
+is delivered.
 
-Everything is scored at the canonical scale (longer side 480 px by area, never enlarged), on uint8 pixels.
+Everything is scored at the canonical scale (longer side 480 px by area, never enlarged), on uint8 pixels; only the
+finest detail is compared at the photo's own resolution, where the model has a floor for it.
 """
 
 from __future__ import annotations
@@ -23,7 +25,7 @@ from service.quality.change_detector import WorstRegion
 from service.quality.colour import ColourShift
 from service.quality.lassim import Box
 from service.quality.pyramid import check_pair
-from service.quality.reference import Reference, colour_between, lassim_between, worst_between
+from service.quality.reference import Reference, colour_between, detail_between, lassim_between, worst_between
 from service.resample import most_rows, row_blocks, widened
 from service.vocabulary import Policy
 
@@ -32,6 +34,9 @@ Float32 = npt.NDArray[np.float32]
 
 BAND_LEVELS = 5
 """Bands of levels 0 to 4 are structure: up to about 40 px at 480x272. What is coarser is light and colour."""
+
+FINE_LEVELS = 3
+"""Bands of levels 0 to 2 at the photo's own resolution hold the finest detail and the rings that sharpening makes."""
 
 MOST_BLEND = 0.95
 """A whole-image blend with more of the input than this shows no enhancement; it is withheld instead."""
@@ -63,6 +68,18 @@ class Floors(Protocol):
     def redder_share(self) -> float | None:
         """Largest share of the area that turned redder than the picture as a whole."""
 
+    @property
+    def paler_share(self) -> float | None:
+        """Largest share of the area that was red and turned paler than a change of light explains."""
+
+    @property
+    def redness_order(self) -> float | None:
+        """Least rank correlation of the redness of places."""
+
+    @property
+    def detail(self) -> float | None:
+        """Least value of the worst fine detail."""
+
 
 class Verdict(StrEnum):
     """What was done: delivered as made, blended with its input, or replaced by its input."""
@@ -80,11 +97,13 @@ class Measures:
         lassim: the paper's number, level 3.
         worst: the worst place; its box is in pixels of the images given.
         colour: the colour shift.
+        detail: the worst fine detail at the photo's own resolution, its box as that of `worst`; None if not measured.
     """
 
     lassim: float
     worst: WorstRegion
     colour: ColourShift
+    detail: WorstRegion | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +120,7 @@ class Judgement:
         blend: share of the input blended back in (under `annotate`: needed), 0 when passed, 1 when withheld.
         missed: floors that the output as made did not keep, by name.
         delivered: `image` with what was measured of it.
+        detail: worst fine detail of `image`; None where the model has no floor for it.
     """
 
     image: Image8
@@ -112,31 +132,38 @@ class Judgement:
     blend: float
     missed: tuple[str, ...]
     delivered: Reference
+    detail: WorstRegion | None = None
 
 
-def measure(output: Image8, input: Image8) -> Measures:
+def measure(output: Image8, input: Image8, *, detail: bool = False) -> Measures:
     """LaSSIM, worst place and colour shift of `output` against `input`, both (H, W, 3) uint8 RGB of one size.
+
+    The worst fine detail too, if `detail` is set: it is measured at the photo's own resolution and takes longer.
 
     Raises:
         ImageDimensions: the sizes differ, or are too small to score.
     """
     check_pair(output, input)
-    return measure_between(Reference(output), Reference(input))
+    return measure_between(Reference(output), Reference(input), detail=detail)
 
 
-def measure_between(output: Reference, input: Reference) -> Measures:
+def measure_between(output: Reference, input: Reference, *, detail: bool = False) -> Measures:
     """`measure` of two images of one size; what either has measured already is used again."""
     return Measures(
-        lassim_between(output, input), WorstRegion(*worst_between(output, input)), colour_between(output, input)
+        lassim_between(output, input),
+        WorstRegion(*worst_between(output, input)),
+        colour_between(output, input),
+        detail_between(output, input) if detail else None,
     )
 
 
 def missed_floors(measures: Measures, floors: Floors) -> tuple[str, ...]:
-    """Names of the floors that `measures` does not keep."""
+    """Names of the floors that `measures` does not keep; a floor for what was not measured is not kept."""
     colour = _missed_colour_floors(measures.colour, floors)
+    detail_missed = floors.detail is not None and not (measures.detail and measures.detail.value >= floors.detail)
     lassim_missed = floors.lassim is not None and not measures.lassim >= floors.lassim
     worst_missed = floors.worst is not None and not measures.worst.value >= floors.worst
-    return (*["lassim"] * lassim_missed, *["worst"] * worst_missed, *colour)
+    return (*["lassim"] * lassim_missed, *["worst"] * worst_missed, *colour, *["detail"] * detail_missed)
 
 
 def judge(
@@ -155,16 +182,16 @@ def judge(
     """
     made, given = Reference(output), input if isinstance(input, Reference) else Reference(input)
     check_pair(output, given.pixels)
-    measures = measure_between(made, given)
+    measures = _measure_for(floors, made, given)
     missed = missed_floors(measures, floors)
     if not missed:
         return _judgement(made, measures, Verdict.PASS, 0.0, missed)
-    mended = None if policy == Policy.WITHHOLD else _mended(made, given, floors)
+    mended = None if policy == Policy.WITHHOLD else _mended(made, given, floors, missed)
     if policy == Policy.ANNOTATE:
         verdict, share = (Verdict.WITHHELD, 1.0) if mended is None else (Verdict.CONSTRAINED, mended[2])
         return _judgement(made, measures, verdict, share, missed)
     if mended is None:
-        return _judgement(given, measure_between(given, given), Verdict.WITHHELD, 1.0, missed)
+        return _judgement(given, _measure_for(floors, given, given), Verdict.WITHHELD, 1.0, missed)
     image, measures, share = mended
     return _judgement(image, measures, Verdict.CONSTRAINED, share, missed)
 
@@ -174,8 +201,15 @@ def _missed_colour_floors(colour: ColourShift, floors: Floors) -> list[str]:
         "delta_e_mean": floors.delta_e_mean,
         "delta_e_p95": floors.delta_e_p95,
         "redder_share": floors.redder_share,
+        "paler_share": floors.paler_share,
     }
-    return [name for name, most in bounds.items() if most is not None and not getattr(colour, name) <= most]
+    missed = [name for name, most in bounds.items() if most is not None and not getattr(colour, name) <= most]
+    order_missed = floors.redness_order is not None and not colour.redness_order >= floors.redness_order
+    return [*missed, *["redness_order"] * order_missed]
+
+
+def _measure_for(floors: Floors, output: Reference, input: Reference) -> Measures:
+    return measure_between(output, input, detail=floors.detail is not None)
 
 
 def _keeps(output: Reference, input: Reference, floors: Floors) -> bool:
@@ -187,12 +221,17 @@ def _keeps(output: Reference, input: Reference, floors: Floors) -> bool:
     return not _missed_colour_floors(colour_between(output, input), floors)
 
 
+def _keeps_detail(output: Callable[[], Reference], input: Reference, floors: Floors) -> bool:
+    """Whether the floor of fine detail is kept by `output`, which is made at the detail scale only if there is one."""
+    return floors.detail is None or detail_between(output(), input).value >= floors.detail
+
+
 def _judgement(
     image: Reference, measures: Measures, verdict: Verdict, blend: float, missed: tuple[str, ...]
 ) -> Judgement:
     worst, colour = measures.worst, measures.colour
     return Judgement(
-        image.pixels, measures.lassim, worst.value, worst.box, colour, verdict, blend, missed, delivered=image
+        image.pixels, measures.lassim, worst.value, worst.box, colour, verdict, blend, missed, image, measures.detail
     )
 
 
@@ -201,7 +240,7 @@ class _Blend:
     """Mixes the input into the output.
 
     Attributes:
-        kept: (h, w, 3) float32 grey levels at the canonical scale: the coarse part of input minus output,
+        kept: (h, w, 3) float32 grey levels at the scale it was made for: the coarse part of input minus output,
             which the blend leaves as the output has it; None to mix the whole image.
     """
 
@@ -226,9 +265,19 @@ class _Blend:
 
 def _band_blend(output: Image8, input: Image8) -> _Blend:
     """A blend of the Laplacian bands of levels 0 to 4 for this pair at the canonical scale."""
+    return _low_pass_blend(output, input, BAND_LEVELS)
+
+
+def _fine_blend(output: Image8, input: Image8) -> _Blend:
+    """A blend of the Laplacian bands of levels 0 to 2 alone for this pair at the detail scale."""
+    return _low_pass_blend(output, input, FINE_LEVELS)
+
+
+def _low_pass_blend(output: Image8, input: Image8, levels: int) -> _Blend:
+    """A blend of the Laplacian bands finer than `levels` of this pair."""
     coarse: Any = cv2.subtract(input, output, dtype=cv2.CV_32F)
     shapes = []
-    for _ in range(BAND_LEVELS):
+    for _ in range(levels):
         if min(coarse.shape[:2]) < 2:
             break
         shapes.append(coarse.shape)
@@ -238,14 +287,21 @@ def _band_blend(output: Image8, input: Image8) -> _Blend:
     return _Blend(coarse)
 
 
-def _mended(output: Reference, input: Reference, floors: Floors) -> tuple[Reference, Measures, float] | None:
+def _mended(
+    output: Reference, input: Reference, floors: Floors, missed: tuple[str, ...]
+) -> tuple[Reference, Measures, float] | None:
     """The least blend whose delivered pixels keep every floor, its measures and share; None if none does."""
     small = output.canonical, input.canonical
 
     def keeps(blend: _Blend, share: float) -> bool:
-        return _keeps(Reference(blend(*small, share)), input, floors)
+        return _keeps(Reference(blend(*small, share)), input, floors) and _keeps_detail(
+            lambda: Reference(blend(output.detail_scale, input.detail_scale, share)), input, floors
+        )
 
-    for blend, most in ((_band_blend(*small), 1.0), (_Blend(None), MOST_BLEND)):
+    blends = [(_band_blend(*small), 1.0), (_Blend(None), MOST_BLEND)]
+    if "detail" in missed:
+        blends.insert(0, (_fine_blend(output.detail_scale, input.detail_scale), 1.0))
+    for blend, most in blends:
         if not keeps(blend, most):
             continue
         share = _least_share(partial(keeps, blend), most)
@@ -271,7 +327,7 @@ def _delivered(
     for more in (0.0, 1 / 64, 1 / 16, 1 / 4, 1.0):
         tried = min(most, share + more)
         image = Reference(blend(output, input.pixels, tried))
-        measures = measure_between(image, input)
+        measures = _measure_for(floors, image, input)
         if not missed_floors(measures, floors):
             return image, measures, tried
         if tried == most:

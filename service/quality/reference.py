@@ -11,8 +11,9 @@ from functools import cached_property
 import numpy as np
 import numpy.typing as npt
 
-from service.quality.change_detector import Structure, structure, worst_region_between
-from service.quality.colour import ColourShift, colour_shift_between, local_lab
+from service.quality.change_detector import Structure, WorstRegion, structure, worst_region_between
+from service.quality.colour import ColourShift, LocalColour, colour_shift_between, local_colour
+from service.quality.detail import DetailBands, detail_bands, to_detail_scale, worst_detail_between
 from service.quality.lassim import LEVEL, Box, lassim_of_residuals, to_canonical
 from service.quality.pyramid import Float64, check_image, residual
 
@@ -47,9 +48,19 @@ class Reference:
         return structure(self.canonical)
 
     @cached_property
-    def lab(self) -> npt.NDArray[np.float32]:
-        """What the colour shift compares: CIELAB of small squares."""
-        return local_lab(self.canonical)
+    def colour(self) -> LocalColour:
+        """What the colour shift compares: the colour of small squares."""
+        return local_colour(self.canonical)
+
+    @cached_property
+    def detail_scale(self) -> Image8:
+        """(h, w, 3) uint8 RGB of at most a megapixel; the very `pixels` where they are no more."""
+        return to_detail_scale(self.pixels)
+
+    @cached_property
+    def detail(self) -> DetailBands:
+        """What is compared of fine detail."""
+        return detail_bands(self.detail_scale)
 
     def full_size(self, box: Box) -> Box:
         """`box`, in pixels of `canonical`, in pixels of the image."""
@@ -77,4 +88,10 @@ def worst_between(output: Reference, input: Reference) -> tuple[float, Box]:
 
 def colour_between(output: Reference, input: Reference) -> ColourShift:
     """Colour shift of two images of one size."""
-    return colour_shift_between(output.lab, input.lab)
+    return colour_shift_between(output.colour, input.colour)
+
+
+def detail_between(output: Reference, input: Reference) -> WorstRegion:
+    """Worst fine detail of two images of one size, its box in pixels of the full-size input."""
+    height, width = input.pixels.shape[:2]
+    return worst_detail_between(output.detail, input.detail, (height, width))

@@ -154,6 +154,9 @@ class GuardFloors(_Part):
         delta_e_mean: largest mean CIEDE2000.
         delta_e_p95: largest 95th percentile of CIEDE2000.
         redder_share: largest share of the area that turned clearly redder, in [0, 1].
+        paler_share: largest share of the area that was red and turned clearly paler, in [0, 1].
+        redness_order: least rank correlation of the redness of places, in [-1, 1].
+        detail: least value of the worst fine detail, in [0, 1] (see `service.quality.detail`).
     """
 
     lassim: float | None = Field(default=None, ge=-1, le=1)
@@ -161,6 +164,9 @@ class GuardFloors(_Part):
     delta_e_mean: float | None = Field(default=None, ge=0)
     delta_e_p95: float | None = Field(default=None, ge=0)
     redder_share: float | None = Field(default=None, ge=0, le=1)
+    paler_share: float | None = Field(default=None, ge=0, le=1)
+    redness_order: float | None = Field(default=None, ge=-1, le=1)
+    detail: float | None = Field(default=None, ge=0, le=1)
 
 
 BUILT_IN_FLOORS = GuardFloors(lassim=0.7, worst=0.8, delta_e_mean=12.0, delta_e_p95=24.0, redder_share=0.001)

@@ -140,7 +140,13 @@ def test_two_images_are_scored(brightening: LiveService) -> None:
     same = brightening.http.post("/score", files={"output": PNG, "input": PNG}).json()
     assert same["lassim"] == 1
     assert same["map"] is None
-    assert same["colour"] == {"delta_e_mean": 0, "delta_e_p95": 0, "redder_share": 0}
+    assert same["colour"] == {
+        "delta_e_mean": 0,
+        "delta_e_p95": 0,
+        "redder_share": 0,
+        "paler_share": 0,
+        "redness_order": 1,
+    }
 
 
 def test_capabilities_tell_what_a_client_needs_before_it_uploads(brightening: LiveService) -> None:

@@ -42,7 +42,7 @@ def write_model(root: Path) -> Path:
 
 
 def measures(value: float) -> Measures:
-    colour = ColourShift(delta_e_mean=1 - value, delta_e_p95=1 - value, redder_share=1 - value)
+    colour = ColourShift(1 - value, 1 - value, redder_share=1 - value, paler_share=1 - value, redness_order=value)
     return Measures(lassim=value, worst=WorstRegion(value, Box(0, 0, 1, 1)), colour=colour)
 
 
@@ -51,8 +51,8 @@ def photos() -> list[Any]:
     return [phantom(64, 64, seed) for seed in range(40)]
 
 
-def test_the_shares_of_alpha_leave_half_of_it_in_reserve() -> None:
-    assert sum(SHARES.values()) == pytest.approx(0.5)
+def test_the_shares_of_alpha_leave_more_than_a_third_of_it_in_reserve() -> None:
+    assert sum(SHARES.values()) < 2 / 3
 
 
 def test_a_conformal_floor_is_missed_by_new_changes_no_more_often_than_alpha() -> None:

@@ -6,6 +6,9 @@ const MISSED = {
   delta_e_mean: "its colours as a whole",
   delta_e_p95: "the colours of some places",
   redder_share: "its redness",
+  paler_share: "its redness (paler places)",
+  redness_order: "which places are redder than others",
+  detail: "the finest detail of one place",
 };
 
 const HINTS = {
@@ -66,7 +69,7 @@ export function placeWords(box, width, height) {
 
 /** The rows of what was measured: label, value, share of the bar, limit on the bar, and a note. */
 export function measureRows(facts, floors) {
-  const { worst, colour, image } = facts;
+  const { worst, colour, image, detail } = facts;
   const where = placeWords(worst.box, image.width, image.height);
   const least = (limit, digits) => (limit == null ? "" : `Limit: at least ${limit.toFixed(digits)}.`);
   const most = (limit, say) => (limit == null ? "" : `Limit: at most ${say(limit)}.`);
@@ -76,8 +79,15 @@ export function measureRows(facts, floors) {
     { label: "Most changed place", value: worst.value.toFixed(2), share: worst.value, limit: floors?.worst,
       note: worst.value > 0.995 ? `No place changed in structure. ${least(floors?.worst, 2)}`
         : `In the ${where} of the photo; 1 is unchanged, light and contrast left out. ${least(floors?.worst, 2)}` },
+    ...(detail ? [{ label: "Finest detail", value: detail.value.toFixed(2), share: detail.value, limit: floors?.detail,
+      note: `Most changed in the ${placeWords(detail.box, image.width, image.height)} of the photo; sharpness and grain of the whole left out. ${least(floors?.detail, 2)}` }] : []),
     { label: "Turned clearly redder", value: percent(colour.redder_share),
       note: `Of the area. ${most(floors?.redder_share, percent)}` },
+    { label: "Turned clearly paler", value: percent(colour.paler_share),
+      note: `Of the area, where it was red, a change of light left out. ${most(floors?.paler_share, percent)}` },
+    { label: "Order of redness", value: colour.redness_order.toFixed(3), share: Math.max(0, colour.redness_order),
+      limit: floors?.redness_order,
+      note: `1: what was redder than other places still is, a change of light left out. ${least(floors?.redness_order, 3)}` },
     { label: "Colour change", value: `ΔE ${colour.delta_e_mean.toFixed(1)}`,
       note: `On average; about 2 can just be seen. ${most(floors?.delta_e_mean, (limit) => limit.toFixed(1))}` },
   ];

@@ -16,6 +16,7 @@ from service.api.request_context import RequestContext, context_of
 from service.api.schemas import (
     BoxFacts,
     ColourFacts,
+    DetailFacts,
     EnhanceFacts,
     EnhanceQuery,
     ModelName,
@@ -189,6 +190,7 @@ def _facts(made: Enhancement, request_id: str) -> EnhanceFacts:
         verdict=judgement.verdict.value,
         blend=judgement.blend,
         missed=list(judgement.missed),
+        detail=DetailFacts.model_validate(judgement.detail, from_attributes=True) if judgement.detail else None,
         model=ModelName(name=name, version=version, digest=f"sha256={made.model_sha256}"),
         image=picture(made.body, made.media_type, made.width, made.height),
         map=map_picture(made.heatmap, made.width, made.height),
