@@ -134,12 +134,11 @@ def export(
     version: Annotated[str, typer.Option(help="The model's version, as 1.0.0.")],
     out: Annotated[Path, typer.Option(help="The models' folder.")] = Path("models"),
     sources: Sources = None,
-    force: Annotated[bool, typer.Option("--force", help="Replace that version if it exists.")] = False,
 ) -> None:
     """Write model.onnx and card.json, after checking that they give torch's pixels."""
     from model_training.export.onnx import ExportRequest, export_model
 
-    exported = export_model(ExportRequest(checkpoint, name, version, out, sources=sources, force=force))
+    exported = export_model(ExportRequest(checkpoint, name, version, out, sources=sources))
     Console().print(
         f"{exported.folder}: {exported.parameters:,} parameters, {exported.size_bytes / 1e6:.2f} MB; against torch at "
         f"most {exported.parity.worst} grey level(s), {exported.parity.share:.4%} of the values.",
@@ -282,7 +281,7 @@ def evaluate(
         int | None,
         typer.Option(help="At most so many photos of the comparison, evenly spread; calibration takes all.", min=1),
     ] = None,
-    pristine: Annotated[Path | None, typer.Option(help="Good photos for the own NIQE model and BRISQUE.")] = None,
+    pristine: Annotated[Path | None, typer.Option(help="Good photos for the own NIQE model.")] = None,
     niqe: Annotated[Path | None, typer.Option(help="NIQE's published model: npz with mu_ and cov_pris_param.")] = None,
     brisque: Annotated[Path | None, typer.Option(help="Folder with BRISQUE's allmodel and allrange.")] = None,
     strips: Annotated[int, typer.Option(help="Before/after pictures to write.", min=0)] = 4,
@@ -360,8 +359,8 @@ def evaluate(
     _name_skipped(skipped)
     if result.pristine_shared:
         _warn(
-            f"{result.pristine_shared} of the --pristine photos are among the evaluated ones: NIQE (own) and an own "
-            "BRISQUE are too kind to them."
+            f"{result.pristine_shared} of the --pristine photos are among the evaluated ones: NIQE (own) is "
+            "too kind to them."
         )
     Console().print(f"{len(result.scores)} rows written to {out / 'report.md'}.", markup=False, highlight=False)
     if subject is not None:

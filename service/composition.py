@@ -18,7 +18,6 @@ from service.api.limits.rate_limit import RateLimit
 from service.api.limits.request_body import BodyLimits, BodyReader
 from service.api.limits.worker_pool import WorkerLimits, WorkerPool
 from service.api.middleware.admission import AdmissionRules
-from service.api.request_context import App
 from service.engine.engine import Engine, EngineOptions
 from service.engine.thread_trial import ThreadTrial
 from service.engine.threads import usable_cores
@@ -33,11 +32,6 @@ from service.settings import MOST_THREADS, Settings
 from service.vocabulary import Policy
 
 WATCH_EVERY_S = 1.0
-
-
-def create_app(settings: Settings) -> App:
-    """The ASGI application for `settings`; its lifespan loads the models and lets them go."""
-    return Service(settings).app
 
 
 class Service:
@@ -114,6 +108,7 @@ class Service:
 
     @asynccontextmanager
     async def _lifespan(self, _app: FastAPI) -> AsyncIterator[None]:
+        self.pool.start()
         self._reloader.start()
         try:
             yield
@@ -166,7 +161,7 @@ class ModelReloader:
         self._woken = threading.Event()
         self._stopped = threading.Event()
         self._seen: float | None = None
-        self._thread = threading.Thread(target=self._work, name="caretaker", daemon=True)
+        self._thread = threading.Thread(target=self._work, name="model-reloader", daemon=True)
 
     def start(self) -> None:
         """Begin."""

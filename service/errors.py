@@ -13,8 +13,7 @@
     │   ├── UnknownModel               unknown-model
     │   ├── InvalidParameter           invalid-parameter
     │   ├── NotFound                   not-found
-    │   ├── MethodNotAllowed           method-not-allowed
-    │   └── NotAcceptable              not-acceptable
+    │   └── MethodNotAllowed           method-not-allowed
     ├── Busy                           the caller may come back
     │   ├── Overloaded                 overloaded
     │   ├── RateLimited                rate-limited
@@ -147,12 +146,6 @@ class MethodNotAllowed(BadRequest):
     """The route does not take this method."""
 
     code = "method-not-allowed"
-
-
-class NotAcceptable(BadRequest):
-    """No answer in a type the caller accepts."""
-
-    code = "not-acceptable"
 
 
 class Busy(LameganError):
@@ -317,7 +310,6 @@ HTTP_STATUS: dict[str, tuple[int, str]] = {
     "invalid-parameter": (422, "An option is outside its values"),
     "not-found": (404, "No such route"),
     "method-not-allowed": (405, "This route does not take this method"),
-    "not-acceptable": (406, "No answer in an accepted type"),
     "busy": (503, "Not now"),
     "overloaded": (429, "The service is overloaded"),
     "rate-limited": (429, "This key has used its rate"),

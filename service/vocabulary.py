@@ -23,6 +23,9 @@ OutputFormat = Literal["same", "jpeg", "png", "webp"]
 Scale = Literal["native", "canonical"]
 """At which size LaSSIM is computed: that of the images, or with a longer side of at most 480 px."""
 
+LASSIM_LEVEL = 3
+"""Level of the Laplacian pyramid at which images are scored and thresholds hold: the paper's."""
+
 Device = Literal["auto", "cpu", "cuda"]
 """Where the generator runs; `auto` takes a GPU when there is one."""
 

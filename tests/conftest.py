@@ -24,6 +24,9 @@ def shared_data() -> Path:
 
 
 @pytest.fixture(scope="session")
-def throat(shared_data: Path) -> Path:
-    """Three 480x272 pictures of one throat: image_original, image_blur and image_elastic_blur (.png)."""
-    return shared_data / "data" / "throat"
+def throat() -> Path:
+    """Three 480x272 pictures of one throat: image_original, image_blur and image_elastic_blur (.png).
+
+    By Aillis Inc, under the MIT licence beside them, from the repository of the LaSSIM paper (arXiv 2304.01864).
+    """
+    return ROOT / "tests" / "data" / "throat"

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from model_training.data.mixture import Mixture, MixtureSetting
+from model_training.data.mixture import Mixture
 from model_training.losses.restoration import RestorationWeights, Weight
 
 Count = Annotated[int, Field(ge=1)]
@@ -37,4 +37,4 @@ class WarmStart(BaseModel):
     photo_size: tuple[Count, Count] = (504, 504)
     """(height, width) at which photos are kept; batches are views of them at many scales."""
     weights: RestorationWeights = RestorationWeights()
-    mixture: MixtureSetting = Mixture()
+    mixture: Mixture = Mixture()

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from torch import nn
 
 from model_training.config.pretrain import WarmStart
-from model_training.data.mixture import MixtureSetting
+from model_training.data.mixture import Mixture
 from model_training.losses.restoration import RestorationWeights, Weight
 from model_training.networks import build_generator
 from service.errors import ConfigurationError
@@ -148,7 +148,7 @@ class RestorationConfig(Section):
     """G's: plain L1, or all terms of the warm start."""
     weights: RestorationWeights = RestorationWeights()
     """Of the full loss's terms."""
-    mixture: MixtureSetting | None = None
+    mixture: Mixture | None = None
     """What the pairs are made of, as in the warm start; None: the good photos alone. Where given, it replaces `clean`,
     `recipe` and `strength`; its views are crops, and its shares of clean pairs hold from the first step."""
 

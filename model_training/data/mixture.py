@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated
 
 import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from pydantic import BeforeValidator, Field
+from pydantic import Field
 from torch import Tensor
 
 from model_training.data.degradation import HEAVY, TRAINING, degrade
@@ -76,18 +76,6 @@ class Mixture:
     count_phantoms: Count = 220
     count_everyday: Count = 160
     count_plain: Count = 24
-
-
-def _with_share(told: Any) -> Any:
-    """Older configurations and checkpoints say `recipe`, one for all photos; that is a share of 0 or 1."""
-    if not isinstance(told, dict) or told.get("recipe") not in ("training", "heavy"):
-        return told
-    rest = {key: value for key, value in told.items() if key != "recipe"}
-    return {"heavy": float(told["recipe"] == "heavy"), **rest}
-
-
-MixtureSetting = Annotated[Mixture, BeforeValidator(_with_share)]
-"""A mixture as configurations write it."""
 
 
 @dataclass(frozen=True, slots=True)

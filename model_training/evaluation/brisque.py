@@ -1,17 +1,15 @@
 """BRISQUE: distortion read off an image's statistics by a regressor; lower is better.
 
 The published regressor (a support vector machine fitted to the LIVE database's opinions) is not ours to ship; it is
-read from the authors' two files where the user has them. Without them an own regressor stands in: it is fitted on
-our good images and their degraded versions, predicts 100 x (1 - SSIM to the good image), and is named as such; its
-values rank our methods but do not compare with the literature's.
+read from the authors' two files where the user has them. Without them there is no BRISQUE.
 
 Source: Mittal, Moorthy, Bovik, "No-Reference Image Quality Assessment in the Spatial Domain", IEEE TIP 21 (2012).
 """
 
-from collections.abc import Sequence
+from __future__ import annotations
+
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 from scipy.special import gamma
@@ -35,22 +33,8 @@ MODEL_FILE, RANGE_FILE = "allmodel", "allrange"
 RGB2GRAY = (0.298936, 0.587043, 0.114021)
 """Weights of R, G, B: ITU-R BT.601 as MATLAB's `rgb2gray` has them, which the authors' code calls."""
 
-RIDGE = 1.0
-"""Regularisation of the own regressor on standardised features."""
 
-
-class Regressor(Protocol):
-    """From 36 statistics to a score."""
-
-    @property
-    def name(self) -> str:
-        """What tables call it."""
-
-    def predict(self, statistics: Floats) -> float:
-        """The score of (36,) statistics."""
-
-
-def brisque(image: Image, regressor: Regressor) -> float:
+def brisque(image: Image, regressor: PublishedRegressor) -> float:
     """BRISQUE of (H, W, 3) uint8 RGB by `regressor`; lower is better.
 
     Raises:
@@ -123,45 +107,6 @@ class PublishedRegressor:
         scaled = 2 * (statistics - self.low) / (self.high - self.low) - 1
         distances = np.square(self.vectors - scaled).sum(axis=1)
         return float(self.weights @ np.exp(-self.width * distances) - self.offset)
-
-
-@dataclass(frozen=True, slots=True)
-class OwnRegressor:
-    """A linear stand-in: standardised statistics to 100 x (1 - SSIM to the good image).
-
-    Attributes:
-        mean: (36,) mean of the statistics.
-        spread: (36,) their standard deviation.
-        weights: (36,) slope a standard deviation.
-        offset: score at the mean.
-        name: what tables call it.
-    """
-
-    mean: Floats
-    spread: Floats
-    weights: Floats
-    offset: float
-    name: str = "BRISQUE (own regressor)"
-
-    def predict(self, statistics: Floats) -> float:
-        """The score, about 0 (like the good images) to 100."""
-        return float(self.weights @ ((statistics - self.mean) / self.spread) + self.offset)
-
-
-def fit_regressor(found: Sequence[Floats], scores: Sequence[float]) -> OwnRegressor:
-    """An own regressor from the statistics of images and how bad each is known to be.
-
-    Raises:
-        DataError: fewer images than statistics.
-    """
-    if len(found) <= 2 * FEATURES:
-        raise DataError(f"The own BRISQUE regressor needs more than {2 * FEATURES} images, not {len(found)}.")
-    table, targets = np.array(found), np.array(scores)
-    mean, spread = table.mean(axis=0), table.std(axis=0) + 1e-9
-    standard = (table - mean) / spread
-    gram = standard.T @ standard / len(targets) + RIDGE / len(targets) * np.eye(table.shape[1])
-    weights = np.linalg.solve(gram, standard.T @ (targets - targets.mean()) / len(targets))
-    return OwnRegressor(mean, spread, weights, float(targets.mean()))
 
 
 def read_published(folder: Path) -> PublishedRegressor:

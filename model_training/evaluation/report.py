@@ -11,7 +11,7 @@ from pathlib import Path
 from model_training.data.degradation import RECIPES, degrade
 from model_training.data.photos import Skip, find_photos, require_any, shared_files
 from model_training.evaluation.absent import absent_measures
-from model_training.evaluation.brisque import OwnRegressor, fit_regressor, read_published, statistics
+from model_training.evaluation.brisque import read_published
 from model_training.evaluation.images import LEAST_SIDE_PX, evenly_spread, read_each, resized, working_size
 from model_training.evaluation.methods import INPUT, Method, exported_method, file_digest, find_method
 from model_training.evaluation.niqe import PristineModel, fit_pristine, read_pristine, require_blocks
@@ -20,7 +20,7 @@ from model_training.evaluation.results import write_report
 from model_training.evaluation.scores import Judges, Scores, score
 from model_training.runs.output_checks import require_apart, require_writable
 from service.errors import DataError, ImageDimensions, InvalidParameter
-from service.quality.lassim import LEVEL, canonical_size, ssim
+from service.quality.lassim import LEVEL, canonical_size
 from service.quality.pyramid import Image, check_level
 
 CLEAN = "clean"
@@ -42,7 +42,7 @@ class EvaluationRequest:
         size: (width, height) to resize to; None keeps the proportions at the generator's working area.
         seed: of the degradations.
         limit: at most so many images, evenly spread; None for all.
-        pristine: folder of good photos for the own NIQE model and BRISQUE regressor.
+        pristine: folder of good photos for the own NIQE model.
         niqe_model: npz with NIQE's published model.
         brisque_folder: folder with BRISQUE's two published files.
         strips: before/after pictures to write.
@@ -181,10 +181,10 @@ def gather_judges(request: EvaluationRequest, skip: Skip = lambda sentence: None
         absent["NIQE (published model)"] = "no file was given (--niqe)"
     good = _good_photos(request, skip)
     own = _own_pristine(good, absent)
-    if request.brisque_folder:
-        return Judges(own, published, read_published(request.brisque_folder)), absent
-    absent["BRISQUE (published regressor)"] = "no folder with allmodel and allrange was given (--brisque)"
-    return Judges(own, published, _own_regressor(good, absent)), absent
+    regressor = read_published(request.brisque_folder) if request.brisque_folder else None
+    if regressor is None:
+        absent["BRISQUE"] = "no folder with the published allmodel and allrange was given (--brisque)"
+    return Judges(own, published, regressor), absent
 
 
 def _good_photos(request: EvaluationRequest, skip: Skip) -> list[Image]:
@@ -212,20 +212,6 @@ def _own_pristine(good: list[Image], absent: dict[str, str]) -> PristineModel | 
         return None
 
 
-def _own_regressor(good: list[Image], absent: dict[str, str]) -> OwnRegressor | None:
-    """Fitted on good photos and two degraded versions of each, with seeds that no evaluation draws."""
-    found, targets = [], []
-    for index, photo in enumerate(good):
-        versions = [photo, *(degrade(photo, -(2 * index + k + 1) % 2**31) for k in range(2))]
-        found += [statistics(version) for version in versions]
-        targets += [100 * (1 - ssim(version, photo)) for version in versions]
-    try:
-        return fit_regressor(found, targets)
-    except DataError as error:
-        absent["BRISQUE (own regressor)"] = error.detail
-        return None
-
-
 def _refuse_same_names(methods: list[Method]) -> None:
     names = [method.name for method in methods]
     twice = sorted({name for name in names if names.count(name) > 1 or name == CLEAN})
@@ -243,5 +229,5 @@ def _notes(request: EvaluationRequest, images: int, judges: Judges) -> list[str]
     if judges.own_pristine is not None:
         notes.append(f"NIQE (own) is fitted on {judges.own_pristine.source}.")
     if judges.regressor is not None:
-        notes.append(f"The BRISQUE column is {judges.regressor.name}.")
+        notes.append("BRISQUE is by its authors' published regressor.")
     return notes

@@ -5,7 +5,7 @@ from dataclasses import dataclass, fields
 
 import numpy as np
 
-from model_training.evaluation.brisque import Regressor, brisque
+from model_training.evaluation.brisque import PublishedRegressor, brisque
 from model_training.evaluation.niqe import PristineModel, niqe
 from service.quality.colour import colour_shift, redder_than
 from service.quality.guardrail import measure
@@ -23,12 +23,12 @@ class Judges:
     Attributes:
         own_pristine: NIQE's model fitted on our good images, if there were enough.
         published_pristine: NIQE's published model, if the user has it.
-        regressor: BRISQUE's, published or own.
+        regressor: BRISQUE's published one.
     """
 
     own_pristine: PristineModel | None
     published_pristine: PristineModel | None
-    regressor: Regressor | None
+    regressor: PublishedRegressor | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +40,7 @@ class Scores:
         worst: value of the worst place against the input.
         niqe: with the published model, else None.
         niqe_own: with the model fitted on our good images.
-        brisque: by the regressor at hand.
+        brisque: by the published regressor, where it is at hand.
         psnr_db: against the clean image.
         ssim: against the clean image.
         delta_e: mean CIEDE2000 to the clean image.

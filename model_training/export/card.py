@@ -76,7 +76,7 @@ def compose_card(facts: CardFacts) -> ModelCard:
         network=Network(
             name=config.generator_config.name,
             parameters=facts.parameters,
-            options={key: _written(value) for key, value in config.generator_config.options.items()},
+            options={key: _option(value) for key, value in config.generator_config.options.items()},
         ),
         objective=_objective(config, state),
         training=Training(
@@ -138,12 +138,9 @@ def _objective(config: TrainingConfig, state: Mapping[str, Any]) -> Objective:
 
 
 def _kind(state: Mapping[str, Any]) -> str:
-    """What kind of run a checkpoint is of. Older ones say "best" where the best by validation was kept."""
+    """What kind of run a checkpoint is of."""
     kind: str = state["kind"]
-    if kind != "best":
-        return kind
-    x, y = (state["data"].get(side, {}).get("digest") for side in ("x", "y"))
-    return WarmStarting.kind if x == y else AdversarialTraining.kind
+    return kind
 
 
 def _departures(config: TrainingConfig, kind: str) -> list[str]:
@@ -179,6 +176,13 @@ def _flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Scalar]:
 
 def _written(value: Any) -> str | int | float | bool:
     return value if isinstance(value, str | int | float | bool) else str(value)
+
+
+def _option(value: Any) -> str | int | float | bool | list[int]:
+    """A network's option as the card keeps it: lists of whole numbers stay lists."""
+    if isinstance(value, list | tuple) and all(isinstance(item, int) for item in value):
+        return list(value)
+    return _written(value)
 
 
 def _limits(data: list[DataSource]) -> str:

@@ -38,12 +38,10 @@ from model_training.runs.checkpoint import (
 from model_training.runs.provenance import read_notes
 from model_training.training.loop import best_path
 from service.errors import CheckpointError, ExportError
-from service.registry.card import MODEL_REFERENCE, Golden, write_card
+from service.registry.card import MODEL_REFERENCE, OPSET, Golden, write_card
 
 Pixels = NDArray[np.uint8]
 
-# The CUDA provider lacks kernels for newer Pad, ConvTranspose and InstanceNormalization.
-OPSET = 18
 WORST_DIFFERENCE = 1
 """Grey levels that ONNX Runtime may differ from torch."""
 LARGEST_SHARE = 0.001
@@ -64,7 +62,6 @@ class ExportRequest:
     version: str
     out: Path
     sources: Path | None = None
-    force: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,8 +115,6 @@ def export_model(request: ExportRequest) -> Exported:
         partial.mkdir(parents=True)
         (partial / "model.onnx").write_bytes(model)
         write_card(card, partial / "card.json")
-        if folder.exists():
-            shutil.rmtree(folder)
         partial.rename(folder)
     except OSError as error:
         shutil.rmtree(partial, ignore_errors=True)
@@ -251,8 +246,8 @@ def _destination(request: ExportRequest) -> Path:
             f"{request.name!r} and {request.version!r} are not a model's name (a-z, 0-9, -) and version (1.0.0)."
         )
     folder = request.out / request.name / request.version
-    if folder.exists() and not request.force:
-        raise ExportError(f"{folder} exists already: choose another version, or add --force.")
+    if folder.exists():
+        raise ExportError(f"{folder} exists already: a version is exported once; choose another.")
     return folder
 
 

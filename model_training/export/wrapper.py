@@ -10,8 +10,7 @@ from torch import Tensor, nn
 
 from model_training.networks import multiple_of
 from model_training.networks.restorer import Restorer
-
-LEAST_SIDE_PX = 64
+from service.registry.card import LEAST_SIDE
 
 
 class PixelContract(nn.Module):
@@ -38,7 +37,7 @@ class PixelContract(nn.Module):
 
     def _padded(self, image: Tensor) -> Tensor:
         below, beside = (-image.shape[-2] % self.multiple, -image.shape[-1] % self.multiple)
-        if self.multiple <= LEAST_SIDE_PX:
+        if self.multiple <= LEAST_SIDE:
             return F.pad(image, (0, beside, 0, below), mode="reflect")
         # One reflection is not enough where the multiple is larger than the image may be: bounce between the sides.
         return _bounced(_bounced(image, -2, below), -1, beside)

@@ -1,7 +1,8 @@
 """Structured logs: one JSON object a line on standard error, with nothing personal in it.
 
 An exception is logged by its type and the places it passed, never by its message, which may quote what a client sent.
-Libraries' own messages are withheld for the same reason (Pillow's debug lines quote EXIF fields).
+Libraries' own messages are withheld for the same reason (Pillow's debug lines quote EXIF fields); the server's and our
+modules' own pass, for they are written here and quote nothing that a client sent.
 """
 
 from __future__ import annotations
@@ -16,6 +17,9 @@ from typing import Any, Literal
 import structlog
 
 Event = MutableMapping[str, Any]
+
+TRUSTED = ("service", "uvicorn")
+"""Packages whose messages quote nothing that a client sent."""
 
 
 def get_logger(name: str) -> structlog.stdlib.BoundLogger:
@@ -77,11 +81,11 @@ def name_exception(_logger: object, _method: str, event: Event) -> Event:
 
 
 def withhold_foreign_words(_logger: object, _method: str, event: Event) -> Event:
-    """Keep the words of the server's own events; of other libraries' only who spoke, for they may quote an image."""
+    """Keep the messages of this package and of the server; of other libraries, which may quote an image, the name."""
     record: logging.LogRecord = event["_record"]
     event["source"] = record.name
-    if not record.name.startswith("uvicorn"):
-        event["event"] = "words of a library withheld"
+    if record.name.partition(".")[0] not in TRUSTED:
+        event["event"] = "message of a library withheld"
     return event
 
 

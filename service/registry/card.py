@@ -13,6 +13,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
 
 from service.errors import ModelInvalid
+from service.vocabulary import LASSIM_LEVEL
 
 LASSIM_BUCKETS: tuple[float, ...] = (
     *(0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.75),
@@ -20,6 +21,12 @@ LASSIM_BUCKETS: tuple[float, ...] = (
     *(0.96, 0.965, 0.97, 0.975, 0.98, 0.985, 0.99, 0.995, 1.0),
 )
 """Upper bounds of the LaSSIM histogram, shared by the metrics and the card's reference; the last bucket is +Inf."""
+
+LEAST_SIDE = 64
+"""Shortest side in pixels of what a model is given."""
+
+OPSET = 18
+"""Of the ONNX operators: the CUDA provider lacks kernels for newer Pad, ConvTranspose and InstanceNormalization."""
 
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9-]{0,62}$")]
@@ -46,7 +53,12 @@ class ModelFile(_Part):
 
 
 class Contract(_Part):
-    """What goes in and comes out: uint8 (B, H, W, 3) sRGB both ways, everything else inside the graph."""
+    """What goes in and comes out: uint8 (B, H, W, 3) sRGB both ways, everything else inside the graph.
+
+    Attributes:
+        min_side: shortest side in pixels that the model takes; the service gives it no shorter one than `LEAST_SIDE`.
+        opset: of the ONNX file; the exporter writes `OPSET` and the runtime is tested with that one.
+    """
 
     input: Literal["image"] = "image"
     output: Literal["enhanced"] = "enhanced"
@@ -56,13 +68,21 @@ class Contract(_Part):
     min_side: int = Field(default=64, ge=1)
     opset: int = Field(default=18, ge=1)
 
+    @model_validator(mode="after")
+    def _holds_what_the_service_does(self) -> Contract:
+        if self.min_side > LEAST_SIDE:
+            raise ValueError(f"min_side is above {LEAST_SIDE} px, the shortest side that the service gives a model")
+        if self.opset != OPSET:
+            raise ValueError(f"opset is not {OPSET}, the one that exports are made and tested with")
+        return self
+
 
 class Network(_Part):
     """The generator: its name in the training code, parameter count, and options."""
 
     name: str
     parameters: int = Field(gt=0)
-    options: dict[str, str | int | float | bool] = {}
+    options: dict[str, str | int | float | bool | list[int]] = {}
 
 
 class Objective(_Part):
@@ -143,6 +163,12 @@ class LassimDefinition(_Part):
     level: int = Field(default=3, ge=0)
     scale: Literal["canonical", "native"] = "canonical"
     reference: ReferenceHistogram | None = None
+
+    @model_validator(mode="after")
+    def _is_what_the_service_measures(self) -> LassimDefinition:
+        if (self.level, self.scale) != (LASSIM_LEVEL, "canonical"):
+            raise ValueError(f"thresholds hold at level {LASSIM_LEVEL} and the canonical scale, and no other")
+        return self
 
 
 class GuardFloors(_Part):

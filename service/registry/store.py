@@ -8,7 +8,6 @@ handed the function that does.
 from __future__ import annotations
 
 import base64
-import fcntl
 import hashlib
 import json
 import logging
@@ -33,6 +32,11 @@ from service.errors import (
     UnknownModel,
 )
 from service.registry.card import MODEL_REFERENCE, ModelCard, read_card
+
+try:
+    import fcntl
+except ImportError:  # Windows locks no folders
+    fcntl = None  # type: ignore[assignment]
 
 WEIGHTS_FILE = "model.onnx"
 CARD_FILE = "card.json"
@@ -200,12 +204,13 @@ class ModelStore:
 
     @contextmanager
     def _alone(self) -> Iterator[None]:
-        """Hold the state's folder, so that of two changes at once neither is lost; without locks, do not."""
+        """Lock the state's folder, so that of two changes at once neither is lost; without locks, do not."""
         folder: int | None = None
         try:
             with suppress(OSError):
                 folder = os.open(self.state_file.parent, os.O_RDONLY)
-                fcntl.flock(folder, fcntl.LOCK_EX)
+                if fcntl is not None:
+                    fcntl.flock(folder, fcntl.LOCK_EX)
             yield
         finally:
             if folder is not None:

@@ -64,7 +64,7 @@ def test_every_route_and_every_problem_is_described(live: LiveService) -> None:
     enhance = document["paths"]["/enhance"]["post"]
     told = " ".join(response["description"] for response in enhance["responses"].values())
     not_from_here = {
-        *("bad-request", "not-found", "method-not-allowed", "not-acceptable", "level-unavailable", "unauthorized"),
+        *("bad-request", "not-found", "method-not-allowed", "level-unavailable", "unauthorized"),
         *("busy", "client-gone", "fault"),
     }
     for family in (BadRequest, Busy, Fault):

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from service.engine.batcher import Batcher, BatchLimits
 from service.errors import DeadlineExceeded, InferenceFailed, Overloaded, ShuttingDown
+from tests.clock import joined_without_waiting
 
 PATIENCE_S = 20.0
 Batch = NDArray[np.uint8]
@@ -132,12 +133,15 @@ def test_a_full_queue_refuses(model: HeldModel) -> None:
     batcher.close(PATIENCE_S)
 
 
-def test_closing_waits_for_all_streams_together_no_longer_than_it_is_told(model: HeldModel) -> None:
+def test_closing_waits_for_all_streams_together_no_longer_than_it_is_told(
+    model: HeldModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
     batcher = Batcher(model, BatchLimits(max_batch=1, streams=8))
     answers = [batcher.submit(image(value)) for value in range(8)]
-    started = time.monotonic()
-    batcher.close(0.4)
-    assert time.monotonic() - started < 2
+    with monkeypatch.context() as patched:
+        waited = joined_without_waiting(patched)
+        batcher.close(0.4)
+    assert waited == pytest.approx([0.4] + [0.0] * 7)
     model.go.set()
     assert all(answer.result(PATIENCE_S) for answer in answers)
 

@@ -58,6 +58,14 @@ def test_an_exception_is_logged_by_type_and_place_but_not_by_its_words(capsys: p
         assert any("test_logs.py" in place for place in event["places"])
 
 
+def test_our_own_warnings_are_not_withheld(capsys: pytest.CaptureFixture[str]) -> None:
+    configure_logs("info")
+    logging.getLogger("service.engine.session").warning("A GPU is there, but %s: the CPU is used.", "it has no driver")
+    (event,) = lines(capsys)
+    assert event["event"] == "A GPU is there, but it has no driver: the CPU is used."
+    assert event["level"] == "warning"
+
+
 @pytest.mark.parametrize("name", ["PIL.TiffImagePlugin", "python_multipart.multipart", "asyncio", "anything"])
 def test_the_words_of_libraries_are_withheld(capsys: pytest.CaptureFixture[str], name: str) -> None:
     configure_logs("debug")

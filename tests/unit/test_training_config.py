@@ -110,16 +110,6 @@ def test_the_recipes_of_shipped_presets_keep_their_digests():
     assert set(section) == {"steps", "batch", "rate", "ema", "degrader_every", "weights", "mixture"}
 
 
-def test_the_recipe_of_an_older_mixture_is_a_share_of_heavy_photos():
-    for recipe, share in (("training", 0.0), ("heavy", 1.0)):
-        written = f"mixture={{recipe: {recipe}}}"
-        config = load_config("paper", [f"warmstart.{written}", f"restoration.{written}", "restoration.loss=full"])
-        assert config.warm_start().mixture.heavy == share
-        assert config.restoration.mixture.heavy == share
-    with pytest.raises(ConfigurationError, match=r"warmstart\.mixture\.recipe"):
-        load_config("fast", ["warmstart.mixture.recipe=held-out"])
-
-
 def test_absent_circular_and_shapeless_files_are_one_clear_sentence(tmp_path):
     with pytest.raises(
         ConfigurationError,

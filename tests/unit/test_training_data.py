@@ -205,7 +205,7 @@ def test_pairs_of_a_mixture_hold_the_everyday_photos(folder):
     bad, good = source.draw(torch.device("cpu"))
     assert torch.equal(bad, good)
     ours = (to_bytes(good)[:, :, 0, 0] == torch.tensor([3, 250, 7], dtype=torch.uint8)).all(1)
-    assert 8 < int(ours.sum()) < 32
+    assert 8 < int(ours.sum()) < 32  # of 40 by a fair coin: another seed would leave these bounds once in 5,000
 
 
 def test_a_pool_returns_new_images_until_full_and_then_old_ones_half_of_the_time():

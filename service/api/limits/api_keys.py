@@ -116,11 +116,14 @@ class ApiKeys:
             self._keys = _read(self._path) if stamp else []
         except ConfigurationError as error:  # it is read again until it can be understood
             if error.detail != self.fault:
-                _log.error("The keys of before stay valid, revoked ones too: %s", error.detail)
+                _log.error(
+                    "The keys loaded before stay valid, revoked ones included. %s",
+                    error.detail,
+                )
             self.fault = error.detail
         else:
             self._stamp, self.fault = stamp, None
-            _log.info("The keys file has changed; keys in it: %d.", len(self._keys))
+            _log.info("The keys file was reloaded: %d keys.", len(self._keys))
 
 
 def _password(credentials: str) -> str:

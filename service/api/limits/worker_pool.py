@@ -53,7 +53,7 @@ class _Job(Generic[Answer]):
 
 
 class WorkerPool:
-    """A few threads with a bounded queue; `close` ends them."""
+    """A few threads with a bounded queue; `start` begins and `close` ends them."""
 
     def __init__(self, limits: WorkerLimits) -> None:
         self.limits = limits
@@ -65,6 +65,9 @@ class WorkerPool:
         self._threads = [
             threading.Thread(target=self._serve, name=f"work-{index}", daemon=True) for index in range(limits.threads)
         ]
+
+    def start(self) -> None:
+        """Start the threads; what is handed in before waits for them."""
         for thread in self._threads:
             thread.start()
 
@@ -135,7 +138,7 @@ class WorkerPool:
             self._closed = True
             self._changed.notify_all()
         end = None if timeout_s is None else time.monotonic() + timeout_s
-        for thread in self._threads:
+        for thread in filter(threading.Thread.is_alive, self._threads):
             thread.join(None if end is None else max(0.0, end - time.monotonic()))
 
     def _accept(self, work: Callable[[Deadline, float], Answer]) -> _Job[Answer]:
