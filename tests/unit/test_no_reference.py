@@ -112,8 +112,8 @@ def test_niqe_equals_a_second_writing_of_the_authors_steps(width: int, height: i
     assert niqe(image, model) == pytest.approx(oracle_niqe(image, model), rel=3e-3)
 
 
-def test_niqe_with_the_published_model_equals_that_writing_on_the_authors_throat(throat: Path) -> None:
-    model = read_pristine(throat.parents[1] / "weights" / "niqe_pris_params.npz")
+def test_niqe_with_the_published_model_equals_that_writing_on_the_authors_throat(throat: Path, shared_data: Path) -> None:
+    model = read_pristine(shared_data / "weights" / "niqe_pris_params.npz")
     image = cv2.imread(str(throat / "image_original.png"))[..., ::-1]
     value = niqe(image, model)
     assert value == pytest.approx(oracle_niqe(image, model), rel=1e-6)
