@@ -112,7 +112,7 @@ def test_niqe_equals_a_second_writing_of_the_authors_steps(width: int, height: i
     assert niqe(image, model) == pytest.approx(oracle_niqe(image, model), rel=3e-3)
 
 
-def test_niqe_with_the_published_model_equals_that_writing_on_the_authors_throat(throat: Path, shared_data: Path) -> None:
+def test_niqe_with_the_published_model_equals_that_writing_on_a_throat(throat: Path, shared_data: Path) -> None:
     model = read_pristine(shared_data / "weights" / "niqe_pris_params.npz")
     image = cv2.imread(str(throat / "image_original.png"))[..., ::-1]
     value = niqe(image, model)
