@@ -72,7 +72,7 @@ def wait_until(holds: Callable[[], bool], patience_s: float = PATIENCE_S) -> Non
 def frozen(live: LiveService) -> Iterator[threading.Event]:
     """Hold every inference until the event is set or the block ends: a model as slow as the test likes."""
     go = threading.Event()
-    batchers = [model._engine._batcher for model in live.service.model_pool.models()]
+    batchers = [one for model in live.service.model_pool.models() for one in model._engine._batchers.values()]
     runs = [(batcher._run, batcher._run_alone) for batcher in batchers]
 
     def held(run: Callable[[Image], Image]) -> Callable[[Image], Image]:
