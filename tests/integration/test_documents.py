@@ -144,6 +144,24 @@ def _commands_and_options(command: object, name: str) -> Iterator[tuple[str, str
         yield from _commands_and_options(inner, f"{name} {child}")
 
 
+MANUAL = [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")]
+"""Documents for users; experiments and decisions keep the words of their day."""
+
+PRIVATE_WORDS = r"\b(is none|are none|of before|so it is|worst place|the guard's|anything else is)\b"
+
+
+@pytest.mark.parametrize("document", MANUAL, ids=lambda path: path.name)
+def test_a_document_for_users_has_field_terms_and_renders_as_written(document: Path) -> None:
+    before, fenced = "", False
+    for line in document.read_text(encoding="utf-8").splitlines():
+        fenced ^= line.startswith("```")
+        if not fenced:
+            assert not re.search(PRIVATE_WORDS, re.sub(r"`[^`]*`|\|.*\|", "", line)), line
+            begins = re.match(r"- |\d+\. |\|", line) and not re.match(r"- |\d+\. |\||  |#|$", before)
+            assert not begins, f"an empty line is missing before this list or table: {line}"
+        before = line
+
+
 def test_the_table_of_limits_shows_the_values_of_the_code() -> None:
     rows = re.findall(r"^\| [^|]+ \| ([^|]+) \| `([\w.]+)` \|", ARCHITECTURE.split("## Every limit")[1], re.MULTILINE)
     assert len(rows) > 20
@@ -158,7 +176,7 @@ def test_the_four_files_that_explain_a_request_are_there() -> None:
     assert all((ROOT / path).is_file() for path in files)
 
 
-def test_the_rooms_are_the_layers_that_are_enforced() -> None:
+def test_the_packages_of_the_page_are_the_layers_that_are_enforced() -> None:
     contracts = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
     layers = [re.findall(r"\w+", layer) for layer in contracts[0]["layers"]]
     rows = re.findall(r"^\| (\d+) \| `(\w+)` \|", ARCHITECTURE, re.MULTILINE)
