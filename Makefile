@@ -8,7 +8,7 @@ ARGS   ?=
 GPU    := $(shell nvidia-smi -L 2>/dev/null)
 
 .DEFAULT_GOAL := help
-.PHONY: help serve test check lint types layers format bench clean system
+.PHONY: help serve test quick check lint types layers format bench clean system
 
 help: ## Show what there is.
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -25,6 +25,9 @@ test: system $(VENV)/.dev check ## Every gate and every test: what CI runs.
 	$(BIN)/python -m pytest -m load --cov --cov-append --cov-report=
 	@echo "== coverage"
 	$(BIN)/python -m coverage report
+
+quick: $(VENV)/.dev ## The unit and contract tests that take seconds: no apt, no GPU, no browser. Under two minutes.
+	$(BIN)/python -m pytest -n 2 --dist loadgroup -q -m "not load and not slow and not browser" tests/unit tests/contract tests/architecture $(ARGS)
 
 check: lint types layers ## The gates without the tests: ruff, mypy, import-linter.
 

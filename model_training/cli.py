@@ -60,6 +60,23 @@ Everyday = Annotated[Path | None, typer.Option(help="Photos of anything else, so
 Sources = Annotated[Path | None, typer.Option(help="YAML naming the photos' sources, licences and patients.")]
 
 
+def _print_version(asked: bool) -> None:
+    if asked:
+        from importlib.metadata import version
+
+        sys.stdout.write(f"lamegan {version('lamegan')}\n")
+        raise typer.Exit
+
+
+@app.callback()
+def _train(
+    _version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    """Keeps `lamegan-train` a group of commands."""
+
+
 @app.command()
 def fit(
     lq: Annotated[Path, typer.Option(help="Photos of low quality: a folder, or a text file that lists them.")],

@@ -67,8 +67,21 @@ class ScaleOption(StrEnum):
     CANONICAL = "canonical"
 
 
+def print_version(asked: bool) -> None:
+    """Print the version and end the command, where that is asked for."""
+    if asked:
+        from importlib.metadata import version
+
+        print_line(f"lamegan {version('lamegan')}")
+        raise typer.Exit
+
+
 @app.callback()
-def _lamegan() -> None:
+def _lamegan(
+    _version: Annotated[
+        bool, typer.Option("--version", callback=print_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
     """Keeps `lamegan` a group of commands."""
 
 

@@ -14,9 +14,11 @@ from pathlib import Path
 
 from service.commands.output_files import Targets
 from service.errors import CommandError, LameganError
-from service.imaging.codecs import decode, encode
+from service.imaging.codecs import encode
 from service.imaging.decoders import Pixels
 from service.imaging.heatmap import render_heatmap
+from service.pipeline.deadline import PixelBudget
+from service.pipeline.scorer import ImageFile, Scorer
 from service.quality.lassim import LassimMap, lassim_map, ssim
 from service.quality.pyramid import WINDOW
 from service.vocabulary import Scale
@@ -79,18 +81,16 @@ class Pairing:
     files: list[Path]
 
 
-def read_pixels(path: Path, max_pixels: int) -> Pixels:
-    """The upright (H, W, 3) uint8 sRGB pixels of an image file of at most `max_pixels`.
+def read_image(path: Path) -> ImageFile:
+    """An image file under its own name.
 
     Raises:
-        CommandError: the file cannot be read, or is no image that is served; says which file.
+        CommandError: the file cannot be read.
     """
     try:
-        return decode(path.read_bytes(), max_pixels=max_pixels).pixels
+        return ImageFile(path.read_bytes(), name=str(path))
     except OSError as error:
         raise CommandError.unreadable(path, error) from error
-    except LameganError as error:
-        raise CommandError(f"{path}: {error.detail}") from error
 
 
 def score_files(
@@ -104,10 +104,11 @@ def score_files(
     """
     if heat_map is not None:
         Targets((output, input)).check(heat_map)
-    output_pixels, input_pixels = (read_pixels(path, max_pixels) for path in (output, input))
-    score = Score(lassim_map(output_pixels, input_pixels, level=level, scale=scale), ssim(output_pixels, input_pixels))
-    if heat_map is not None:
-        write_heat_map(score.map, input_pixels, heat_map)
+    scorer = Scorer(PixelBudget(max_pixels), max_pixels)
+    with scorer.decoded(read_image(output), read_image(input)) as (made, given):
+        score = Score(lassim_map(made, given, level=level, scale=scale), ssim(made, given))
+        if heat_map is not None:
+            write_heat_map(score.map, given, heat_map)
     return score
 
 

@@ -10,10 +10,10 @@ from service.pipeline.enhancer import (
     Enhancer,
     Generators,
     Stage,
-    check_scorable,
     heatmap_png,
 )
 from service.pipeline.generation import Generator
+from service.pipeline.scorer import ImageFile, Scored, Scorer, check_scorable
 
 __all__ = [
     "MAP_SIDE",
@@ -26,6 +26,9 @@ __all__ = [
     "Enhancer",
     "Generator",
     "Generators",
+    "ImageFile",
+    "Scored",
+    "Scorer",
     "Stage",
     "check_scorable",
     "heatmap_png",

@@ -18,7 +18,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from service.errors import ImageDimensions, InvalidParameter
+from service.errors import InvalidParameter
 from service.imaging.codecs import MEDIA_TYPES, Photo, decode, encode, inspect, output_format
 from service.imaging.content_area import ContentArea, find_content_area
 from service.imaging.headers import Header, SourceFormat
@@ -26,9 +26,10 @@ from service.imaging.heatmap import render_heatmap
 from service.imaging.working_size import shrink, unpad, working_size
 from service.pipeline.deadline import Deadline, PixelBudget, await_inference
 from service.pipeline.generation import Generator, Run, generate
+from service.pipeline.scorer import Scorer, check_scorable
 from service.quality.guardrail import Judgement, judge
-from service.quality.lassim import CANONICAL_SIDE, LEVEL, Box, canonical_size, lassim_values
-from service.quality.pyramid import WINDOW, check_level
+from service.quality.lassim import CANONICAL_SIDE, Box, lassim_values
+from service.quality.pyramid import WINDOW
 from service.quality.reference import Reference, lassim_between
 from service.vocabulary import Output, OutputFormat, Policy
 
@@ -172,6 +173,7 @@ class Enhancer:
         self._generators = generators
         self.defaults = defaults or EnhanceDefaults()
         self._room = PixelBudget(self.defaults.max_pixels)
+        self.scorer = Scorer(self._room, self.defaults.max_pixels)
         self._lock = Lock()
         self._under_way = 0
 
@@ -310,19 +312,6 @@ def _put_back(judgement: Judgement, shown: ContentArea, sent: Reference, filled:
 def _moved(box: Box, shown: ContentArea) -> Box:
     """`box` of the picture, in pixels of the whole photo."""
     return Box(box.left + shown.left, box.top + shown.top, box.right + shown.left, box.bottom + shown.top)
-
-
-def check_scorable(width: int, height: int) -> None:
-    """Raise unless an image of this size can be scored at the canonical scale.
-
-    Raises:
-        ImageDimensions: too small, or too narrow for its length.
-    """
-    small_width, small_height = canonical_size(width, height)
-    try:
-        check_level(small_height, small_width, LEVEL)
-    except ImageDimensions as error:
-        raise ImageDimensions("The image is too small or too narrow to be scored.", actual=[width, height]) from error
 
 
 def heatmap_png(output: Reference, photo: Reference) -> bytes:

@@ -14,11 +14,7 @@ from service.api.openapi import SCORE_BODY, SCORE_RESPONSES
 from service.api.request_context import context_of
 from service.api.routes.enhance import map_picture
 from service.api.schemas import BoxFacts, ColourFacts, ScoreFacts, ScoreQuery, WorstFacts, each_option_once
-from service.imaging.codecs import decode
-from service.pipeline import Deadline, check_scorable, heatmap_png
-from service.quality.guardrail import measure_between
-from service.quality.pyramid import check_pair
-from service.quality.reference import Reference
+from service.pipeline import Deadline, ImageFile, Scorer, heatmap_png
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +25,6 @@ class ScoreUpload:
     content_type: str | None
     content_encoding: str | None
     map: bool
-    max_pixels: int
     request_id: str
 
 
@@ -54,36 +49,29 @@ def score_routes(parts: Dependencies) -> APIRouter:
                 content_type=request.headers.get("content-type"),
                 content_encoding=request.headers.get("content-encoding"),
                 map=query.map,
-                max_pixels=parts.offer.max_pixels,
                 request_id=context.request_id,
             )
-            body = await parts.pool.run(partial(score_upload, upload), partial(hung_up, request.receive))
+            body = await parts.pool.run(
+                partial(score_upload, parts.enhancer.scorer, upload), partial(hung_up, request.receive)
+            )
         return Response(body, media_type="application/json", headers={"cache-control": "no-store"})
 
     return router
 
 
-def score_upload(upload: ScoreUpload, patience: Deadline, _queue_s: float) -> bytes:
+def score_upload(scorer: Scorer, upload: ScoreUpload, deadline: Deadline, _queue_s: float) -> bytes:
     """The work of one request, on a worker's thread: the JSON answer.
 
     Raises:
         BadRequest: an image cannot be read, is too small to score, or their sizes differ.
-        DeadlineExceeded, ClientGone: see `patience`.
+        DeadlineExceeded, ClientGone: the deadline passed, or nobody waits any more.
     """
-    files = images_of(upload.body, upload.content_type, ("output", "input"), upload.content_encoding)
-    photos = []
-    for name in ("output", "input"):
-        part = files[name]
-        photos.append(decode(part.content, part.declared_type, max_pixels=upload.max_pixels).pixels)
-        patience.check()
-    output, given = photos
-    height, width = output.shape[:2]
-    check_scorable(width, height)
-    check_pair(output, given)
-    made, reference = Reference(output), Reference(given)
-    measures = measure_between(made, reference)
-    patience.check()
-    heatmap = heatmap_png(made, reference) if upload.map else None
+    parts = images_of(upload.body, upload.content_type, ("output", "input"), upload.content_encoding)
+    output, given = (ImageFile(parts[name].content, parts[name].declared_type) for name in ("output", "input"))
+    with scorer.score(output, given, deadline) as scored:
+        heatmap = heatmap_png(scored.output, scored.input) if upload.map else None
+        measures = scored.measures
+        height, width = scored.output.pixels.shape[:2]
     facts = ScoreFacts(
         lassim=round(measures.lassim, 6),
         worst=WorstFacts(
