@@ -407,7 +407,8 @@ def _evaluate_faults(*options: Any) -> None:
     with bar("Measuring faults") as start:
         result = evaluate_faults(request, start, skipped.append)
     _name_skipped(skipped)
-    Console().print(f"{result.summary()} {', '.join(FILES)} are in {request.out}.", markup=False, highlight=False)
+    told = f"{result.summary()} {', '.join(FILES)} are in {request.out}."
+    Console(soft_wrap=True).print(told, markup=False, highlight=False)
 
 
 @app.command()
