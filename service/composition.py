@@ -6,6 +6,7 @@ import os
 import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 
@@ -18,14 +19,15 @@ from service.api.limits.rate_limit import RateLimit
 from service.api.limits.request_body import BodyLimits, BodyReader
 from service.api.limits.worker_pool import WorkerLimits, WorkerPool
 from service.api.middleware.admission import AdmissionRules
+from service.drift.reference import SiteReference, find_references
 from service.engine.engine import Engine, EngineOptions
 from service.engine.thread_trial import ThreadTrial
 from service.engine.threads import usable_cores
 from service.errors import ConfigurationError, LameganError
 from service.monitoring.logs import get_logger
-from service.monitoring.metrics import Metrics, ModelFacts, ReferenceDistribution
+from service.monitoring.metrics import Metrics
+from service.monitoring.served_models import ModelFacts
 from service.pipeline import EnhanceDefaults, Enhancer
-from service.registry.card import LASSIM_BUCKETS
 from service.registry.store import ModelStore
 from service.serving.model_pool import ModelPool, ServedModel
 from service.settings import MOST_THREADS, Settings
@@ -46,7 +48,8 @@ class Service:
         self._settings = settings
         self._on_fatal = on_fatal
         self._log = get_logger("lamegan.service")
-        self.metrics = Metrics(LASSIM_BUCKETS)
+        self._references: dict[str, SiteReference] = {}
+        self.metrics = Metrics()
         self.store = model_store(settings)
         self.model_pool = ModelPool(
             self.store, settings.model, engine_loader(settings, self.metrics), warm_sizes(settings)
@@ -85,8 +88,9 @@ class Service:
         for reference, reason in change.faults:
             self.metrics.reloads.labels("failed").inc()
             self._log.error("model not loaded", model=reference, reason=reason, serving=change.default)
+        self._references = self._read_references()
         models = self.model_pool.models()
-        self.metrics.name_models(model_facts(model) for model in models)
+        self.metrics.name_models(self._model_facts())
         providers = {model.card.reference: model.provider for model in models}
         for reference in change.loaded:
             self.metrics.reloads.labels("succeeded").inc()
@@ -150,7 +154,20 @@ class Service:
         self.metrics.gpu_wanted.set(self._settings.device == "cuda")
         self.metrics.queue_capacity.set(self.pool.limits.capacity)
         self.metrics.queue_depth.set_function(lambda: self.pool.depth)
-        self.metrics.follow_models(lambda: [model_facts(model) for model in self.model_pool.models()])
+        self.metrics.follow_models(self._model_facts)
+
+    def _model_facts(self) -> list[ModelFacts]:
+        references = self._references
+        return [model_facts(model, references.get(model.card.file.sha256)) for model in self.model_pool.models()]
+
+    def _read_references(self) -> dict[str, SiteReference]:
+        """The site's own references; one that cannot be read is logged and left out."""
+        if self._settings.references_dir is None:
+            return {}
+        found, faults = find_references(self._settings.references_dir)
+        for fault in faults:
+            self._log.error("reference not loaded", reason=fault.detail)
+        return found
 
 
 class ModelReloader:
@@ -252,10 +269,12 @@ def warm_sizes(settings: Settings) -> list[tuple[int, int]]:
     return sizes
 
 
-def model_facts(model: ServedModel) -> ModelFacts:
-    """What the metrics say of a model in service."""
+def model_facts(model: ServedModel, reference: SiteReference | None = None) -> ModelFacts:
+    """What the metrics say of a model in service; `reference` takes the place of its card's distributions."""
     card = model.card
-    digest = card.file.sha256
-    reference = card.lassim.reference
-    distribution = ReferenceDistribution(digest, reference.upper_bounds, reference.counts) if reference else None
-    return ModelFacts(card.name, card.version, digest, model.provider, card.calibrated, distribution)
+    facts = ModelFacts(
+        card.name, card.version, card.file.sha256, model.provider, card.calibrated, card.reference_counts()
+    )
+    if reference is None:
+        return facts
+    return replace(facts, references={**facts.references, **reference.counts}, reference_name=reference.label)

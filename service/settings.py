@@ -64,6 +64,11 @@ class Settings(BaseSettings):
     state_dir: Path | None = Field(
         None, description="Folder for what must outlive a restart (active.json: which model); none: models_dir."
     )
+    references_dir: Path | None = Field(
+        None,
+        description="Folder of <name>/<version>/reference.json: this site's own score distributions, which take the "
+        "place of the card's in drift metrics (`lamegan-train reference`).",
+    )
     model: str = Field("lamegan-fast", description="Model served by default: name or name/version.")
     device: Device = Field("auto", description="auto takes a GPU when there is one; cuda without one is an error.")
     allow_cpu_fallback: bool = Field(False, description="With device=cuda: serve on the CPU when there is no GPU.")

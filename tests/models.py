@@ -20,8 +20,8 @@ from numpy.typing import NDArray
 from onnx import NodeProto, TensorProto, helper, numpy_helper
 from PIL import Image
 
+from service.drift.measures import LASSIM_BUCKETS
 from service.registry.card import (
-    LASSIM_BUCKETS,
     Golden,
     Guard,
     GuardFloors,

@@ -23,12 +23,14 @@ from model_training.evaluation.progress import Start, silent
 from model_training.guardrail.detail_faults import DETAIL_FAULTS
 from model_training.guardrail.faults import FAULTS, Faults
 from model_training.guardrail.harmless import HARMLESS
+from service.drift.measures import MEASURES
 from service.errors import DataError, InvalidParameter
 from service.quality.detail import to_detail_scale, worst_detail
 from service.quality.guardrail import Measures, measure, missed_floors
+from service.quality.input_quality import input_quality
 from service.quality.lassim import to_canonical
 from service.quality.pyramid import Image
-from service.registry.card import LASSIM_BUCKETS, Detection, Guard, GuardFloors, ReferenceHistogram
+from service.registry.card import Detection, Guard, GuardFloors, ReferenceHistogram
 
 ALPHA = 0.05
 """Stated bound on the false-alarm rate."""
@@ -308,15 +310,23 @@ def _degradation_seed(photo: int, run: int) -> int:
     return 5_000_000 + photo * OWN_RUNS + run
 
 
-def reference_histogram(photos: Sequence[Image], enhance: Enhance, *, seed: int = 0) -> ReferenceHistogram:
-    """LaSSIM of the model's outputs on degraded versions of `photos`, in the buckets that the metrics use."""
-    counts = np.zeros(len(LASSIM_BUCKETS) + 1, int)
+def reference_histograms(photos: Sequence[Image], enhance: Enhance, *, seed: int = 0) -> dict[str, ReferenceHistogram]:
+    """Scores of the model's outputs on degraded versions of `photos`, and what these inputs look like, by measure.
+
+    The buckets are those of the metrics. The photos' size in pixels is left out: it says nothing of a site's cameras.
+    """
+    found: dict[str, list[float]] = {name: [] for name in MEASURES if name != "input_megapixels"}
     for place, photo in enumerate(to_canonical(photo) for photo in photos):
         for run in range(OWN_RUNS):
             bad = degrade(photo, _degradation_seed(seed + 30_000 + place, run), recipe=HELD_OUT)
-            counts[np.searchsorted(LASSIM_BUCKETS, measure(enhance(bad), bad).lassim)] += 1
-    return ReferenceHistogram(
-        upper_bounds=LASSIM_BUCKETS,
-        counts=tuple(int(count) for count in counts),
-        on=f"{len(photos)} held-out photos, {OWN_RUNS} degraded versions each (held-out recipe)",
-    )
+            judged, seen = measure(enhance(bad), bad), input_quality(bad)
+            found["lassim"].append(judged.lassim)
+            found["lassim_worst"].append(judged.worst.value)
+            found["input_sharpness"].append(seen.sharpness)
+            found["input_exposure"].append(seen.exposure)
+            found["input_contrast"].append(seen.contrast)
+    on = f"{len(photos)} held-out photos, {OWN_RUNS} degraded versions each (held-out recipe)"
+    return {
+        name: ReferenceHistogram(upper_bounds=MEASURES[name].upper_bounds, counts=MEASURES[name].count(values), on=on)
+        for name, values in found.items()
+    }

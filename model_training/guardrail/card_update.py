@@ -12,7 +12,7 @@ from model_training.evaluation.progress import Start, silent
 from model_training.evaluation.report import Evaluation
 from model_training.evaluation.results import TITLES
 from model_training.evaluation.scores import MEASURES, Scores, values
-from model_training.guardrail.calibration import Calibration, calibrate, reference_histogram, require_enough
+from model_training.guardrail.calibration import Calibration, calibrate, reference_histograms, require_enough
 from service.errors import DataError
 from service.quality.detail import to_detail_scale
 from service.quality.lassim import LEVEL, canonical_size
@@ -81,10 +81,12 @@ def calibrate_model(subject: Subject, out: Path, *, seed: int = 0, start: Start 
     """
     enhance, photos, path = subject.enhance, subject.photos, subject.folder / "card.json"
     calibration = calibrate(photos, enhance, alpha=subject.alpha, seed=seed, start=start)
-    reference = reference_histogram(photos, enhance, seed=seed)
+    references = reference_histograms(photos, enhance, seed=seed)
     card = read_card(path)
-    lassim = card.lassim.model_copy(update={"reference": reference})
-    write_card(card.model_copy(update={"guard": calibration.as_guard(), "lassim": lassim}), path)
+    lassim = card.lassim.model_copy(update={"reference": references.pop("lassim")})
+    write_card(
+        card.model_copy(update={"guard": calibration.as_guard(), "lassim": lassim, "references": references}), path
+    )
     out.mkdir(parents=True, exist_ok=True)
     (out / "guard.md").write_text(guard_markdown(calibration), encoding="utf-8")
     return calibration

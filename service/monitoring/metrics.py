@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
 from threading import Thread
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from prometheus_client import (
     CONTENT_TYPE_LATEST,
@@ -19,81 +18,32 @@ from prometheus_client import (
     generate_latest,
     start_http_server,
 )
-from prometheus_client.core import HistogramMetricFamily
-from prometheus_client.registry import Collector
 
+from service.drift.measures import (
+    CONTRAST_BUCKETS,
+    LASSIM_BUCKETS,
+    LIGHT_BUCKETS,
+    MEGAPIXEL_BUCKETS,
+    SHARPNESS_BUCKETS,
+    WORST_BUCKETS,
+)
 from service.monitoring.gpu import gpu_memory_bytes
-
-if TYPE_CHECKING:
-    from prometheus_client.metrics_core import Metric
+from service.monitoring.served_models import ModelFacts, ServedModels
 
 METRICS_MEDIA_TYPE: str = CONTENT_TYPE_LATEST
 REQUEST_BUCKETS_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.15, 0.2, 0.3, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 5.0, 10.0)
+VERDICTS = ("pass", "constrained", "withheld")
 STAGE_BUCKETS_S = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
 BATCH_BUCKETS = (1, 2, 3, 4, 6, 8, 12, 16, 32, 64)
-WORST_BUCKETS = (-0.5, 0.0, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95, 1.0)
 DELTA_E_BUCKETS = (0.5, 1.0, 2.0, 3.0, 4.0, 6.0, 8.0, 10.0, 15.0, 20.0, 30.0, 50.0)
 SHARE_BUCKETS = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
-SHARPNESS_BUCKETS = (0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0, 8.0, 12.0, 16.0, 24.0, 32.0)
-LIGHT_BUCKETS = (0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.35, 0.4, 0.45, 0.5, 0.6, 0.7, 0.8, 0.9)
-CONTRAST_BUCKETS = (0.02, 0.04, 0.06, 0.08, 0.1, 0.12, 0.15, 0.18, 0.21, 0.25, 0.3, 0.4)
-MEGAPIXEL_BUCKETS = (0.1, 0.15, 0.3, 0.5, 1.0, 2.1, 4.0, 8.3, 12.5, 25.0, 50.0)
-
-
-@dataclass(frozen=True, slots=True)
-class ReferenceDistribution:
-    """LaSSIM of a model on held-out images: bucket bounds, and counts with one more for +Inf (not cumulative)."""
-
-    digest: str
-    upper_bounds: tuple[float, ...]
-    counts: tuple[int, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class ModelFacts:
-    """What the metrics say of a served model."""
-
-    name: str
-    version: str
-    digest: str
-    provider: str
-    calibrated: bool
-    reference: ReferenceDistribution | None = None
-
-
-class _ServedModels(Collector):
-    """Series that follow the models in service at the moment of a scrape."""
-
-    def __init__(self, facts: Callable[[], Iterable[ModelFacts]]) -> None:
-        self._facts = facts
-
-    def collect(self) -> Iterable[Metric]:
-        family = HistogramMetricFamily(
-            "lamegan_lassim_reference",
-            "LaSSIM on the held-out images of the model card, in the buckets of lamegan_lassim.",
-            labels=["model_digest"],
-        )
-        for model in self._facts():
-            if model.reference is not None:
-                family.add_metric([model.digest], *_cumulative(model.reference))
-        yield family
-
-
-def _cumulative(reference: ReferenceDistribution) -> tuple[list[tuple[str, float]], float]:
-    """Cumulative buckets as they are exposed, and a sum that takes each image at its bucket's upper bound."""
-    total, weighted, buckets = 0, 0.0, []
-    for bound, count in zip((*reference.upper_bounds, float("inf")), reference.counts, strict=True):
-        total += count
-        weighted += count * min(bound, 1.0)
-        buckets.append(("+Inf" if bound == float("inf") else repr(float(bound)), float(total)))
-    return buckets, weighted
 
 
 class Metrics:
     """The service's metrics; one object a process, made by the composition root."""
 
-    def __init__(self, lassim_buckets: tuple[float, ...]) -> None:
-        """Declare every metric; `lassim_buckets` are those of the model cards' reference distributions."""
+    def __init__(self) -> None:
+        """Declare every metric."""
         self.registry = registry = CollectorRegistry()
         ProcessCollector(registry=registry)
         PlatformCollector(registry=registry)
@@ -113,7 +63,7 @@ class Metrics:
         self.queue_depth = Gauge("lamegan_queue_depth", "Accepted requests waiting for a worker.", **made)
         self.queue_capacity = Gauge("lamegan_queue_capacity", "Accepted requests that may wait.", **made)
         self.lassim = Histogram(
-            "lamegan_lassim", "LaSSIM of delivered images.", by_model, buckets=lassim_buckets, **made
+            "lamegan_lassim", "LaSSIM of delivered images.", by_model, buckets=LASSIM_BUCKETS, **made
         )
         self.lassim_worst = Histogram(
             "lamegan_lassim_worst", "Worst place of each delivered image.", by_model, buckets=WORST_BUCKETS, **made
@@ -168,8 +118,8 @@ class Metrics:
         )
 
     def follow_models(self, facts: Callable[[], Iterable[ModelFacts]]) -> None:
-        """Expose the reference distribution of whatever `facts` answers at each scrape."""
-        self.registry.register(_ServedModels(facts))
+        """Expose the reference distributions of whatever `facts` returns at each scrape, the default model first."""
+        self.registry.register(ServedModels(facts))
 
     def name_models(self, models: Iterable[ModelFacts]) -> None:
         """Say which models are in service, and forget those that no longer are."""
@@ -177,7 +127,15 @@ class Metrics:
         self.model_uncalibrated.clear()
         for model in models:
             self.model_uncalibrated.labels(model.digest).set(not model.calibrated)
+            self._start_at_zero(model.digest)
             self.model_info.labels(model.name, model.version, model.digest, model.provider).set(1)
+
+    def _start_at_zero(self, digest: str) -> None:
+        """Make the series of a model before its first photo, which a rate would not see otherwise."""
+        for histogram in (self.lassim, self.lassim_worst, self.delta_e, self.blend_share):
+            histogram.labels(digest)
+        for verdict in VERDICTS:
+            self.verdicts.labels(digest, verdict)
 
     def exposition(self) -> bytes:
         """The metrics as Prometheus reads them."""

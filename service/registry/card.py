@@ -12,15 +12,9 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
 
+from service.drift.measures import MEASURES
 from service.errors import ModelInvalid
 from service.vocabulary import LASSIM_LEVEL
-
-LASSIM_BUCKETS: tuple[float, ...] = (
-    *(0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.75),
-    *(0.8, 0.82, 0.84, 0.86, 0.88, 0.89, 0.9, 0.91, 0.92, 0.93, 0.94, 0.95),
-    *(0.96, 0.965, 0.97, 0.975, 0.98, 0.985, 0.99, 0.995, 1.0),
-)
-"""Upper bounds of the LaSSIM histogram, shared by the metrics and the card's reference; the last bucket is +Inf."""
 
 LEAST_SIDE = 64
 """Shortest side in pixels of what a model is given."""
@@ -138,7 +132,7 @@ class Figure(_Part):
 
 
 class ReferenceHistogram(_Part):
-    """LaSSIM of the model's outputs against their inputs on held-out images, in `LASSIM_BUCKETS`.
+    """A measure of the model's outputs or their inputs on held-out images, in the buckets of `drift.measures`.
 
     Attributes:
         upper_bounds: bucket bounds, ascending; one more bucket, +Inf, follows.
@@ -262,6 +256,7 @@ class ModelCard(_Part):
     Attributes:
         behind_filters: one sentence for each fault and kind of photo where a one-line filter mends more than this
             model (`lamegan-train evaluate --faults`); empty if there is none, None if that was not measured.
+        references: further reference distributions by measure (`drift.measures`); LaSSIM's is `lassim.reference`.
     """
 
     schema_version: Literal[1] = 1
@@ -278,6 +273,7 @@ class ModelCard(_Part):
     evaluation: list[Figure] = []
     behind_filters: list[str] | None = None
     lassim: LassimDefinition = LassimDefinition()
+    references: dict[str, ReferenceHistogram] = {}
     guard: Guard | None = None
     golden: Golden
     intended_use: str
@@ -301,6 +297,15 @@ class ModelCard(_Part):
             return False
         needed = BUILT_IN_FLOORS.model_dump(exclude_none=True).keys()
         return needed <= self.guard.floors.model_dump(exclude_none=True).keys()
+
+    def reference_counts(self) -> dict[str, tuple[int, ...]]:
+        """Photos per bucket of each measure that has a reference in the buckets of `drift.measures`."""
+        given = dict(self.references) | ({"lassim": self.lassim.reference} if self.lassim.reference else {})
+        return {
+            name: found.counts
+            for name, found in given.items()
+            if name in MEASURES and found.upper_bounds == MEASURES[name].upper_bounds and any(found.counts)
+        }
 
 
 def read_card(path: Path) -> ModelCard:

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from service.registry.card import LASSIM_BUCKETS, read_card
+from service.drift.measures import LASSIM_BUCKETS
+from service.registry.card import read_card
 from tests import models
 from tests.live import LiveService, encoded, scene
 

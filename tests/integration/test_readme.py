@@ -16,7 +16,6 @@ from PIL import Image
 from service.api.openapi import HTTP_CODES
 from service.errors import HTTP_STATUS
 from service.monitoring.metrics import Metrics
-from service.registry.card import LASSIM_BUCKETS
 from tests.conftest import ROOT
 from tests.live import LiveService
 
@@ -125,7 +124,7 @@ def test_the_http_document_has_every_problem_and_header_that_the_interface_decla
 
 
 def test_every_metric_is_in_the_operations_document() -> None:
-    metrics = Metrics(LASSIM_BUCKETS)
+    metrics = Metrics()
     metrics.follow_models(list)
     exposed = {
         family.name + ("_total" if family.type == "counter" else "")

@@ -23,16 +23,17 @@ from model_training.guardrail.calibration import (
     conformal_floors,
     harmless_pairs,
     least_photos,
-    reference_histogram,
+    reference_histograms,
     require_enough,
 )
 from model_training.guardrail.card_update import calibrate_model, calibration_subject, record, record_figures
+from service.drift.measures import LASSIM_BUCKETS
 from service.errors import DataError, InvalidParameter
 from service.quality.change_detector import WorstRegion
 from service.quality.colour import ColourShift
 from service.quality.guardrail import Measures
 from service.quality.lassim import Box
-from service.registry.card import LASSIM_BUCKETS, read_card
+from service.registry.card import read_card
 from tests import models
 
 
@@ -113,7 +114,10 @@ def test_an_alpha_that_is_no_probability_is_refused(alpha: float, photos: list[A
 
 
 def test_the_reference_counts_every_output_once_in_its_bucket(photos: list[Any]) -> None:
-    reference = reference_histogram(photos[:5], identity)
+    references = reference_histograms(photos[:5], identity)
+    reference = references["lassim"]
+    assert all(sum(found.counts) == 10 for found in references.values())
+    assert {"lassim_worst", "input_sharpness", "input_exposure", "input_contrast"} <= set(references)
     assert reference.upper_bounds == LASSIM_BUCKETS
     assert sum(reference.counts) == 10
     assert reference.counts[LASSIM_BUCKETS.index(1.0)] == 10
