@@ -56,7 +56,7 @@ Config = Annotated[str, typer.Option(help=f"A preset ({PRESETS}) or a YAML file.
 Set = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Changes one setting; repeatable.")]
 Vgg = Annotated[Path | None, typer.Option(help="VGG16 weights: Caffe's as .npz, or torchvision's state dict.")]
 DeviceOption = Annotated[Device, typer.Option(help="auto takes a GPU if there is one.")]
-Everyday = Annotated[Path | None, typer.Option(help="Photos of anything else, so that G learns what to leave alone.")]
+Everyday = Annotated[Path | None, typer.Option(help="Photos of other subjects: what G should leave unchanged.")]
 Sources = Annotated[Path | None, typer.Option(help="YAML naming the photos' sources, licences and patients.")]
 
 
@@ -86,13 +86,13 @@ def fit(
     objective: Annotated[str | None, typer.Option(help="lamegan, cyclegan, miinet or stillgan.")] = None,
     settings: Set = None,
     vgg: Vgg = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on from the newest whole checkpoint.")] = False,
-    warm_start: Annotated[Path | None, typer.Option(help="A checkpoint whose G and F to begin with.")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Continue from the newest sound checkpoint.")] = False,
+    warm_start: Annotated[Path | None, typer.Option(help="A checkpoint whose G and F to start from.")] = None,
     everyday: Everyday = None,
-    validate: Annotated[Path | None, typer.Option(help="Good photos kept out of training, to score G on.")] = None,
+    validate: Annotated[Path | None, typer.Option(help="Clean photos kept out of training, to score G on.")] = None,
     sources: Sources = None,
     device: DeviceOption = Device.AUTO,
-    minutes: Annotated[float | None, typer.Option(help="Stop, saved, after this long.", min=0)] = None,
+    minutes: Annotated[float | None, typer.Option(help="Save and stop after this many minutes.", min=0)] = None,
 ) -> None:
     """Train a generator from two folders of unpaired photos."""
     from model_training.training.fit import FitRequest
@@ -122,10 +122,10 @@ def distil(
     config: Config = "smoke",
     settings: Set = None,
     vgg: Vgg = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on from the newest whole checkpoint.")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Continue from the newest sound checkpoint.")] = False,
     sources: Sources = None,
     device: DeviceOption = Device.AUTO,
-    minutes: Annotated[float | None, typer.Option(help="Stop, saved, after this long.", min=0)] = None,
+    minutes: Annotated[float | None, typer.Option(help="Save and stop after this many minutes.", min=0)] = None,
 ) -> None:
     """Teach a small generator (the configuration's) from a bigger one."""
     from model_training.training.distil import DistilRequest
@@ -152,7 +152,7 @@ def export(
     out: Annotated[Path, typer.Option(help="The models' folder.")] = Path("models"),
     sources: Sources = None,
 ) -> None:
-    """Write model.onnx and card.json, after checking that they give torch's pixels."""
+    """Write model.onnx and card.json, after checking that ONNX Runtime returns torch's pixels."""
     from model_training.export.onnx import ExportRequest, export_model
 
     exported = export_model(ExportRequest(checkpoint, name, version, out, sources=sources))
@@ -170,19 +170,19 @@ def export(
 
 @app.command("warm-start")
 def warm_start(
-    hq: Annotated[Path, typer.Option(help="Good photos; the bad ones are made of them.")],
+    hq: Annotated[Path, typer.Option(help="Clean photos; the degraded ones are made from them.")],
     out: Annotated[Path, typer.Option(help="The run's folder.")],
     config: Config = "fast",
     settings: Set = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on from the newest whole checkpoint.")] = False,
-    begin: Annotated[Path | None, typer.Option(help="A checkpoint whose weights to begin with.")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Continue from the newest sound checkpoint.")] = False,
+    begin: Annotated[Path | None, typer.Option(help="A checkpoint whose weights to start from.")] = None,
     everyday: Everyday = None,
-    validate: Annotated[Path | None, typer.Option(help="Good photos kept out of training, to score G on.")] = None,
+    validate: Annotated[Path | None, typer.Option(help="Clean photos kept out of training, to score G on.")] = None,
     sources: Sources = None,
     device: DeviceOption = Device.AUTO,
-    minutes: Annotated[float | None, typer.Option(help="Stop, saved, after this long.", min=0)] = None,
+    minutes: Annotated[float | None, typer.Option(help="Save and stop after this many minutes.", min=0)] = None,
 ) -> None:
-    """Teach G to restore and F to degrade on generated pairs; `fit --warm-start` goes on from there."""
+    """Teach G to restore and F to degrade on generated pairs; `fit --warm-start` continues from there."""
     from model_training.training.pretrain import WarmStartRequest
     from model_training.training.pretrain import warm_start as run
 
@@ -206,9 +206,9 @@ def mean(
     begun: Annotated[Path, typer.Argument(help="The checkpoint that fine-tuning began with.")],
     tuned: Annotated[Path, typer.Argument(help="The checkpoint that it ended with.")],
     out: Annotated[Path, typer.Option(help="The checkpoint to write.")],
-    share: Annotated[float, typer.Option(help="How much of the mean is the tuned one's.", min=0, max=1)] = 0.5,
+    share: Annotated[float, typer.Option(help="Weight of the tuned checkpoint in the average.", min=0, max=1)] = 0.5,
 ) -> None:
-    """Average two generators' weights: what fine-tuning gained, with less of what it forgot."""
+    """Average the weights of two generators: most of what fine-tuning gained, less of what it forgot."""
     from model_training.runs.average import write_mean
 
     Console().print(f"{out}: {write_mean(begun, tuned, out, share=share)}", markup=False, highlight=False)
@@ -216,12 +216,12 @@ def mean(
 
 @app.command()
 def degrade(
-    photos: Annotated[Path, typer.Argument(help="Good photos: a folder, or a text file that lists them.")],
-    out: Annotated[Path, typer.Option(help="The folder for the bad ones.")],
-    seed: Annotated[int, typer.Option(help="Seed of the first; the next ones count up.", min=0)] = 0,
+    photos: Annotated[Path, typer.Argument(help="Clean photos: a folder, or a text file that lists them.")],
+    out: Annotated[Path, typer.Option(help="The folder for the degraded photos.")],
+    seed: Annotated[int, typer.Option(help="Seed of the first picture; each next one adds 1.", min=0)] = 0,
     recipe: Annotated[str, typer.Option(help=f"One of {RECIPES}.")] = "training",
 ) -> None:
-    """Take good photos badly: haze, blur, light, colour, noise, files."""
+    """Make degraded photos from clean ones: haze, blur, bad light, colour casts, noise, JPEG."""
     from model_training.data.degradation import recipe_named, write_degraded
     from model_training.evaluation.progress import bar
 
@@ -239,8 +239,8 @@ def phantom(
     out: Annotated[Path, typer.Option(help="The folder for the pictures.")],
     count: Annotated[int, typer.Option(help="How many.", min=1)] = 1,
     size: Annotated[str, typer.Option(help=f"WIDTHxHEIGHT; 64 a side to {PHANTOM_AREA_PX:,} pixels.")] = "480x272",
-    seed: Annotated[int, typer.Option(help="Seed of the first; the next ones count up.", min=0)] = 0,
-    pairs: Annotated[bool, typer.Option("--pairs", help="A badly taken photo of each beside it.")] = False,
+    seed: Annotated[int, typer.Option(help="Seed of the first picture; each next one adds 1.", min=0)] = 0,
+    pairs: Annotated[bool, typer.Option("--pairs", help="Also write a degraded version of each.")] = False,
     everyday: Annotated[bool, typer.Option("--everyday", help="Everyday-like pictures instead of throats.")] = False,
 ) -> None:
     """Draw throats that belong to nobody."""
@@ -262,7 +262,7 @@ def validate_lassim(
     out: Annotated[Path, typer.Option(help="The folder for table.md, table.csv and distributions.png.")],
     size: Annotated[str, typer.Option(help="WIDTHxHEIGHT that each image is resized to.")] = "480x272",
     seed: Annotated[int, typer.Option(help="Seed of the first random field.", min=0)] = 0,
-    seeds: Annotated[int, typer.Option(help="Random fields an image.", min=1)] = 1,
+    seeds: Annotated[int, typer.Option(help="Random fields per image.", min=1)] = 1,
 ) -> None:
     """Run the paper's table I: does LaSSIM tell warped images from blurred ones?"""
     from model_training.evaluation.images import parse_size
@@ -288,7 +288,7 @@ def evaluate(
         typer.Option(help="clahe, dark-channel, weighted-guided-filter, or [NAME=]PATH of a model or checkpoint."),
     ] = None,
     recipe: Annotated[
-        str, typer.Option(help=f"{RECIPES}: how good photos are degraded; none: they are taken as they are.")
+        str, typer.Option(help=f"{RECIPES}: how clean photos are degraded; none: they are used as they are.")
     ] = "held-out",
     size: Annotated[
         str | None, typer.Option(help="WIDTHxHEIGHT; default: about 130k pixels, proportions kept.")
@@ -296,9 +296,9 @@ def evaluate(
     seed: Annotated[int, typer.Option(help="Seed of the degradations.", min=1)] = 1,
     limit: Annotated[
         int | None,
-        typer.Option(help="At most so many photos of the comparison, evenly spread; calibration takes all.", min=1),
+        typer.Option(help="Compare on at most this many photos, evenly spread; calibration uses all.", min=1),
     ] = None,
-    pristine: Annotated[Path | None, typer.Option(help="Good photos for the own NIQE model.")] = None,
+    pristine: Annotated[Path | None, typer.Option(help="Clean photos to fit our own NIQE model on.")] = None,
     niqe: Annotated[Path | None, typer.Option(help="NIQE's published model: npz with mu_ and cov_pris_param.")] = None,
     brisque: Annotated[Path | None, typer.Option(help="Folder with BRISQUE's allmodel and allrange.")] = None,
     strips: Annotated[int, typer.Option(help="Before/after pictures to write.", min=0)] = 4,
