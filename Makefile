@@ -5,6 +5,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip install --disable-pip-version-check --quiet --constraint constraints.txt
 ARGS   ?=
+comma  := ,
 GPU    := $(shell nvidia-smi -L 2>/dev/null)
 
 .DEFAULT_GOAL := help
@@ -64,10 +65,10 @@ $(BIN)/python:
 
 $(VENV)/.serve: $(BIN)/python pyproject.toml constraints.txt
 	@echo "== installing the service (a few minutes the first time)"
-	$(PIP) --editable '.$(if $(GPU),[cuda])' $(if $(GPU),--constraint docker/constraints-cuda.txt)
+	$(PIP) --editable '.[dicom$(if $(GPU),$(comma)cuda)]' $(if $(GPU),--constraint docker/constraints-cuda.txt)
 	@touch $@
 
 $(VENV)/.dev: $(BIN)/python pyproject.toml constraints.txt
 	@echo "== installing service, training and tests (a few minutes the first time)"
-	$(PIP) --editable '.[train,dev]'
+	$(PIP) --editable '.[dicom,train,dev]'
 	@touch $@ $(VENV)/.serve

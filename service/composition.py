@@ -19,6 +19,7 @@ from service.api.limits.rate_limit import RateLimit
 from service.api.limits.request_body import BodyLimits, BodyReader
 from service.api.limits.worker_pool import WorkerLimits, WorkerPool
 from service.api.middleware.admission import AdmissionRules
+from service.dicom.answer import load_dicom_enhancer
 from service.drift.reference import SiteReference, find_references
 from service.engine.engine import Engine, EngineOptions
 from service.engine.thread_trial import ThreadTrial
@@ -135,8 +136,10 @@ class Service:
 
     def _parts(self, settings: Settings) -> Dependencies:
         defaults = EnhanceDefaults(Policy(settings.policy), settings.jpeg_quality, settings.max_pixels)
+        enhancer = Enhancer(self.model_pool, defaults)
         return Dependencies(
-            enhancer=Enhancer(self.model_pool, defaults),
+            enhancer=enhancer,
+            dicom=load_dicom_enhancer(enhancer),
             model_pool=self.model_pool,
             pool=self.pool,
             reader=BodyReader(BodyLimits(settings.max_body_bytes, settings.body_timeout_s, settings.body_memory_bytes)),

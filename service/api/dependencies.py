@@ -11,6 +11,7 @@ from service.api.limits.request_body import BodyReader
 from service.api.limits.worker_pool import WorkerPool
 from service.api.middleware.admission import AdmissionRules
 from service.api.request_context import Receive
+from service.dicom.answer import ObjectEnhancer
 from service.monitoring.metrics import Metrics
 from service.pipeline import Enhancer
 from service.serving.model_pool import ModelPool
@@ -52,9 +53,10 @@ class Offer:
 
 @dataclass(frozen=True, slots=True)
 class Dependencies:
-    """Everything that the routes use; `keys` None: no key is asked for."""
+    """Everything that the routes use; `keys` None: no key is asked for; `dicom` None: its extra is not installed."""
 
     enhancer: Enhancer
+    dicom: ObjectEnhancer | None
     model_pool: ModelPool
     pool: WorkerPool
     reader: BodyReader

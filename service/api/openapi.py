@@ -11,12 +11,14 @@ from fastapi.openapi.utils import get_openapi
 from pydantic import BaseModel
 
 from service.api.problems import PROBLEM_MEDIA_TYPE, Problem
+from service.dicom.answer import DICOM_MEDIA_TYPE
 from service.errors import HTTP_STATUS
 from service.imaging.codecs import MEDIA_TYPES
 from service.monitoring.metrics import METRICS_MEDIA_TYPE
 
 Responses = dict[int | str, dict[str, Any]]
 
+_ANY_BYTES = "application/octet-stream"
 _BINARY = {"type": "string", "format": "binary"}
 _REQUEST_ID = {"X-Request-ID": {"description": "Names this request in logs.", "schema": {"type": "string"}}}
 
@@ -64,6 +66,11 @@ ENHANCE_HEADERS = {
         "schema": {"type": "string", "enum": ["pass", "constrained", "withheld"]},
     },
     "LaSSIM-Blend": _text("Share of the input blended back in; 4 decimals."),
+    "Dicom-Object": {
+        "description": "Of a DICOM answer: image, or report where the image is withheld.",
+        "required": False,
+        "schema": {"type": "string", "enum": ["image", "report"]},
+    },
     "Model": _text("name/version of the model that made the image."),
     "Model-Digest": _text("sha256=... of that model's file."),
     "Server-Timing": _text("Milliseconds of decode, queue, infer, transfer, score and encode."),
@@ -75,7 +82,7 @@ ENHANCE_RESPONSES: Responses = {
         "description": "The enhanced image, upright and of the size sent; or, where Accept prefers JSON, the facts.",
         "headers": ENHANCE_HEADERS,
         "content": {
-            **{media: {"schema": _BINARY} for media in MEDIA_TYPES.values()},
+            **{media: {"schema": _BINARY} for media in (*MEDIA_TYPES.values(), DICOM_MEDIA_TYPE, "multipart/related")},
             "application/json": {"schema": {"$ref": "#/components/schemas/EnhanceFacts"}},
         },
     },
@@ -102,7 +109,7 @@ ENHANCE_BODY: dict[str, Any] = {
                     "properties": {"file": _BINARY},
                 }
             },
-            **{media: {"schema": _BINARY} for media in (*MEDIA_TYPES.values(), "application/octet-stream")},
+            **{media: {"schema": _BINARY} for media in (*MEDIA_TYPES.values(), DICOM_MEDIA_TYPE, _ANY_BYTES)},
         },
     }
 }

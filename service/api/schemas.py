@@ -125,6 +125,7 @@ class EnhanceFacts(BaseModel):
     model: ModelName
     image: Picture
     map: Picture | None = None
+    report: Picture | None = Field(None, description="Of a DICOM object: the structured report, a DICOM object too.")
     timing_ms: dict[str, float]
     request_id: str
 

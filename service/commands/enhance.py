@@ -13,7 +13,9 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from service.commands.enhance_dicom import dicom_target, enhance_object, image_and_report
 from service.commands.output_files import Targets
+from service.dicom.answer import DICOM_SUFFIX, ObjectEnhancer, available, is_dicom, load_dicom_enhancer
 from service.errors import CommandError, LameganError, MissingImage
 from service.imaging.codecs import SUFFIXES
 from service.imaging.headers import SourceFormat, sniff
@@ -119,7 +121,7 @@ def plan(paths: Sequence[str], maps: Path | None = None) -> list[Job]:
     if several and out is not None and _is_named(out):
         raise CommandError(f"{out} is a file; for several inputs the last path must be a folder.")
     if out is not None and not several and not _is_folder(out) and not paths[-1].endswith(("/", "\\")):
-        if out.suffix.lower() not in _BY_SUFFIX:
+        if out.suffix.lower() not in (*_BY_SUFFIX, DICOM_SUFFIX):
             raise CommandError(f"{out} does not end in a format's name, such as .png or .jpg.")
         return [Job(files[0][0], out.parent, out.stem, out.suffix, maps)]
     return [_job(source, name, out, maps, several) for source, name in files]
@@ -221,18 +223,36 @@ def _enhance_file(enhancer: Enhancer, job: Job, options: EnhanceOptions, targets
         body = _read(job.source)
         if not body:
             raise MissingImage("The image is empty.")
+        if is_dicom(body) and _stays_dicom(job, options):
+            return _enhance_object(load_dicom_enhancer(enhancer), body, job, options, targets, overwrite)
         options = replace(options, format=_format_of(job, options), map=job.heatmap is not None)
         target = job.target(options.format if options.format != "same" else sniff(body))
         targets.claim(target, overwrite=overwrite)
         if job.heatmap is not None:
             targets.claim(job.heatmap, overwrite=overwrite)
-        made = enhancer.enhance(body, options)
+        if is_dicom(body):
+            made = available(load_dicom_enhancer(enhancer)).render(body, options)
+        else:
+            made = enhancer.enhance(body, options)
         _write(target, made.body)
         if job.heatmap is not None and made.heatmap is not None:
             _write(job.heatmap, made.heatmap)
     except LameganError as error:
         return Outcome(job.source, None, {}, error.detail)
     return Outcome(job.source, target, _facts(made))
+
+
+def _stays_dicom(job: Job, options: EnhanceOptions) -> bool:
+    """Whether the answer to an object is an object: unless an image format is asked for by option or ending."""
+    return options.format == "same" and (job.suffix is None or job.suffix.lower() == DICOM_SUFFIX)
+
+
+def _enhance_object(
+    enhancer: ObjectEnhancer | None, body: bytes, job: Job, options: EnhanceOptions, targets: Targets, overwrite: bool
+) -> Outcome:
+    paths = image_and_report(dicom_target(job.folder, job.stem, job.suffix), MADE)
+    path, answer = enhance_object(available(enhancer), body, options, paths, targets, _write, overwrite=overwrite)
+    return Outcome(job.source, path, _facts(answer.worst))
 
 
 def _format_of(job: Job, options: EnhanceOptions) -> OutputFormat:
@@ -243,6 +263,8 @@ def _format_of(job: Job, options: EnhanceOptions) -> OutputFormat:
     """
     if job.suffix is None:
         return options.format
+    if job.suffix.lower() == DICOM_SUFFIX:
+        raise CommandError("DICOM is written only for DICOM inputs; choose .png.")
     named = _BY_SUFFIX[job.suffix.lower()]
     if options.format not in ("same", named):
         raise CommandError(f"The output is to be {options.format}, but its name ends in {job.suffix}.")

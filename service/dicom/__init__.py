@@ -1,1 +1,1 @@
-"""DICOM: the gateway and its objects. The routes of a hospital's PACS end here."""
+"""DICOM: objects read, derived objects and reports written, and the gateway between a PACS and the Enhancer."""

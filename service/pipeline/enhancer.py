@@ -146,6 +146,7 @@ class Enhancement:
         photo: the input, decoded.
         sent: the input's pixels with what was measured of them.
         heatmap: PNG of where structure changed, when asked for.
+        floors: thresholds that it was held to.
     """
 
     body: bytes
@@ -159,6 +160,7 @@ class Enhancement:
     photo: Photo
     sent: Reference
     heatmap: bytes | None
+    floors: GuardFloors
 
     @property
     def media_type(self) -> str:
@@ -265,6 +267,7 @@ class Enhancer:
             photo=photo,
             sent=sent,
             heatmap=heatmap,
+            floors=floors,
         )
 
     def _runner(self, generator: Generator, deadline: Deadline, watch: Stopwatch) -> Run:

@@ -13,6 +13,7 @@ from service.api.dependencies import Dependencies, hung_up
 from service.api.limits.request_body import image_of
 from service.api.openapi import ENHANCE_BODY, ENHANCE_RESPONSES
 from service.api.request_context import RequestContext, context_of
+from service.api.routes.dicom import check_declared, object_body, wants_both
 from service.api.schemas import (
     BoxFacts,
     ColourFacts,
@@ -24,8 +25,9 @@ from service.api.schemas import (
     WorstFacts,
     each_option_once,
 )
+from service.dicom.answer import DICOM_MEDIA_TYPE, available, is_dicom
 from service.monitoring.metrics import Metrics
-from service.pipeline import MAP_SIDE, STAGES, Deadline, Enhancement, EnhanceOptions, Enhancer
+from service.pipeline import MAP_SIDE, STAGES, Deadline, Enhancement, EnhanceOptions
 from service.quality.guardrail import Judgement
 from service.quality.input_quality import input_quality
 
@@ -39,6 +41,7 @@ class Upload:
     content_encoding: str | None
     query: EnhanceQuery
     wants_json: bool
+    accept: str | None
     context: RequestContext
 
 
@@ -73,23 +76,20 @@ def enhance_routes(parts: Dependencies) -> APIRouter:
                 content_encoding=request.headers.get("content-encoding"),
                 query=query,
                 wants_json=prefers_json(request.headers.get("accept")),
+                accept=request.headers.get("accept"),
                 context=context,
             )
-            answer = await parts.pool.run(
-                partial(enhance_upload, parts.enhancer, parts.metrics, upload), partial(hung_up, request.receive)
-            )
+            answer = await parts.pool.run(partial(enhance_upload, parts, upload), partial(hung_up, request.receive))
         return Response(answer.body, headers=answer.headers)
 
     return router
 
 
-def enhance_upload(
-    enhancer: Enhancer, metrics: Metrics, upload: Upload, patience: Deadline, queue_s: float
-) -> EnhanceAnswer:
+def enhance_upload(parts: Dependencies, upload: Upload, patience: Deadline, queue_s: float) -> EnhanceAnswer:
     """The work of one request, on a worker's thread.
 
     Raises:
-        LameganError: see `Enhancer.enhance` and `image_of`.
+        LameganError: see `Enhancer.enhance`, `DicomEnhancer.enhance` and `image_of`.
     """
     part = image_of(upload.body, upload.content_type, upload.content_encoding)
     query = upload.query
@@ -101,14 +101,43 @@ def enhance_upload(
         model=query.model,
         map=query.map and upload.wants_json,
     )
-    enhancement = enhancer.enhance(part.content, options, patience)
+    if is_dicom(part.content):
+        check_declared(part.declared_type)
+        if query.format == "same":
+            return _enhance_object(parts, upload, part.content, options, patience, queue_s)
+        enhancement = available(parts.dicom).render(part.content, options, patience)
+    else:
+        enhancement = parts.enhancer.enhance(part.content, options, patience)
     enhancement.seconds["queue"] += queue_s
     headers = _headers(enhancement)
     body = enhancement.body
     if upload.wants_json:
         headers["content-type"] = "application/json"
         body = _facts(enhancement, upload.context.request_id).model_dump_json().encode()
-    record(metrics, upload.context, enhancement, len(body))
+    record(parts.metrics, upload.context, enhancement, len(body))
+    return EnhanceAnswer(body, headers)
+
+
+def _enhance_object(
+    parts: Dependencies, upload: Upload, content: bytes, options: EnhanceOptions, patience: Deadline, queue_s: float
+) -> EnhanceAnswer:
+    """A DICOM object's answer; the facts are those of its worst frame, a JSON answer holds no map."""
+    answer = available(parts.dicom).enhance(content, options, patience)
+    worst = answer.worst
+    worst.seconds["queue"] += queue_s
+    headers = _headers(worst)
+    if upload.wants_json:
+        headers["content-type"] = "application/json"
+        facts = _facts(worst, upload.context.request_id)
+        facts.image = picture(answer.image or content, DICOM_MEDIA_TYPE, worst.width, worst.height)
+        facts.report = picture(answer.report, DICOM_MEDIA_TYPE, worst.width, worst.height)
+        facts.map = None
+        body = facts.model_dump_json().encode()
+    else:
+        body, own = object_body(answer, both=wants_both(upload.accept))
+        headers |= own
+    record(parts.metrics, upload.context, worst, len(body))
+    upload.context.facts.update(format="dicom", frames=answer.frames)
     return EnhanceAnswer(body, headers)
 
 
@@ -194,6 +223,7 @@ def _facts(made: Enhancement, request_id: str) -> EnhanceFacts:
         model=ModelName(name=name, version=version, digest=f"sha256={made.model_sha256}"),
         image=picture(made.body, made.media_type, made.width, made.height),
         map=map_picture(made.heatmap, made.width, made.height),
+        report=None,
         timing_ms={stage: round(seconds * 1000, 2) for stage, seconds in made.seconds.items()},
         request_id=request_id,
     )

@@ -15,6 +15,7 @@ from service.api.schemas import (
     ModelList,
     PolicyFacts,
 )
+from service.dicom.answer import DICOM_MEDIA_TYPE
 from service.errors import InvalidParameter, NotReady
 from service.imaging.codecs import MEDIA_TYPES
 from service.monitoring.metrics import METRICS_MEDIA_TYPE
@@ -93,7 +94,10 @@ def _capabilities(parts: Dependencies) -> Capabilities:
             queue_capacity=parts.pool.limits.capacity,
             rate_per_key_per_s=rate or None,
         ),
-        formats=Formats(input=list(MEDIA_TYPES.values()), output=["same", "jpeg", "png", "webp"]),
+        formats=Formats(
+            input=[*MEDIA_TYPES.values(), *([DICOM_MEDIA_TYPE] if parts.dicom else [])],
+            output=["same", "jpeg", "png", "webp"],
+        ),
         quality=defaults.quality,
         policy=PolicyFacts(default=defaults.policy, allowed=order[order.index(defaults.policy) :]),
         providers=sorted({model.provider for model in models}),
