@@ -31,6 +31,7 @@ from service.quality.guardrail import Judgement, judge
 from service.quality.lassim import CANONICAL_SIDE, Box, lassim_values
 from service.quality.pyramid import WINDOW
 from service.quality.reference import Reference, lassim_between
+from service.registry.card import GuardFloors
 from service.vocabulary import Output, OutputFormat, Policy
 
 Pixels = NDArray[np.uint8]
@@ -267,7 +268,7 @@ class Enhancer:
             photo=photo,
             sent=sent,
             heatmap=heatmap,
-            floors=floors,
+            floors=card.floors,
         )
 
     def _runner(self, generator: Generator, deadline: Deadline, watch: Stopwatch) -> Run:

@@ -18,7 +18,7 @@ import pytest
 
 from tests import dicom_files as objects
 from tests import models
-from tests.live import LiveService, decoded, scene
+from tests.live import LiveService, decoded, encoded, scene
 
 DICOM = {"Content-Type": "application/dicom"}
 
@@ -90,7 +90,7 @@ def test_what_is_withheld_answers_with_the_report(withholding: LiveService) -> N
 
 
 def test_bytes_and_declared_type_have_to_agree(live: LiveService) -> None:
-    for content, declared in ((BODY, "image/png"), (b"\x89PNG\r\n\x1a\n" + bytes(200), "application/dicom")):
+    for content, declared in ((BODY, "image/png"), (encoded(scene()), "application/dicom")):
         answer = live.http.post("/enhance", content=content, headers={"Content-Type": declared})
         assert (answer.status_code, answer.json()["code"]) == (415, "unsupported-type")
     assert "application/dicom" in live.http.get("/capabilities").json()["formats"]["input"]
