@@ -64,8 +64,11 @@ MEASURES = {
     "delta_e_mean": "Mean colour difference (CIEDE2000)",
     "delta_e_p95": "95th percentile of the colour difference (CIEDE2000)",
     "redder_share": "Share of the area that turned redder",
+    "paler_share": "Share of the area that was red and turned paler",
+    "redness_order": "Rank correlation of the redness of places",
+    "detail": "Lowest value of the fine detail",
 }
-"""Our measurements and thresholds by code value; the threshold of each has `threshold-` before it."""
+"""Our measurements by code value; the threshold of each has `t-` before it (SH: 16 characters)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,14 +215,18 @@ def _scores(judgement: Judgement) -> Iterator[Measurement]:
     yield _number("delta_e_mean", colour.delta_e_mean)
     yield _number("delta_e_p95", colour.delta_e_p95)
     yield _number("redder_share", colour.redder_share)
+    yield _number("paler_share", colour.paler_share)
+    yield _number("redness_order", colour.redness_order)
+    if judgement.detail is not None:
+        yield _number("detail", judgement.detail.value)
 
 
 def _thresholds(floors: Floors) -> Iterator[Measurement]:
-    for name in ("lassim", "worst", "delta_e_mean", "delta_e_p95", "redder_share"):
+    for name in (name for name in MEASURES if name != "blend"):
         value = getattr(floors, name)
         if value is not None:
             yield Measurement(
-                name=CodedConcept(f"thr-{name}"[:16], SCHEME, f"Threshold of: {MEASURES[name]}"[:64]),
+                name=CodedConcept(f"t-{name}", SCHEME, f"Threshold of: {MEASURES[name]}"[:64]),
                 value=float(value),
                 unit=RATIO,
             )

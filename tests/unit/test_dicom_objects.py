@@ -245,7 +245,7 @@ def test_the_report_holds_scores_thresholds_verdict_and_the_worst_region(tmp_pat
     values = {item.name.value: item.value for item in group.get_measurements()}
     judged = answer.worst.judgement
     assert values["lassim"] == pytest.approx(judged.lassim, abs=1e-6)
-    assert values["thr-lassim"] == models.STRICT.lassim
+    assert values["t-lassim"] == models.STRICT.lassim
     assert next(item.value.value for item in group.get_qualitative_evaluations()) == judged.verdict.value
     (region,) = report.content.get_planar_roi_measurement_groups()
     assert region.roi.value[0].tolist() == [judged.box.left, judged.box.top]
