@@ -165,7 +165,7 @@ def to_onnx(contract: PixelContract) -> bytes:
     with TemporaryDirectory() as folder, warnings.catch_warnings(), torch.no_grad():
         path = Path(folder) / "model.onnx"
         # The tracing exporter is deprecated in favour of the dynamo one, which takes 30 times longer for the same
-        # networks and cannot convert the index arithmetic of the bounced padding (docs/decisions.md).
+        # networks and cannot convert the index arithmetic of the bounced padding (decision 0007).
         warnings.simplefilter("ignore", DeprecationWarning)
         warnings.filterwarnings("ignore", message="Converting a tensor to a Python")
         # Instance norm without running statistics always uses the image's own, which is what "train" means here.

@@ -8,7 +8,7 @@ generator that returns its input returns the photo, bit for bit.
 
 Source: K. He, J. Sun, "Fast Guided Filter" (arXiv 1505.00996). Departures: the fit is of the change, not of the output,
 so that the regularisation pulls towards the photo and not towards flatness; each channel guides itself; the remainder
-is kept. Measured against its alternatives in benchmarks/transfer.py; see docs/decisions.md.
+is kept. Measured against its alternatives in benchmarks/transfer.py; see decision 0014.
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@ Evidence is laid out on the grid of pyramid level 3 (8 px at 480x272): the Lapla
 images, what of each band is left after its best local gain on the other's, how the logarithms of the bands differ,
 and how bright it is there. A change of brightness, contrast or sharpness is a gain and leaves little; a lesion
 painted or erased, an edge moved, a patch replaced leaves a trace that no gain explains. A small convolutional
-network, fitted to tell one from the other (`model_training.guardrail.detector`, docs/decisions.md), weighs it.
+network, fitted to tell one from the other (`model_training.guardrail.detector`, decision 0017), weighs it.
 """
 
 from __future__ import annotations
