@@ -76,7 +76,7 @@ _NOTES = (
     "Measured mean ± standard deviation, in brackets the paper's (arXiv 2304.01864, table I).",
     f"JS: Jensen-Shannon divergence in bits between the two distributions, from histograms of {BINS} equal bins",
     "over their joint range. The paper's own JS column reads as the distance in nats (the square root of the",
-    "divergence, at most 0.833; docs/decisions/0016-table-one-distance.md says why): compare it with the distance column.",
+    "divergence, at most 0.833; see decision 0016 in docs/decisions): compare it with the distance column.",
 )
 
 
