@@ -90,7 +90,13 @@ def _from_kserve(body: bytes) -> bytes:
 
 
 PEERS = (
-    Peer(OURS, "LaMEGAN", "", lambda port, _cores: ["-m", "service.commands.main", "serve", "--port", str(port)]),
+    Peer(
+        OURS,
+        "LaMEGAN",
+        "",
+        lambda port, _cores: ["-m", "service.commands.main", "serve", "--port", str(port)],
+        lambda _cores: {"LAMEGAN_QUEUE_CAPACITY": "64"},  # room for 64 clients, as the others have without a bound
+    ),
     Peer(
         "fastapi-threads",
         "FastAPI, threads",
@@ -106,6 +112,13 @@ PEERS = (
     ),
     Peer("litserve", "LitServe", "litserve", _module("litserve_app")),
     Peer("bentoml", "BentoML", "bentoml", _bentoml),
-    Peer("ray", "Ray Serve", "ray", _module("ray_app")),
+    Peer(
+        "ray",
+        "Ray Serve",
+        "ray",
+        _module("ray_app"),
+        # Ray makes its workers as nice as can be, so that any other work on the machine would stop it.
+        lambda cores: {"PEERS_PROCESSES": str(cores), "RAY_worker_niceness": "0"},
+    ),
     Peer("pytriton", "Triton (PyTriton)", "pytriton", _module("pytriton_app"), request=_kserve, answer=_from_kserve),
 )

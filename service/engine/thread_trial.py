@@ -18,7 +18,7 @@ Run = Callable[[NDArray[np.uint8]], NDArray[np.uint8]]
 
 SHAPE = (1, 272, 480, 3)
 ROUNDS = 3
-WORTH = 0.95
+WORTH = 0.9
 """More threads are taken only for less than this share of the time: cores are for other photos too."""
 
 _REMEMBERED = 64

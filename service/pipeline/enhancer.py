@@ -40,6 +40,9 @@ Stage = Literal["decode", "queue", "infer", "transfer", "score", "encode"]
 STAGES: tuple[Stage, ...] = ("decode", "queue", "infer", "transfer", "score", "encode")
 """The stages that are timed, in their order."""
 
+QUIET_S = 0.25
+"""After two photos were under way at once, one is not taken to be alone for so long."""
+
 MAP_SIDE = 2 * CANONICAL_SIDE
 """Longer side of the heat map in pixels; LaSSIM's windows are far larger than a pixel of it."""
 
@@ -179,6 +182,7 @@ class Enhancer:
         self.scorer = Scorer(self._room, self.defaults.max_pixels)
         self._lock = Lock()
         self._under_way = 0
+        self._last_crowd = float("-inf")
 
     def enhance(
         self, body: bytes, options: EnhanceOptions | None = None, patience: Deadline | None = None
@@ -205,11 +209,21 @@ class Enhancer:
         """Count a photo as under way during the block."""
         with self._lock:
             self._under_way += 1
+            self._note_crowd()
         try:
             yield
         finally:
             with self._lock:
+                self._note_crowd()
                 self._under_way -= 1
+
+    def _note_crowd(self) -> None:
+        if self._under_way > 1:
+            self._last_crowd = time.monotonic()
+
+    def _alone(self) -> bool:
+        """Whether the photo under way has the machine to itself, and not only for the moment between two others."""
+        return self._under_way == 1 and time.monotonic() - self._last_crowd > QUIET_S
 
     def check(self, options: EnhanceOptions) -> None:
         """Raise what `enhance` would for these options whatever the image.
@@ -275,8 +289,7 @@ class Enhancer:
         """How this request runs images through its generator: timed, and no longer than its deadline."""
 
         def run(image: Pixels, output: Output) -> Pixels:
-            alone = self._under_way == 1
-            queued = generator.submit(image, deadline.deadline, alone=alone, output=output)
+            queued = generator.submit(image, deadline.deadline, alone=self._alone(), output=output)
             inference = await_inference(queued, deadline)
             deadline.check()
             watch.seconds["queue"] += inference.queue_s
