@@ -29,6 +29,7 @@ from service.monitoring.logs import get_logger
 from service.monitoring.metrics import Metrics
 from service.monitoring.served_models import ModelFacts
 from service.pipeline import EnhanceDefaults, Enhancer
+from service.pipeline.processes import ProcessEnhancer
 from service.registry.store import ModelStore
 from service.serving.model_pool import ModelPool, ServedModel
 from service.settings import MOST_THREADS, Settings
@@ -55,12 +56,13 @@ class Service:
         self.model_pool = ModelPool(
             self.store, settings.model, engine_loader(settings, self.metrics), warm_sizes(settings)
         )
-        workers = settings.workers or min(usable_cores(), MOST_THREADS)
+        workers = settings.processes or settings.workers or min(usable_cores(), MOST_THREADS)
+        self.enhancer, in_process = self._enhancers(settings)
         self.pool = WorkerPool(WorkerLimits(workers, settings.queue_capacity, settings.deadline_s))
         self.keys = ApiKeys(settings.keys_file) if settings.keys_file else None
         self.readiness = Readiness()
         self._reloader = ModelReloader(self)
-        api = build_api(self._parts(settings), self._lifespan)
+        api = build_api(self._parts(settings, in_process), self._lifespan)
         self.app, self.gate = api.app, api.gate
         self._describe_work()
 
@@ -86,6 +88,10 @@ class Service:
             self.metrics.reloads.labels("failed").inc()
             self._log.error("models not loaded", code=error.code, reason=error.detail)
             raise
+        if isinstance(self.enhancer, ProcessEnhancer):
+            for model in self.model_pool.models():
+                if model.card.reference == change.default:
+                    self.enhancer.prepare(model.card)
         for reference, reason in change.faults:
             self.metrics.reloads.labels("failed").inc()
             self._log.error("model not loaded", model=reference, reason=reason, serving=change.default)
@@ -114,12 +120,16 @@ class Service:
     @asynccontextmanager
     async def _lifespan(self, _app: FastAPI) -> AsyncIterator[None]:
         self.pool.start()
+        if isinstance(self.enhancer, ProcessEnhancer):
+            self.enhancer.start()
         self._reloader.start()
         try:
             yield
         finally:
             self._reloader.stop()
             self.pool.close(self._settings.shutdown_grace_s)
+            if isinstance(self.enhancer, ProcessEnhancer):
+                self.enhancer.close()
             self.model_pool.close()
 
     def start(self) -> bool:
@@ -134,12 +144,19 @@ class Service:
         self.metrics.ready.set(1)
         return True
 
-    def _parts(self, settings: Settings) -> Dependencies:
+    def _enhancers(self, settings: Settings) -> tuple[Enhancer, Enhancer]:
+        """What enhances photos, in processes of its own or on this one's threads; and what does on threads always."""
         defaults = EnhanceDefaults(Policy(settings.policy), settings.jpeg_quality, settings.max_pixels)
-        enhancer = Enhancer(self.model_pool, defaults)
+        in_process = Enhancer(self.model_pool, defaults)
+        if not settings.processes:
+            return in_process, in_process
+        weights, shapes = self.store.weights, warm_sizes(settings)
+        return ProcessEnhancer(self.model_pool, defaults, settings.processes, weights, shapes), in_process
+
+    def _parts(self, settings: Settings, in_process: Enhancer) -> Dependencies:
         return Dependencies(
-            enhancer=enhancer,
-            dicom=load_dicom_enhancer(enhancer),
+            enhancer=self.enhancer,
+            dicom=load_dicom_enhancer(in_process),
             model_pool=self.model_pool,
             pool=self.pool,
             reader=BodyReader(BodyLimits(settings.max_body_bytes, settings.body_timeout_s, settings.body_memory_bytes)),

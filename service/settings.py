@@ -87,6 +87,9 @@ class Settings(BaseSettings):
         le=MOST_THREADS,
         description="Threads that decode, score and encode, at most 256; none: the cores that a container lends.",
     )
+    processes: int = Field(
+        0, ge=0, le=64, description="Worker processes that enhance photos on the CPU; 0: threads of one process do."
+    )
     deadline_s: float = Field(
         10.0,
         gt=0,

@@ -175,12 +175,19 @@ def serve(
     models_dir: Annotated[Path | None, typer.Option(help="Folder of models; LAMEGAN_MODELS_DIR, else models.")] = None,
     model: Annotated[str | None, typer.Option(help="Default model; LAMEGAN_MODEL, else lamegan-fast.")] = None,
     metrics_port: Annotated[int | None, typer.Option(help="Serve /metrics on a port of its own.")] = None,
+    workers: Annotated[
+        int | None, typer.Option(min=0, max=64, help="Worker processes; LAMEGAN_PROCESSES, else 0: threads of one.")
+    ] = None,
 ) -> None:
     """Serve HTTP until told to stop. Every setting is a LAMEGAN_* variable; see docs/settings.md."""
     from service.server import serve as run
     from service.settings import read_settings
 
-    run(read_settings(host=host, port=port, models_dir=models_dir, model=model, metrics_port=metrics_port))
+    run(
+        read_settings(
+            host=host, port=port, models_dir=models_dir, model=model, metrics_port=metrics_port, processes=workers
+        )
+    )
 
 
 @app.command()

@@ -28,6 +28,7 @@ from service.pipeline.deadline import Deadline, PixelBudget, await_inference
 from service.pipeline.generation import Generator, Run, generate
 from service.pipeline.scorer import Scorer, check_scorable
 from service.quality.guardrail import Judgement, judge
+from service.quality.input_quality import InputQuality, input_quality
 from service.quality.lassim import CANONICAL_SIDE, Box, lassim_values
 from service.quality.pyramid import WINDOW
 from service.quality.reference import Reference, lassim_between
@@ -117,7 +118,7 @@ class Stopwatch:
 
 
 @dataclass(frozen=True, slots=True)
-class _Request:
+class EnhanceRequest:
     """What one request comes to, known before anything is decoded.
 
     Attributes:
@@ -149,6 +150,7 @@ class Enhancement:
         seconds: how long each stage took.
         photo: the input, decoded.
         sent: the input's pixels with what was measured of them.
+        quality: how good the input was.
         heatmap: PNG of where structure changed, when asked for.
         floors: thresholds that it was held to.
     """
@@ -163,6 +165,7 @@ class Enhancement:
     seconds: dict[Stage, float]
     photo: Photo
     sent: Reference
+    quality: InputQuality
     heatmap: bytes | None
     floors: GuardFloors
 
@@ -170,6 +173,16 @@ class Enhancement:
     def media_type(self) -> str:
         """Media type of `body`."""
         return MEDIA_TYPES[self.format]
+
+    def without_pixels(self) -> Enhancement:
+        """The same answer with a black pixel for each image: what is left to send to another process."""
+        nothing = Reference(np.zeros((1, 1, 3), np.uint8))
+        return replace(
+            self,
+            judgement=replace(self.judgement, image=nothing.pixels, delivered=nothing),
+            photo=replace(self.photo, pixels=nothing.pixels),
+            sent=nothing,
+        )
 
 
 class Enhancer:
@@ -237,15 +250,24 @@ class Enhancer:
         with self._generators.lease(options.model):
             pass
 
-    def _understand(self, body: bytes, options: EnhanceOptions) -> _Request:
+    def _understand(self, body: bytes, options: EnhanceOptions) -> EnhanceRequest:
         """The request, held to every limit that can be checked without decoding."""
         policy, quality = self._policy(options), self._quality(options)
         header = inspect(body, options.declared_type, max_pixels=self.defaults.max_pixels)
         target = output_format(options.format, header.format, header.width, header.height)
         check_scorable(header.width, header.height)
-        return _Request(header, target, policy, quality, options)
+        return EnhanceRequest(header, target, policy, quality, options)
 
-    def _make(self, body: bytes, request: _Request, generator: Generator, patience: Deadline) -> Enhancement:
+    def _make(self, body: bytes, request: EnhanceRequest, generator: Generator, patience: Deadline) -> Enhancement:
+        """Where the work is done: here."""
+        return self.make(body, request, generator, patience)
+
+    def make(self, body: bytes, request: EnhanceRequest, generator: Generator, patience: Deadline) -> Enhancement:
+        """The enhanced image of a request whose limits were checked, on the calling thread.
+
+        Raises:
+            As `enhance`.
+        """
         watch, card = Stopwatch(), generator.card
         with watch.stage("decode"):
             photo = decode(body, request.options.declared_type, max_pixels=self.defaults.max_pixels)
@@ -281,6 +303,7 @@ class Enhancer:
             seconds=watch.seconds,
             photo=photo,
             sent=sent,
+            quality=input_quality(sent.canonical),
             heatmap=heatmap,
             floors=card.floors,
         )

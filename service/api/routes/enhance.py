@@ -29,7 +29,6 @@ from service.dicom.answer import DICOM_MEDIA_TYPE, available, is_dicom
 from service.monitoring.metrics import Metrics
 from service.pipeline import MAP_SIDE, STAGES, Deadline, Enhancement, EnhanceOptions
 from service.quality.guardrail import Judgement
-from service.quality.input_quality import input_quality
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,7 +174,7 @@ def record(metrics: Metrics, context: RequestContext, made: Enhancement, bytes_o
     metrics.delta_e.labels(digest).observe(judgement.colour.delta_e_mean)
     metrics.blend_share.labels(digest).observe(judgement.blend)
     metrics.verdicts.labels(digest, judgement.verdict.value).inc()
-    seen = input_quality(made.sent.canonical)
+    seen = made.quality
     metrics.input_sharpness.observe(seen.sharpness)
     metrics.input_exposure.observe(seen.exposure)
     metrics.input_contrast.observe(seen.contrast)
