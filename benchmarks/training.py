@@ -27,10 +27,12 @@ from model_training.data.photos import load_photos, read_photo, resize
 from model_training.losses.cyclegan import least_squares
 from model_training.losses.exchange import Exchange
 from model_training.losses.objective import build_objective
+from model_training.networks import build
 from model_training.networks.patchgan import PatchGan
 from model_training.training.adversarial import AdversarialTraining
-from model_training.training.distributed import DeviceName, Ranks, choose_device
+from model_training.training.distributed import Ranks, choose_device
 from model_training.training.image_pool import ImagePool
+from service.vocabulary import Device
 
 PHOTOS = 16
 PHOTO_SIZE = (960, 544)
@@ -87,7 +89,7 @@ def with_tf32(step: Callable[[], object], *, allowed: bool) -> Callable[[], obje
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--vgg", type=Path, help="VGG16 weights; without them the objective is cyclegan, not lamegan")
-    parser.add_argument("--device", choices=DeviceName.__args__, default="cpu")  # type: ignore[attr-defined]
+    parser.add_argument("--device", choices=Device.__args__, default="cpu")  # type: ignore[attr-defined]
     parser.add_argument("--turns", type=int, default=10)
     parser.add_argument("--calls", type=int, default=2)
     return parser.parse_args()
@@ -116,7 +118,7 @@ def _loop_step(config: TrainingConfig, lq: Path, hq: Path, device: torch.device)
 
 def _plain_step(config: TrainingConfig, lq: Path, hq: Path, device: torch.device) -> Callable[[], object]:
     torch.manual_seed(config.seed)
-    G, F = (config.generator_config.build().to(device) for _ in range(2))
+    G, F = (build(config.generator_config).to(device) for _ in range(2))
     D_x, D_y = (PatchGan(**config.discriminator.model_dump()).to(device) for _ in range(2))
     objective = build_objective(config).to(device)
     generators, discriminators = (

@@ -7,7 +7,6 @@ import io
 import os
 import sys
 from collections.abc import Mapping
-from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
@@ -15,6 +14,7 @@ import typer
 from rich.console import Console
 
 from service.errors import ConfigurationError, InvalidParameter, LameganError
+from service.vocabulary import Device
 
 # Commands import their subject when they run: torch takes seconds, and --help should not.
 if TYPE_CHECKING:
@@ -34,14 +34,6 @@ _DISK_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 app = typer.Typer(
     help="Train, compare and export LaMEGAN generators.", no_args_is_help=True, pretty_exceptions_enable=False
 )
-
-
-class Device(StrEnum):
-    """Where to compute."""
-
-    AUTO = "auto"
-    CPU = "cpu"
-    CUDA = "cuda"
 
 
 PRESETS = ", ".join(sorted(path.stem for path in (Path(__file__).parent / "config" / "presets").glob("*.yaml")))
@@ -91,7 +83,7 @@ def fit(
     everyday: Everyday = None,
     validate: Annotated[Path | None, typer.Option(help="Clean photos kept out of training, to score G on.")] = None,
     sources: Sources = None,
-    device: DeviceOption = Device.AUTO,
+    device: DeviceOption = "auto",
     minutes: Annotated[float | None, typer.Option(help="Save and stop after this many minutes.", min=0)] = None,
 ) -> None:
     """Train a generator from two folders of unpaired photos."""
@@ -108,7 +100,7 @@ def fit(
         everyday=everyday,
         validate=validate,
         sources=sources,
-        device=device.value,
+        device=device,
         minutes=minutes,
     )
     _end(run(request, _console()), out)
@@ -124,7 +116,7 @@ def distil(
     vgg: Vgg = None,
     resume: Annotated[bool, typer.Option("--resume", help="Continue from the newest sound checkpoint.")] = False,
     sources: Sources = None,
-    device: DeviceOption = Device.AUTO,
+    device: DeviceOption = "auto",
     minutes: Annotated[float | None, typer.Option(help="Save and stop after this many minutes.", min=0)] = None,
 ) -> None:
     """Teach a small generator (the configuration's) from a bigger one."""
@@ -138,7 +130,7 @@ def distil(
         out=out,
         resume=resume,
         sources=sources,
-        device=device.value,
+        device=device,
         minutes=minutes,
     )
     _end(run(request, _console()), out)
@@ -179,7 +171,7 @@ def warm_start(
     everyday: Everyday = None,
     validate: Annotated[Path | None, typer.Option(help="Clean photos kept out of training, to score G on.")] = None,
     sources: Sources = None,
-    device: DeviceOption = Device.AUTO,
+    device: DeviceOption = "auto",
     minutes: Annotated[float | None, typer.Option(help="Save and stop after this many minutes.", min=0)] = None,
 ) -> None:
     """Teach G to restore and F to degrade on generated pairs; `fit --warm-start` continues from there."""
@@ -192,7 +184,7 @@ def warm_start(
         out=out,
         everyday=everyday,
         resume=resume,
-        device=device.value,
+        device=device,
         minutes=minutes,
         validate=validate,
         sources=sources,

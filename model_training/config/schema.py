@@ -7,15 +7,13 @@ import json
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import torch
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
-from torch import nn
 
-from model_training.config.pretrain import WarmStart
-from model_training.data.mixture import Mixture
-from model_training.losses.restoration import RestorationWeights, Weight
-from model_training.networks import build_generator
+from model_training.config.pretrain import Mixture, RestorationWeights, WarmStart, Weight
 from service.errors import ConfigurationError
+
+ADVERSARIAL, WARM_START, DISTILLATION = "adversarial", "warm start", "distillation"
+"""Kinds of run, as checkpoints name them."""
 
 ObjectiveName = Literal["lamegan", "cyclegan", "miinet", "stillgan"]
 Count = Annotated[int, Field(ge=1)]
@@ -46,17 +44,6 @@ class GeneratorConfig(Section):
                 if type(number) is not int or not 1 <= number <= _LARGEST_OPTION:
                     raise ValueError(f"{key} must be of whole numbers from 1 to {_LARGEST_OPTION}, not {number!r}")
         return options
-
-    def build(self) -> nn.Module:
-        """A freshly initialised generator.
-
-        Raises:
-            ConfigurationError: the generator takes no such option, or not so many numbers.
-        """
-        try:
-            return build_generator(self.name, **self.options)
-        except (TypeError, ValueError) as error:
-            raise ConfigurationError(f"The {self.name} generator does not take these options: {error}.") from error
 
 
 class DiscriminatorConfig(Section):
@@ -276,11 +263,6 @@ class TrainingConfig(Section):
             raise ConfigurationError(
                 f"The configuration is wrong at warmstart.{first_place(error)}: {error.errors()[0]['msg']}."
             ) from error
-
-    def autocast(self, device: torch.device) -> torch.autocast:
-        """What networks are run under: bfloat16 where ``precision`` wants it, nothing where it does not."""
-        wanted = self.precision == "bfloat16" or (self.precision == "auto" and device.type == "cuda")
-        return torch.autocast(device.type, dtype=torch.bfloat16, enabled=wanted)
 
     @property
     def generator_config(self) -> GeneratorConfig:

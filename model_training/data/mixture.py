@@ -8,23 +8,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Annotated
 
 import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from pydantic import Field
 from torch import Tensor
 
+from model_training.config.pretrain import Mixture
 from model_training.data.degradation import HEAVY, TRAINING, degrade
 from model_training.data.phantom import phantom
 from model_training.data.synthetic import everyday
 from service.errors import DataError
 
 Pixels = NDArray[np.uint8]
-Share = Annotated[float, Field(ge=0, le=1)]
-Count = Annotated[int, Field(ge=0)]
 
 SHAPES = ((160, 160), (160, 160), (192, 192), (144, 192), (192, 144), (128, 208), (208, 128), (224, 224))
 """(H, W) of batches, all multiples of the fast generator's 16."""
@@ -33,49 +30,6 @@ LARGE_SHAPES = ((272, 480), (480, 272), (352, 352), (288, 384), (384, 288), (320
 """(H, W) of the last batches: about the size at which the service works."""
 
 SYNTHETIC_SHAPES = ((272, 480), (320, 320), (288, 384), (384, 288))
-
-
-@dataclass(frozen=True, slots=True)
-class Mixture:
-    """What a batch is made of; the shares are probabilities of one image.
-
-    Attributes:
-        phantoms: share of digital phantoms.
-        everyday: share of everyday pictures; the rest are real photos, and so is the share of what there is none of.
-        clean_photos: share of clean-to-clean pairs among real photos; `clean_phantoms`, `clean_everyday` alike.
-        heavy: share of bad photos that are made by the heavy recipe; the rest by the training recipe.
-        everyday_as_is: whether everyday pictures are left as they are even when taken badly: what a generator cannot
-            judge it shall not touch, and a dark wood is no underexposed throat.
-        jitter: share of real photos whose colours are changed before anything else.
-        extremes: share of all pictures made night-dark, blown out or grey, which then count as clean.
-        extremes_as_is: whether these, too, are left as they are when taken badly: white under haze and grey without
-            haze look alike, and a guess would often make them worse.
-        screens: share of all pairs shown as an endoscope's screen shows them, inside a black surround, with text
-            burnt in, or both; these stay as they are, and what a generator makes of the picture shall not depend on it.
-        clean_after: steps over which the shares of clean pairs rise from 0: while a generator still is near the
-            identity, clean pairs hold it there.
-        large_after: step from which views are large and batches a quarter as long: grain, blur and detail then look as
-            they will in service; None: never.
-        count_phantoms: how many phantoms are drawn; `count_everyday` alike; `count_plain`
-            flat colours and gradients join the everyday pictures.
-    """
-
-    phantoms: Share = 0.18
-    everyday: Share = 0.1
-    clean_photos: Share = 0.12
-    clean_phantoms: Share = 0.35
-    clean_everyday: Share = 0.5
-    heavy: Share = 0.0
-    everyday_as_is: bool = False
-    jitter: Share = 0.15
-    extremes: Share = 0.08
-    extremes_as_is: bool = False
-    screens: Share = 0.0
-    clean_after: Count = 800
-    large_after: Count | None = None
-    count_phantoms: Count = 220
-    count_everyday: Count = 160
-    count_plain: Count = 24
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,10 +8,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from model_training.config.pretrain import Mixture
 from model_training.config.schema import TrainingConfig
 from model_training.data.batches import PhotoStore, Sampler, to_unit
 from model_training.data.degradation import RECIPES, degrade
-from model_training.data.mixture import MixedPairs, Mixture
+from model_training.data.mixture import MixedPairs
 from model_training.data.photos import PhotoSet, as_images
 from model_training.training.distributed import Ranks
 

@@ -124,8 +124,8 @@ def model_name(model: Path) -> str:
 def _checkpoint(path: Path) -> Callable[[Image], Image]:
     import torch  # noqa: PLC0415 (torch takes seconds)
 
-    from model_training.export.onnx import find_checkpoint, load_generator  # noqa: PLC0415
     from model_training.export.wrapper import PixelContract  # noqa: PLC0415
+    from model_training.runs.generator import find_checkpoint, load_generator  # noqa: PLC0415
 
     contract = PixelContract(load_generator(find_checkpoint(path))).eval()
 

@@ -9,10 +9,8 @@ from typing import Any, get_args
 import torch
 
 from model_training.config.load import load_config
-from model_training.config.schema import ObjectiveName, TrainingConfig
+from model_training.config.schema import ADVERSARIAL, DISTILLATION, WARM_START, ObjectiveName, TrainingConfig
 from model_training.runs.provenance import SIDES, SourceNote, photos_seen
-from model_training.training.adversarial import AdversarialTraining
-from model_training.training.pretrain import WarmStarting, settings_of
 from service.errors import DataError
 from service.registry.card import (
     BUILT_IN_GUARD,
@@ -32,11 +30,11 @@ DETAIL_PIXELS = 1024 * 1024
 """Most pixels at which a restorer's detail stage runs in service: what it costs grows with them."""
 
 _UNNAMED = SourceNote().name
-_SECTIONS = {"warm start": "warmstart", "distillation": "distillation"}
+_SECTIONS = {WARM_START: "warmstart", DISTILLATION: "distillation"}
 """Where the settings of a kind of run without an adversary stand in the configuration."""
 _READ_BY = {
-    "warm start": {"data", "degrader", "generator", "precision", "seed", "warmstart"},
-    "distillation": {"data", "distillation", "ema", "generator", "optimiser", "precision", "seed"},
+    WARM_START: {"data", "degrader", "generator", "precision", "seed", "warmstart"},
+    DISTILLATION: {"data", "distillation", "ema", "generator", "optimiser", "precision", "seed"},
 }
 """The sections that such a run reads; what the others say is nothing to it."""
 
@@ -125,9 +123,9 @@ def _note_key(side: str, data: Mapping[str, Mapping[str, Any]]) -> str:
 
 def _objective(config: TrainingConfig, state: Mapping[str, Any]) -> Objective:
     kind = _kind(state)
-    name = config.objective if kind == AdversarialTraining.kind else kind
+    name = config.objective if kind == ADVERSARIAL else kind
     departures = _departures(config, kind)
-    if kind != AdversarialTraining.kind:
+    if kind != ADVERSARIAL:
         note = f"Not a step of the paper's. Departs from the defaults in: {'; '.join(departures) or 'nothing'}."
     elif departures:
         note = f"Departs from the paper's preset in: {'; '.join(departures)}."
@@ -156,8 +154,8 @@ def _departures(config: TrainingConfig, kind: str) -> list[str]:
 def _settings(config: TrainingConfig, kind: str) -> dict[str, Any]:
     """By section, what has a say in a run of this kind."""
     settings = config.model_dump(mode="json", exclude={"features", "journal"})
-    if kind == WarmStarting.kind:
-        settings["warmstart"] = settings_of(config).model_dump(mode="json")
+    if kind == WARM_START:
+        settings["warmstart"] = config.warm_start().model_dump(mode="json")
     if kind in _READ_BY:
         return {section: settings[section] for section in _READ_BY[kind]}
     others = {*get_args(ObjectiveName), *_SECTIONS.values()} - {config.objective}

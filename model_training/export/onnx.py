@@ -8,11 +8,9 @@ import io
 import re
 import shutil
 import warnings
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
 
 import numpy as np
 import onnx
@@ -26,18 +24,10 @@ from model_training.config.schema import TrainingConfig
 from model_training.data.phantom import phantom
 from model_training.export.card import CardFacts, compose_card
 from model_training.export.wrapper import PixelContract, StagedPixelContract, pixel_contract
-from model_training.networks import gives_numbers, parameter_count
-from model_training.runs.checkpoint import (
-    Checkpoint,
-    Vault,
-    all_finite,
-    exported_weights,
-    load_weights,
-    read_checkpoint,
-)
+from model_training.networks import parameter_count
+from model_training.runs.generator import find_checkpoint, load_generator
 from model_training.runs.provenance import read_notes
-from model_training.training.loop import best_path
-from service.errors import CheckpointError, ExportError
+from service.errors import ExportError
 from service.registry.card import MODEL_REFERENCE, OPSET, Golden, write_card
 
 Pixels = NDArray[np.uint8]
@@ -120,43 +110,6 @@ def export_model(request: ExportRequest) -> Exported:
         shutil.rmtree(partial, ignore_errors=True)
         raise ExportError(f"The model could not be written to {folder}: {error.strerror}.") from error
     return Exported(folder, parameter_count(generator), len(model), parity)
-
-
-def find_checkpoint(path: Path) -> Checkpoint:
-    """The checkpoint in a file, or a run's best by validation, or else its newest whole one.
-
-    Raises:
-        CheckpointError: there is none.
-    """
-    if not path.is_dir():
-        return read_checkpoint(path)
-    for folder in (path / "checkpoints", path):
-        if best_path(folder).is_file():
-            return read_checkpoint(best_path(folder))
-        checkpoint, _damaged = Vault(folder, keep=1).latest()
-        if checkpoint is not None:
-            return checkpoint
-    raise CheckpointError(f"There is no whole checkpoint in {path}.")
-
-
-def load_generator(checkpoint: Checkpoint) -> nn.Module:
-    """The generator that a checkpoint of any kind of training stands for: G's moving average where there is one.
-
-    Raises:
-        CheckpointError: it holds no generator, another network than its configuration's, or one that training ruined.
-    """
-    state: Mapping[str, Any] = checkpoint.state
-    try:
-        config = TrainingConfig.from_recipe(state["config"])
-        weights = exported_weights(state)
-    except KeyError as error:
-        raise CheckpointError(f"{checkpoint.path} holds no generator: {error} is missing.") from error
-    generator: nn.Module = config.generator_config.build()
-    load_weights(generator, weights, f"G in {checkpoint.path}")
-    generator.eval().requires_grad_(False)
-    if not (all_finite(weights) and gives_numbers(generator)):
-        raise CheckpointError(f"G in {checkpoint.path} is ruined: its weights or what they give are not finite.")
-    return generator
 
 
 def to_onnx(contract: PixelContract) -> bytes:

@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Annotated
-
 import torch
-from pydantic import Field
 from torch import Tensor
 from torch.nn import functional
 
+from model_training.config.pretrain import RestorationWeights
 from model_training.losses.lassim import WINDOW_PX, finest, residual, residual_ssim
-
-Weight = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 LEVELS = 4
 """Laplacian residuals that are compared: levels 0 to 3; the last is LaSSIM's own."""
@@ -29,35 +24,6 @@ LEAST_ERROR = 1e-3
 GRAIN_LEVELS, TILE_PX = 2, 16
 LEAST_STRENGTH = 0.5 / 255
 """Half a grey level: detail below it is not seen."""
-
-
-@dataclass(frozen=True, slots=True)
-class RestorationWeights:
-    """Weight of each term; all are averages over the batch.
-
-    Attributes:
-        pixel: Charbonnier in RGB, range [-1, 1].
-        bands: L1 of the luminance's Laplacian bands, levels 0 to 3, range [0, 1].
-        lassim: 1 - LaSSIM at level 3, the border read as often as the rest: the metric reads a corner once where
-            it reads other places 49 times.
-        lab: CIE76 colour difference at half the resolution, in units of 100.
-        decibels: log10 of each image's mean squared error, so that mild faults count as heavy ones do.
-        redness: what a* exceeds the clean one's by, beyond REDNESS_MARGIN, in units of 100.
-        harm: log10 of how much further from the clean photo than the bad one the output is, in mean squared error; 0
-            where it is nearer. Only where the bad photo is given.
-        grain: log of the strength of fine detail (what varies from pixel to pixel, and levels 0 and 1; in tiles) over
-            the clean one's, either way: the other terms are least where grain is smoothed away, and a photo without
-            grain looks like wax.
-    """
-
-    pixel: Weight = 1.0
-    bands: Weight = 2.0
-    lassim: Weight = 0.3
-    lab: Weight = 1.0
-    decibels: Weight = 0.1
-    redness: Weight = 1.5
-    harm: Weight = 0.0
-    grain: Weight = 0.0
 
 
 REDNESS_MARGIN = 3.0

@@ -12,6 +12,9 @@ from typing import Any, cast
 import torch
 from torch import nn
 
+from model_training.config.schema import GeneratorConfig
+from service.errors import ConfigurationError
+
 # Each generator lives in its own module; a name is imported only when it is asked for.
 _GENERATORS = {
     "resnet": ("model_training.networks.resnet", "ResnetGenerator"),
@@ -35,6 +38,18 @@ def build_generator(name: str, **options: Any) -> nn.Module:
     module, attribute = _GENERATORS[name]
     generator: nn.Module = getattr(import_module(module), attribute)(**options)
     return generator
+
+
+def build(config: GeneratorConfig) -> nn.Module:
+    """A freshly initialised generator of `config`.
+
+    Raises:
+        ConfigurationError: the generator takes no such option, or not so many numbers.
+    """
+    try:
+        return build_generator(config.name, **config.options)
+    except (TypeError, ValueError) as error:
+        raise ConfigurationError(f"The {config.name} generator does not take these options: {error}.") from error
 
 
 def multiple_of(generator: nn.Module) -> int:

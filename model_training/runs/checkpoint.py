@@ -202,3 +202,8 @@ class Vault:
             except CheckpointError as error:
                 damaged.append(error.detail)
         return None, damaged
+
+
+def best_path(folder: Path) -> Path:
+    """Where a run's best generator by validation is kept."""
+    return folder / "best.pt"

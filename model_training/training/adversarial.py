@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from model_training.config.schema import TrainingConfig
+from model_training.config.schema import ADVERSARIAL, TrainingConfig
 from model_training.data.batches import PhotoStore, Sampler, to_bytes
 from model_training.data.pairs import pair_source
 from model_training.data.photos import PhotoSet
@@ -22,13 +22,14 @@ from model_training.losses.cyclegan import least_squares
 from model_training.losses.exchange import Exchange
 from model_training.losses.objective import build_objective
 from model_training.losses.restoration import total_loss
-from model_training.networks import multiple_of
+from model_training.networks import build, multiple_of
 from model_training.networks.conditional import CodedGenerator, degradation_code, is_coded, without_code
 from model_training.networks.patchgan import PatchGan, least_crop
 from model_training.runs.checkpoint import load_weights
 from model_training.training.distributed import Ranks
 from model_training.training.image_pool import ImagePool
 from model_training.training.optimiser import Optimisation, blend, learning_rate
+from model_training.training.precision import autocast
 from service.errors import CheckpointError, ConfigurationError
 
 
@@ -44,7 +45,7 @@ class Batch:
 class AdversarialTraining:
     """Everything that changes while G and F learn, and the step that changes it."""
 
-    kind = "adversarial"
+    kind = ADVERSARIAL
 
     def __init__(
         self,
@@ -167,7 +168,7 @@ class AdversarialTraining:
         return degraded
 
     def _precision(self) -> torch.autocast:
-        return self._config.autocast(self._device)
+        return autocast(self._config, self._device)
 
     @property
     def _discriminator_share(self) -> float:
@@ -272,10 +273,10 @@ class AdversarialTraining:
 
 def _build_networks(config: TrainingConfig) -> nn.ModuleDict:
     discriminator = config.discriminator.model_dump()
-    degrader = config.degrader_config.build()
+    degrader = build(config.degrader_config)
     networks = nn.ModuleDict(
         {
-            "G": config.generator_config.build(),
+            "G": build(config.generator_config),
             "F": CodedGenerator(degrader, config.code.hidden) if config.code.enabled else degrader,
             "D_x": PatchGan(**discriminator),
             "D_y": PatchGan(**discriminator),

@@ -13,16 +13,16 @@ import torch.nn.functional as F
 from rich.console import Console
 from torch import Tensor, nn
 
-from model_training.config.schema import TrainingConfig
+from model_training.config.schema import DISTILLATION, TrainingConfig
 from model_training.data.batches import PhotoStore, Sampler, to_bytes
 from model_training.data.photos import PhotoSet
-from model_training.export.onnx import find_checkpoint, load_generator
 from model_training.losses.lamegan import StructureDistance
 from model_training.losses.objective import read_features, require_residual
-from model_training.networks import multiple_of
+from model_training.networks import build, multiple_of
 from model_training.runs.checkpoint import Checkpoint, Vault, load_weights
+from model_training.runs.generator import find_checkpoint, load_generator
 from model_training.runs.provenance import SourceNote, describe, photos_seen, read_notes
-from model_training.training.distributed import DeviceName, Ranks, joined_ranks
+from model_training.training.distributed import Ranks, joined_ranks
 from model_training.training.fit import (
     features_digest,
     find_resumption,
@@ -33,8 +33,10 @@ from model_training.training.fit import (
 )
 from model_training.training.loop import Outcome, Progress, Run, run_loop
 from model_training.training.optimiser import Optimisation, blend, learning_rate, total_steps
+from model_training.training.precision import autocast
 from model_training.training.run_log import Journal
 from service.errors import CheckpointError, ConfigurationError
+from service.vocabulary import Device
 
 Teacher = Callable[[Tensor], Tensor]
 
@@ -49,14 +51,14 @@ class DistilRequest:
     out: Path
     resume: bool = False
     sources: Path | None = None
-    device: DeviceName = "auto"
+    device: Device = "auto"
     minutes: float | None = None
 
 
 class Distillation:
     """The student, its teacher, and the step in which one learns from the other."""
 
-    kind = "distillation"
+    kind = DISTILLATION
 
     def __init__(
         self, config: TrainingConfig, teacher: nn.Module, photos: PhotoSet, *, device: torch.device, ranks: Ranks
@@ -71,7 +73,7 @@ class Distillation:
         self._config, self._device, self._ranks = config, device, ranks
         self.step = 0
         self._teacher = teacher.to(device)
-        self.student: nn.Module = config.generator_config.build().to(device)
+        self.student: nn.Module = build(config.generator_config).to(device)
         for who, network in (("teacher", teacher), ("student", self.student)):
             if config.data.crop % multiple_of(network):
                 raise ConfigurationError(
@@ -89,7 +91,7 @@ class Distillation:
         ranks, weights = self._ranks, self._config.distillation
         cut = self._sampler.draw(self._config.optimiser.batch * ranks.world).part(ranks.rank, ranks.world)
         photos = self._store.crops(cut)
-        with self._config.autocast(self._device):
+        with autocast(self._config, self._device):
             with torch.no_grad():
                 shown = self._teacher(photos).float()
             made = self.student(photos).float()

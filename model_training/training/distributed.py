@@ -10,15 +10,14 @@ import os
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
 from service.errors import ConfigurationError
-
-DeviceName = Literal["auto", "cpu", "cuda"]
+from service.vocabulary import Device
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +70,7 @@ class Ranks:
 
 
 @contextmanager
-def joined_ranks(device_name: DeviceName) -> Iterator[tuple[Ranks, torch.device]]:
+def joined_ranks(device_name: Device) -> Iterator[tuple[Ranks, torch.device]]:
     """This process's rank, as ``torchrun`` set it, and its device; leaves the group at the end.
 
     Raises:
@@ -100,7 +99,7 @@ def world_size() -> int:
     return int(os.environ.get("WORLD_SIZE", "1"))
 
 
-def choose_device(name: DeviceName, *, local_rank: int = 0) -> torch.device:
+def choose_device(name: Device, *, local_rank: int = 0) -> torch.device:
     """The device ``name`` means here: auto takes a GPU if there is one.
 
     Raises:

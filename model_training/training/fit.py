@@ -16,15 +16,16 @@ from rich.progress import Progress as Bar
 
 from model_training.config.schema import TrainingConfig
 from model_training.data.photos import PhotoSet, load_photos, named_skips
-from model_training.runs.checkpoint import Checkpoint, Vault, handed_on, read_checkpoint
+from model_training.runs.checkpoint import Checkpoint, Vault, best_path, handed_on, read_checkpoint
 from model_training.runs.provenance import SourceNote, describe, photos_seen, read_notes
 from model_training.training.adversarial import AdversarialTraining
-from model_training.training.distributed import DeviceName, Ranks, joined_ranks
-from model_training.training.loop import Outcome, Progress, Run, best_path, run_loop
+from model_training.training.distributed import Ranks, joined_ranks
+from model_training.training.loop import Outcome, Progress, Run, run_loop
 from model_training.training.optimiser import total_steps
 from model_training.training.run_log import Journal
 from model_training.training.validation import Validation
 from service.errors import CheckpointError, ConfigurationError
+from service.vocabulary import Device
 
 # What may differ between a run and its resumption: how long, how often, and when to give up.
 _FREE_KEYS = {"journal", "watch"}
@@ -42,7 +43,7 @@ class FitRequest:
     resume: bool = False
     warm_start: Path | None = None
     everyday: Path | None = None
-    device: DeviceName = "auto"
+    device: Device = "auto"
     minutes: float | None = None
     validate: Path | None = None
     sources: Path | None = None

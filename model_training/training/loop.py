@@ -14,22 +14,20 @@ import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from enum import Enum
-from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
 
-from model_training.config.schema import TrainingConfig, WatchConfig
+from model_training.config.schema import WARM_START, TrainingConfig, WatchConfig
 from model_training.networks import gives_numbers
-from model_training.runs.checkpoint import Vault, all_finite, write_checkpoint
+from model_training.runs.checkpoint import Vault, all_finite, best_path, write_checkpoint
 from model_training.training.distributed import Ranks
 from model_training.training.run_log import Journal
 from model_training.training.validation import Score, Validation
 from service.errors import Diverged
 
-WARM_START = "warm start"
 """The kind of training that has a learning rate of its own."""
 
 _WATCH_DECAY = 0.99
@@ -217,11 +215,6 @@ def _save(run: Run, progress: Progress) -> None:
     if run.ranks.leads:
         run.vault.save(run.training.step, {**state, **run.origin, "progress": asdict(progress)})
     run.ranks.wait()
-
-
-def best_path(folder: Path) -> Path:
-    """Where a run's best generator by validation is kept."""
-    return folder / "best.pt"
 
 
 class Interruption:

@@ -22,18 +22,18 @@ from torch import Tensor, nn
 from torch.nn.utils import clip_grad_norm_
 
 from model_training.config.pretrain import WarmStart
-from model_training.config.schema import TrainingConfig
+from model_training.config.schema import WARM_START, TrainingConfig
 from model_training.data.batches import to_bytes
 from model_training.data.mixture import LARGE_SHAPES, SHAPES, MixedPairs
 from model_training.data.photos import PhotoSet, as_images, file_sha256, load_at_own_size, load_photos
 from model_training.data.stage_pairs import ColourPairs, DetailPairs, Pixels, Sources
 from model_training.losses.restoration import restoration_loss
-from model_training.networks import multiple_of
+from model_training.networks import build, multiple_of
 from model_training.networks.conditional import without_code
 from model_training.runs.checkpoint import Checkpoint, Vault, handed_on, load_weights, read_checkpoint
 from model_training.runs.exported import fast_generator_weights
 from model_training.runs.provenance import SourceNote, describe, photos_seen, read_notes
-from model_training.training.distributed import DeviceName, joined_ranks, world_size
+from model_training.training.distributed import joined_ranks, world_size
 from model_training.training.fit import (
     INHERITED,
     find_resumption,
@@ -44,12 +44,14 @@ from model_training.training.fit import (
     require_same_start,
     write_config,
 )
-from model_training.training.loop import WARM_START, Outcome, Progress, Run, run_loop
+from model_training.training.loop import Outcome, Progress, Run, run_loop
 from model_training.training.optimiser import blend
+from model_training.training.precision import autocast
 from model_training.training.run_log import Journal
 from model_training.training.stages import PairSource, Stage
 from model_training.training.validation import Validation
 from service.errors import CheckpointError, ConfigurationError
+from service.vocabulary import Device
 
 PREVIEW_SIDE_PX = 192
 
@@ -137,15 +139,15 @@ class WarmStarting:
             ConfigurationError: the `warmstart` section is wrong, or its views do not suit a generator.
         """
         torch.manual_seed(config.seed)
-        self.settings = settings_of(config)
+        self.settings = config.warm_start()
         self.step = 0
         self._source, self._config, self._device = source, config, device
-        generator = config.generator_config.build().to(device)
+        generator = build(config.generator_config).to(device)
         self.stage = Stage(self.settings, generator)
         self.stage.require_grad(generator)
         self.learners = {"G": Learner(generator, self.settings)}
         if self.settings.degrader_every and self.stage.name == "whole":
-            self.learners["F"] = Learner(config.degrader_config.build().to(device), self.settings)
+            self.learners["F"] = Learner(build(config.degrader_config).to(device), self.settings)
         for name, learner in self.learners.items():
             _require_views(name, multiple_of(learner.network))
 
@@ -182,11 +184,11 @@ class WarmStarting:
         return terms
 
     def _staged(self, network: nn.Module, image: Tensor) -> Tensor:
-        with self._config.autocast(self._device):
+        with autocast(self._config, self._device):
             return self.stage.made(network, image).float()
 
     def _made(self, network: nn.Module, image: Tensor) -> Tensor:
-        with self._config.autocast(self._device):
+        with autocast(self._config, self._device):
             made: Tensor = network(image)
         return made.float()
 
@@ -242,15 +244,6 @@ class WarmStarting:
         return f"the colour stage's trunk from {model.name} with SHA-256 {file_sha256(model)}"
 
 
-def settings_of(config: TrainingConfig) -> WarmStart:
-    """The configuration's `warmstart` section.
-
-    Raises:
-        ConfigurationError: an unknown key, or a value out of range; the first is named.
-    """
-    return config.warm_start()
-
-
 def _require_views(name: str, multiple: int) -> None:
     sides = {PREVIEW_SIDE_PX, *(side for shape in (*SHAPES, *LARGE_SHAPES) for side in shape)}
     if any(side % multiple for side in sides):
@@ -269,7 +262,7 @@ class WarmStartRequest:
     out: Path
     everyday: Path | None = None
     resume: bool = False
-    device: DeviceName = "auto"
+    device: Device = "auto"
     minutes: float | None = None
     validate: Path | None = None
     sources: Path | None = None
@@ -284,7 +277,7 @@ def warm_start(request: WarmStartRequest, console: Console) -> Outcome:
     """
     if world_size() > 1:
         raise ConfigurationError("The warm start trains in one process; start it without torchrun.")
-    config, settings = request.config, settings_of(request.config)
+    config, settings = request.config, request.config.warm_start()
     vault = Vault(request.out / "checkpoints", config.journal.keep)
     resumed = find_resumption(vault, request.resume, console)
     photos, everyday, origin = _given(request, settings, console)
@@ -319,7 +312,7 @@ def warm_start(request: WarmStartRequest, console: Console) -> Outcome:
 
 def _pairs(config: TrainingConfig, photos: Sequence[Pixels], everyday: Sequence[Pixels]) -> PairSource:
     """Where the stage's batches come from."""
-    settings = settings_of(config)
+    settings = config.warm_start()
     if settings.stage == "whole":
         return MixedPairs(photos, settings.mixture, config.seed, everyday)
     sources = Sources(photos, everyday)

@@ -9,27 +9,33 @@ import json
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from enum import StrEnum
 from io import TextIOWrapper
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from service.commands.console import (
+    EXIT_DONE,
+    EXIT_PARTLY,
+    EXIT_REFUSED,
+    errors,
+    print_line,
+    print_outcomes,
+    print_summary,
+    progress_bar,
+    put_table,
+    quiet_decoders,
+    score_text,
+)
 from service.errors import CommandError, LameganError
+from service.vocabulary import OutputFormat, Policy, Scale
 
 if TYPE_CHECKING:
-    from service.commands.enhance import Outcome
-    from service.commands.score import NamedScore, Pairing, Score
+    from service.commands.score import Pairing
     from service.pipeline import EnhanceOptions, Enhancer
 
 TWO_ON_STDOUT = "Standard output takes --json or --csv -, not both."
-EXIT_DONE, EXIT_PARTLY, EXIT_REFUSED, EXIT_WITHHELD = 0, 1, 2, 3
-"""All done; some of several files could not be; nothing could be (one sentence on the error output says why); all
-done, but the guard withheld some enhancement."""
-
 app = typer.Typer(
     help="Enhance throat photos and score how faithful they stayed. Research software, not a medical device.",
     no_args_is_help=True,
@@ -40,31 +46,6 @@ models = typer.Typer(
     help="Look at the installed models, check them, and choose which one serves.", no_args_is_help=True
 )
 app.add_typer(models, name="models")
-errors = Console(stderr=True, soft_wrap=True, highlight=False, markup=False)
-
-
-class FormatOption(StrEnum):
-    """What the answers are written as."""
-
-    SAME = "same"
-    JPEG = "jpeg"
-    PNG = "png"
-    WEBP = "webp"
-
-
-class PolicyOption(StrEnum):
-    """What happens below a floor."""
-
-    ANNOTATE = "annotate"
-    CONSTRAIN = "constrain"
-    WITHHOLD = "withhold"
-
-
-class ScaleOption(StrEnum):
-    """At which size LaSSIM is computed."""
-
-    NATIVE = "native"
-    CANONICAL = "canonical"
 
 
 def print_version(asked: bool) -> None:
@@ -90,8 +71,8 @@ def score(
     output: Annotated[Path, typer.Argument(help="The enhanced image, or a folder of them.")],
     input: Annotated[Path, typer.Argument(help="The image it was made from, or a folder; paired by name.")],
     scale: Annotated[
-        ScaleOption, typer.Option(help="native is the paper's formula; canonical is LaSSIM as the service reports it.")
-    ] = ScaleOption.NATIVE,
+        Scale, typer.Option(help="native is the paper's formula; canonical is LaSSIM as the service reports it.")
+    ] = "native",
     level: Annotated[int, typer.Option(min=0, help="Level of the Laplacian pyramid; the paper's is 3.")] = 3,
     map: Annotated[
         Path | None, typer.Option(help="Write where structure changed: a PNG, or a folder of them for folders.")
@@ -114,8 +95,8 @@ def score(
     if csv is not None:
         raise CommandError("--csv is for folders; use --json for one pair.")
     most = read_settings(allow_anonymous=True).max_pixels
-    one = score_files(output, input, level=level, scale=scale.value, max_pixels=most, heat_map=map)
-    print_line(json.dumps(one.facts()) if as_json else _as_text(one))
+    one = score_files(output, input, level=level, scale=scale, max_pixels=most, heat_map=map)
+    print_line(json.dumps(one.facts()) if as_json else score_text(one))
 
 
 @app.command()
@@ -123,12 +104,10 @@ def enhance(
     paths: Annotated[
         list[str], typer.Argument(metavar="IN... [OUT]", help="Files, folders or patterns; the last of several is OUT.")
     ],
-    format: Annotated[FormatOption, typer.Option(help="Format of the answers; same is each input's own.")] = (
-        FormatOption.SAME
-    ),
+    format: Annotated[OutputFormat, typer.Option(help="Format of the answers; same is each input's own.")] = ("same"),
     quality: Annotated[int | None, typer.Option(min=1, max=100, help="Of JPEG and WebP; LAMEGAN_JPEG_QUALITY.")] = None,
     policy: Annotated[
-        PolicyOption | None, typer.Option(help="Below a floor: say so, blend, or keep the original; LAMEGAN_POLICY.")
+        Policy | None, typer.Option(help="Below a floor: say so, blend, or keep the original; LAMEGAN_POLICY.")
     ] = None,
     model: Annotated[str | None, typer.Option(help="name or name/version; LAMEGAN_MODEL.")] = None,
     map: Annotated[
@@ -164,8 +143,8 @@ def enhance(
             threads=min(len(jobs), usable_cores(), MOST_THREADS),
             advance=lambda: bar.advance(task),
         )
-    kept = csv is None or _put_table(csv, to_csv(outcomes))
-    _print_outcomes(outcomes, as_json, quiet=str(csv) == "-", kept=kept)
+    kept = csv is None or put_table(csv, to_csv(outcomes))
+    print_outcomes(outcomes, as_json, quiet=str(csv) == "-", kept=kept)
 
 
 @app.command()
@@ -205,23 +184,6 @@ def health(
     answer = ask_readiness(url, timeout_s)
     print_line(answer.words)
     raise typer.Exit(0 if answer.ready else 1)
-
-
-def print_line(text: str) -> None:
-    """Print to standard output, undecorated: for people and pipes alike."""
-    sys.stdout.write(text + "\n")
-
-
-def progress_bar() -> Progress:
-    """A bar on the error output, so that standard output stays clean; it shows nothing where that is no terminal."""
-    return Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-        console=errors,
-        disable=not errors.is_terminal,
-    )
 
 
 @models.command("list")
@@ -287,7 +249,7 @@ def new_key(name: Annotated[str, typer.Argument(help="Whose key it is: letters, 
 
 
 @contextmanager
-def _one_model_enhancer(model: str | None, policy: PolicyOption | None, options: EnhanceOptions) -> Iterator[Enhancer]:
+def _one_model_enhancer(model: str | None, policy: Policy | None, options: EnhanceOptions) -> Iterator[Enhancer]:
     """An enhancer with one model loaded; `options` are checked before any file is read.
 
     Whoever calls the command is the operator: `policy` may be milder than the settings', which HTTP clients may not.
@@ -297,9 +259,8 @@ def _one_model_enhancer(model: str | None, policy: PolicyOption | None, options:
     from service.registry.store import ModelStore
     from service.serving.single_model import SingleModel
     from service.settings import read_settings
-    from service.vocabulary import Policy
 
-    _quiet_decoders()
+    quiet_decoders()
     chosen = read_settings(model=model, policy=policy and policy.value, allow_anonymous=True)
     defaults = EnhanceDefaults(Policy(chosen.policy), chosen.jpeg_quality, chosen.max_pixels)
     store = ModelStore(chosen.models_dir, chosen.state_dir)
@@ -309,48 +270,14 @@ def _one_model_enhancer(model: str | None, policy: PolicyOption | None, options:
         yield enhancer
 
 
-def _quiet_decoders() -> None:
-    """Image libraries talk to the error output of damaged files, which we list ourselves, in one sentence each."""
-    import logging
-    import warnings
-
-    import cv2
-
-    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
-    logging.getLogger("PIL").addHandler(logging.NullHandler())
-    warnings.filterwarnings("ignore", module="PIL")
-
-
-def _enhance_options(format: FormatOption, quality: int | None) -> EnhanceOptions:
+def _enhance_options(format: OutputFormat, quality: int | None) -> EnhanceOptions:
     from service.pipeline import EnhanceOptions
 
-    return EnhanceOptions(format=format.value, quality=quality)
-
-
-def _print_outcomes(outcomes: list[Outcome], as_json: bool, *, quiet: bool, kept: bool) -> None:
-    """One line a file, the failed ones on the error output; ends the command with its exit code.
-
-    `kept`: whether the table that was asked for, if any, was written.
-    """
-    from service.commands.enhance import outcome_facts
-
-    if as_json:
-        print_line(json.dumps({"images": [outcome_facts(outcome) for outcome in outcomes]}))
-    for outcome in outcomes:
-        if outcome.error:
-            errors.print(f"Not enhanced: {outcome.source}: {outcome.error}")
-        elif not quiet and not as_json:
-            print_line(outcome.words())
-    done = [outcome for outcome in outcomes if not outcome.error]
-    if not done:
-        raise CommandError("No file was enhanced.")
-    if len(done) < len(outcomes) or not kept:
-        raise typer.Exit(EXIT_PARTLY)
-    raise typer.Exit(EXIT_WITHHELD if any(outcome.withheld for outcome in done) else EXIT_DONE)
+    return EnhanceOptions(format=format, quality=quality)
 
 
 def _score_folders(
-    pairing: Pairing, level: int, scale: ScaleOption, maps: Path | None, as_json: bool, csv: Path | None
+    pairing: Pairing, level: int, scale: Scale, maps: Path | None, as_json: bool, csv: Path | None
 ) -> None:
     from service.commands.score import score_folders, targets_of, to_csv
     from service.settings import read_settings
@@ -363,13 +290,13 @@ def _score_folders(
         scores = score_folders(
             pairing,
             level=level,
-            scale=scale.value,
+            scale=scale,
             max_pixels=read_settings(allow_anonymous=True).max_pixels,
             targets=targets,
             heat_maps=maps,
             advance=lambda: bar.advance(task),
         )
-    kept = csv is None or _put_table(csv, to_csv(scores))
+    kept = csv is None or put_table(csv, to_csv(scores))
     for name in pairing.outputs_alone:
         errors.print(f"Not scored: {name} is only among the outputs.")
     for name in pairing.inputs_alone:
@@ -377,69 +304,12 @@ def _score_folders(
     for named in scores:
         if named.score is None:
             errors.print(f"Not scored: {named.name}: {named.error}")
-    _print_summary(pairing, scores, as_json, quiet=str(csv) == "-")
+    print_summary(pairing, scores, as_json, quiet=str(csv) == "-")
     scored = sum(named.score is not None for named in scores)
     if scored == 0:
         raise CommandError("No pair was scored.")
     partly = scored < len(scores) or pairing.outputs_alone or pairing.inputs_alone or not kept
     raise typer.Exit(EXIT_PARTLY if partly else EXIT_DONE)
-
-
-def _print_summary(pairing: Pairing, scores: list[NamedScore], as_json: bool, *, quiet: bool) -> None:
-    from service.commands.score import summarise
-
-    done = [named.score for named in scores if named.score is not None]
-    summary = (
-        {
-            "lassim": summarise([one.map.lassim for one in done]),
-            "ssim": summarise([one.ssim for one in done]),
-        }
-        if done
-        else {}
-    )
-    if as_json:
-        pairs = [
-            {"name": named.name, **(named.score.facts() if named.score else {"error": named.error})} for named in scores
-        ]
-        unpaired = {"outputs": pairing.outputs_alone, "inputs": pairing.inputs_alone}
-        print_line(json.dumps({"summary": summary, "pairs": pairs, "unpaired": unpaired}))
-    elif not quiet:
-        for name, figures in summary.items():
-            label = {"lassim": "LaSSIM", "ssim": "SSIM"}[name]
-            print_line(
-                f"{label:7} mean {figures['mean']:.5f}  std {figures['std']:.5f}  "
-                f"min {figures['min']:.5f}  max {figures['max']:.5f}  ({figures['count']:.0f} pairs)"
-            )
-
-
-def _as_text(one: Score) -> str:
-    local = one.map
-    box = local.box
-    return "\n".join(
-        (
-            f"LaSSIM  {local.lassim:.5f}  (level {local.level}, {local.scale} scale; 1 is unchanged structure)",
-            f"SSIM    {one.ssim:.5f}  (pixels)",
-            f"Lowest  {local.worst:.5f}  of the map, at x {box.left}-{box.right}, y {box.top}-{box.bottom} px",
-        )
-    )
-
-
-def _put_table(path: Path, text: str) -> bool:
-    """Print the CSV if `path` is -, else write it; whether that went well, and if not one sentence says why.
-
-    The work is done by then: its results are worth printing whatever becomes of the table.
-    """
-    from service.commands.output_files import write_report
-
-    if str(path) == "-":
-        sys.stdout.write(text)
-        return True
-    try:
-        write_report(path, text)
-    except CommandError as error:
-        errors.print(error.detail)
-        return False
-    return True
 
 
 def main() -> None:

@@ -24,9 +24,11 @@ from rich.console import Console
 
 from model_training.cli import EXIT_INTERRUPTED, EXIT_REFUSED, main
 from model_training.config.load import load_config
-from model_training.export.onnx import ExportRequest, export_model, load_generator, require_parity, to_onnx
+from model_training.export.onnx import ExportRequest, export_model, require_parity, to_onnx
 from model_training.export.wrapper import PixelContract
+from model_training.networks import build
 from model_training.runs.checkpoint import Vault, content_digest, read_checkpoint, write_checkpoint
+from model_training.runs.generator import load_generator
 from model_training.training.adversarial import AdversarialTraining
 from model_training.training.distil import DistilRequest, distil
 from model_training.training.fit import FitRequest, find_resumption, fit
@@ -397,7 +399,7 @@ def test_a_ruined_generator_is_not_exported(files, tmp_path, value):
 
 
 def test_values_that_are_not_finite_are_no_parity(files):
-    generator = load_config("smoke").generator_config.build().eval()
+    generator = build(load_config("smoke").generator_config).eval()
     contract = PixelContract(generator)
     model = to_onnx(contract)
     require_parity(contract, model)

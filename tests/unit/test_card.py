@@ -13,11 +13,10 @@ from model_training.config.load import load_config
 from model_training.config.schema import TrainingConfig
 from model_training.export.card import CardFacts, compose_card
 from model_training.runs.average import write_mean
-from model_training.runs.checkpoint import Vault, read_checkpoint, write_checkpoint
+from model_training.runs.checkpoint import Vault, best_path, read_checkpoint, write_checkpoint
 from model_training.runs.provenance import SourceNote, each_once, read_notes
 from model_training.training.distil import DistilRequest, distil
 from model_training.training.fit import FitRequest, fit
-from model_training.training.loop import best_path
 from model_training.training.pretrain import WarmStartRequest, warm_start
 from service.errors import DataError
 from service.registry.card import Golden, ModelCard

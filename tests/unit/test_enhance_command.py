@@ -17,8 +17,9 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from model_training.data.phantom import phantom
+from service.commands.console import EXIT_DONE, EXIT_PARTLY, EXIT_REFUSED, EXIT_WITHHELD
 from service.commands.enhance import CSV_COLUMNS, plan
-from service.commands.main import EXIT_DONE, EXIT_PARTLY, EXIT_REFUSED, EXIT_WITHHELD, app, main
+from service.commands.main import app, main
 from service.errors import CommandError
 from service.imaging.codecs import decode, encode
 from service.imaging.headers import SourceFormat

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from model_training.config.schema import GeneratorConfig
-from model_training.networks import build_generator, multiple_of, parameter_count
+from model_training.networks import build, build_generator, multiple_of, parameter_count
 from model_training.networks.conditional import CODE_LENGTH, CodedGenerator, degradation_code
 from model_training.networks.patchgan import PatchGan
 from model_training.networks.vgg import VggFeatures
@@ -62,7 +62,7 @@ def test_each_score_of_the_discriminator_sees_70_by_70_pixels():
 
 def test_an_unknown_option_of_a_generator_is_one_clear_sentence():
     with pytest.raises(ConfigurationError, match="resnet generator does not take"):
-        GeneratorConfig(name="resnet", options={"depth": 3}).build()
+        build(GeneratorConfig(name="resnet", options={"depth": 3}))
 
 
 def test_a_coded_generator_starts_as_its_inner_one_and_then_heeds_the_code():

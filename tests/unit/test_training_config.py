@@ -7,6 +7,7 @@ from benchmarks.training import _config as benchmarked
 from model_training.cli import _configured
 from model_training.config.load import load_config, override, preset_names
 from model_training.config.schema import TrainingConfig
+from model_training.networks import build
 from service.errors import ConfigurationError
 
 
@@ -24,7 +25,7 @@ def test_the_paper_preset_holds_the_paper_s_numbers():
     assert (paper.optimiser.constant, paper.optimiser.decay, paper.optimiser.unit) == (100, 100, "epochs")
     assert (paper.pool, paper.ema, paper.restoration.weight, paper.code.enabled) == (50, 0.0, 0.0, False)
     assert (paper.data.height, paper.data.width, paper.data.crop) == (272, 480, 256)
-    assert paper.generator_config.build().layers[1].out_channels == 64
+    assert build(paper.generator_config).layers[1].out_channels == 64
     assert paper.miinet.perceptual == 0.5
     assert (paper.cyclegan.identity, paper.stillgan.identity) == (0.5, 0.5)
     assert (paper.stillgan.illumination, paper.stillgan.structure) == (0.1, 0.5)
@@ -82,7 +83,7 @@ def test_an_unknown_key_and_a_wrong_value_are_one_clear_sentence(override, sente
 def test_a_generator_of_too_few_numbers_is_one_clear_sentence():
     config = load_config("smoke", ["generator={name: fast, options: {widths: [8, 8]}}"])
     with pytest.raises(ConfigurationError, match="fast generator does not take these options"):
-        config.generator_config.build()
+        build(config.generator_config)
 
 
 def test_a_file_that_is_no_text_is_one_clear_sentence(tmp_path):

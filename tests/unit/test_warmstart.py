@@ -24,11 +24,12 @@ from model_training.data.mixture import (
 )
 from model_training.data.phantom import phantom
 from model_training.losses.restoration import RestorationWeights, lab, restoration_loss
+from model_training.networks import build
 from model_training.networks.conditional import CodedGenerator
 from model_training.runs.average import write_mean
 from model_training.runs.checkpoint import Checkpoint, content_digest, read_checkpoint, write_checkpoint
 from model_training.training.loop import Outcome
-from model_training.training.pretrain import WarmStarting, WarmStartRequest, settings_of, warm_start
+from model_training.training.pretrain import WarmStarting, WarmStartRequest, warm_start
 from service.errors import CheckpointError, ConfigurationError, DataError
 
 SMALL = Mixture(count_phantoms=3, count_everyday=2)
@@ -238,10 +239,10 @@ def test_a_run_begins_with_the_weights_of_another_and_says_so(photos, tmp_path):
 
 def test_a_warm_start_begins_with_the_averages_also_with_a_coded_f():
     config = load_config("fast", SETTINGS)
-    training, coded = WarmStarting(config, None, torch.device("cpu")), CodedGenerator(config.degrader_config.build())
+    training, coded = WarmStarting(config, None, torch.device("cpu")), CodedGenerator(build(config.degrader_config))
     for parameter in coded.parameters():
         torch.nn.init.normal_(parameter)
-    raw, average = (config.generator_config.build().state_dict() for _ in range(2))
+    raw, average = (build(config.generator_config).state_dict() for _ in range(2))
     state = {"networks": {"G": raw, "F": coded.state_dict()}, "average": average, "step": 1}
     training.begin(Checkpoint(Path("some.pt"), "0", state))
     assert content_digest(training.learners["F"].average.state_dict()) == content_digest(coded.inner.state_dict())
@@ -397,4 +398,4 @@ def test_grain_counts_detail_that_is_too_weak_or_too_strong_and_not_where_it_lie
 )
 def test_shares_and_weights_outside_their_range_are_refused(wrong):
     with pytest.raises(ConfigurationError, match=r"warmstart\."):
-        settings_of(load_config("fast", [wrong]))
+        load_config("fast", [wrong]).warm_start()
