@@ -63,14 +63,14 @@ def _filtered(image: FloatImage, kernel: NDArray[Any]) -> FloatImage:
 
 
 def blur(image: FloatImage, rng: np.random.Generator) -> FloatImage:
-    """A third Gaussian, a third motion, the rest disks, boxes and strong Gaussians."""
-    kind = rng.choice(9)
+    """Half of it motion, the rest Gaussian, disks and boxes."""
+    if rng.random() < 0.55:
+        return motion(image, rng.uniform(2.5, 11), rng.uniform(0, np.pi))
+    kind = rng.choice(5)
     if kind < 3:
         return gaussian(image, rng.uniform(0.4, 2.6) if rng.random() < 0.85 else rng.uniform(2.6, 4))
     if kind == 3:
         return disk(image, rng.uniform(0.8, 4))
-    if kind < 8:
-        return motion(image, rng.uniform(2.5, 11), rng.uniform(0, np.pi))
     side = int(rng.integers(1, 7)) * 2 + 1 if rng.random() < 0.7 else int(rng.integers(2, 13))
     return _float(cv2.blur(image, (side, side), borderType=cv2.BORDER_REFLECT_101))
 
@@ -118,9 +118,9 @@ def resampled(image: FloatImage, rng: np.random.Generator) -> FloatImage:
     )
 
 
-SINGLE: tuple[tuple[float, SignalFault], ...] = ((0.28, blur), (0.12, noise), (0.19, jpeg), (0.04, resampled))
+SINGLE: tuple[tuple[float, SignalFault], ...] = ((0.38, blur), (0.07, noise), (0.2, jpeg), (0.02, resampled))
 """How often a photo has this one fault alone; `CLEAN` has none, and the rest a mixture."""
-CLEAN = 0.09
+CLEAN = 0.08
 
 
 def signal_faults(image: FloatImage, rng: np.random.Generator) -> FloatImage:

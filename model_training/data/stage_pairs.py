@@ -191,7 +191,7 @@ class ColourPairs:
         photo, scene = self._pick(rng)
         clean = _unit(random_view(photo, height, width, rng))
         clean = _unit(as_pixels(_as_a_throat(clean, rng) if scene else clean))
-        untouched = rng.random() < 0.2
+        untouched = rng.random() < 0.27
         bad = clean if untouched else photometric(clean, rng)
         if not scene:
             clean = bad

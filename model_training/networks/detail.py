@@ -29,6 +29,9 @@ YCC = ((0.299, 0.587, 0.114), (-0.168736, -0.331264, 0.5), (0.5, -0.418688, -0.0
 LEAST_DETAIL = 2e-3
 """Added to the strength of a band, in [-1, 1], before its logarithm: a quarter of a grey level."""
 
+WHOLE_PHOTO = 96
+"""Hidden features of what is judged of the whole photo."""
+
 ANGLES = 4
 """Directions of the oriented filters, 45 degrees apart."""
 
@@ -78,6 +81,30 @@ class Modulation(nn.Module):
         scale, shift = self.out(functional.relu(self.hidden(told))).unsqueeze(-1).unsqueeze(-1).chunk(2, 1)
         modulated: Tensor = x * (1 + scale) + shift
         return modulated
+
+
+class WholePhotoMix(nn.Module):
+    """Weights of the mix that hold for the whole photo: (B, K, h, w) strengths to (B, `outputs`, 1, 1).
+
+    A blur is the same everywhere, and what undoes it is one filter: left to the trunk alone, whose last stage has few
+    channels, the network never learnt to undo motion, where one filter for the whole photo gains 2 to 3 dB.
+    """
+
+    def __init__(self, told: int, outputs: int) -> None:
+        super().__init__()
+        self.first = nn.Linear(2 * told, WHOLE_PHOTO)
+        self.second = nn.Linear(WHOLE_PHOTO, WHOLE_PHOTO)
+        self.out = nn.Linear(WHOLE_PHOTO, outputs)
+        nn.init.zeros_(self.out.weight)
+        nn.init.zeros_(self.out.bias)
+
+    def forward(self, strength: Tensor) -> Tensor:
+        """Judge the photo by the means and deviations of its strengths."""
+        mean = strength.mean((2, 3), keepdim=True)
+        deviation = torch.sqrt(((strength - mean) ** 2).mean((2, 3)) + 1e-4)
+        told = torch.cat([mean.flatten(1), deviation], 1)
+        weights: Tensor = self.out(functional.relu(self.second(functional.relu(self.first(told)))))
+        return weights.unsqueeze(-1).unsqueeze(-1)
 
 
 class FilterBank(nn.Module):
@@ -245,6 +272,7 @@ class DetailNetwork(nn.Module):
         of_half = 4 * found + len(self.luma_half) + 2 * len(self.colour_half)
         self.mix_half = _pointwise(half, of_half, 0.05)
         self.mix_quarter = _pointwise(quarter, len(self.luma_quarter) + 2 * len(self.colour_quarter), 0.05)
+        self.mix_whole = WholePhotoMix(told, self.mix_half.out_channels + self.mix_quarter.out_channels)
         for layer in (self.to_quarter, self.to_eighth):
             _keep_scale(layer)
         to_ycc = torch.tensor(YCC)
@@ -277,8 +305,11 @@ class DetailNetwork(nn.Module):
         found_half = self.luma_half(halves[:, :1])
         strength = self._strength(found, found_half)
         at_half, at_quarter = self._features(x, strength)
-        full, half = self._mixed_at_half(found, found_half, at_half, halves)
-        coarse = half + doubled(self._mixed_at_quarter(at_quarter, ycc))
+        whole = self.mix_whole(strength)
+        of_half = self.mix_half(at_half) + whole[:, : self.mix_half.out_channels]
+        of_quarter = self.mix_quarter(at_quarter) + whole[:, self.mix_half.out_channels :]
+        full, half = self._mixed_at_half(found, found_half, of_half, halves)
+        coarse = half + doubled(self._mixed_at_quarter(of_quarter, ycc))
         change = full + functional.conv2d(replicate_pad(coarse, 1), self.to_double, groups=3)
         return x + functional.pixel_shuffle(functional.conv2d(change, self.to_rgb), 2)
 
@@ -298,21 +329,20 @@ class DetailNetwork(nn.Module):
         return self.up_half(half + doubled(self.from_quarter(quarter))), quarter
 
     def _mixed_at_half(
-        self, found: list[Tensor], found_half: Tensor, features: Tensor, halves: Tensor
+        self, found: list[Tensor], found_half: Tensor, weights: Tensor, halves: Tensor
     ) -> tuple[Tensor, Tensor]:
         """The change of full-size detail as blocks (B, 12, H/2, W/2), and that at half size (B, 3, H/2, W/2)."""
         luma, colour = len(self.luma_half), len(self.colour_half)
-        weights = self.mix_half(features)
         sizes = [*(part.shape[1] for part in found), luma, colour, colour]
         parts = torch.split(weights, sizes, 1)
         full = [bank.over_filters(w * f) for bank, w, f in zip(self._full, parts[:3], found, strict=True)]
         blue, red = (self.colour_half(plane) for plane in halves[:, 1:].chunk(2, 1))
         return torch.cat(full, 1), _weighted(parts[3:], (found_half, blue, red))
 
-    def _mixed_at_quarter(self, features: Tensor, ycc: Tensor) -> Tensor:
+    def _mixed_at_quarter(self, weights: Tensor, ycc: Tensor) -> Tensor:
         """The change at quarter size, (B, 3, H/4, W/4)."""
         luma, colour = len(self.luma_quarter), len(self.colour_quarter)
-        parts = torch.split(self.mix_quarter(features), [luma, colour, colour], 1)
+        parts = torch.split(weights, [luma, colour, colour], 1)
         banks = self.luma_quarter, self.colour_quarter, self.colour_quarter
         planes = functional.avg_pool2d(ycc, 4).chunk(3, 1)
         return _weighted(parts, [bank(plane) for bank, plane in zip(banks, planes, strict=True)])

@@ -1,0 +1,85 @@
+"""The documented way to train on one's own throat photos runs, command by command, on a small folder of the same shape."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from model_training.data.phantom import phantom
+from tests.training_files import write_vgg
+
+ROOT = Path(__file__).resolve().parents[2]
+PHOTOS, KEPT_OUT = 54, 54
+"""A calibration needs 53 photos; the lists below keep every other one out instead of every tenth."""
+
+SMALL = [
+    "--set", "data={height: 96, width: 96, crop: 64}", "--set", "warmstart.steps=2", "--set", "warmstart.batch=2", "--set", "warmstart.mixture={count_phantoms: 1, count_everyday: 1}",
+    "--set", "generator.options={detail_widths: [8, 8, 8], colour_widths: [8, 8, 8], colour_blocks: [1, 1, 1]}",
+    "--set", "journal.validate=2", "--set", "journal.checkpoint=2", "--set", "journal.validate_images=2",
+]  # fmt: skip
+SMALL_FIT = [
+    "--set", "optimiser={constant: 2, decay: 0, unit: steps}", "--set", "journal.validate=2", "--set", "journal.validate_images=2",
+    "--set", "discriminator.width=8", "--set", "degrader.options={widths: [8, 8, 8], blocks: [1, 1, 1]}",
+    "--set", "restoration.pairs=1", "--set", "data={height: 96, width: 96, crop: 64}",
+    "--set", "generator.options={detail_widths: [8, 8, 8], colour_widths: [8, 8, 8], colour_blocks: [1, 1, 1]}",
+]  # fmt: skip
+
+
+@pytest.fixture
+def desk(tmp_path: Path) -> Path:
+    """A folder as the page describes it: pgu/, anything/, the features, the sources, and the shipped models."""
+    for folder, count, seed in (
+        ("pgu/bacterial", PHOTOS // 2, 0),
+        ("pgu/other", PHOTOS // 2 + KEPT_OUT, 500),
+        ("anything", 2, 900),
+    ):
+        (tmp_path / folder).mkdir(parents=True)
+        for index in range(count):
+            Image.fromarray(phantom(176, 160, seed + index)).save(tmp_path / folder / f"{index:03}.jpg", quality=92)
+    write_vgg(tmp_path / "vgg.npz")
+    (tmp_path / "sources.yaml").write_text("hq: {name: drawn, licence: MIT, credit: this project, patients: 0}\n")
+    shutil.copytree(ROOT / "models", tmp_path / "models")
+    return tmp_path
+
+
+def commands() -> list[str]:
+    text = (ROOT / "docs" / "training.md").read_text(encoding="utf-8")
+    (block,) = re.findall(r"<!-- own photos:start -->\n```sh\n(.*?)```\n<!-- own photos:end -->", text, re.S)
+    return block.strip().splitlines()
+
+
+def shortened(command: str) -> str:
+    """The command with fewer steps and smaller networks; nothing else of it changes."""
+    command = command.replace("NR % 10", "NR % 2")
+    if " warm-start " in command:
+        command += " " + " ".join(f"'{word}'" for word in SMALL)
+    elif " fit " in command:
+        command += " " + " ".join(f"'{word}'" for word in SMALL_FIT)
+    elif "--faults" in command:
+        command += " --limit 1 --fault 'noise .02'"
+    return command
+
+
+def test_the_documented_commands_train_calibrate_and_activate_a_model_of_ones_own(desk: Path) -> None:
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    for command in commands():
+        done = subprocess.run(
+            ["bash", "-euc", shortened(command)],
+            cwd=desk,
+            env={**os.environ, "PATH": path, "PYTHONPATH": str(ROOT)},
+            capture_output=True,
+            text=True,
+            timeout=600,
+            check=False,
+        )
+        assert done.returncode == 0, f"{command}\n{done.stdout[-2000:]}\n{done.stderr[-3000:]}"
+    assert (desk / "models" / "throat" / "1.0.0" / "card.json").is_file()
+    assert (desk / "report" / "guard.md").is_file()
+    assert (desk / "report" / "faults.md").is_file()
