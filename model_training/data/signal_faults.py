@@ -71,7 +71,7 @@ def blur(image: FloatImage, rng: np.random.Generator) -> FloatImage:
         return gaussian(image, rng.uniform(0.4, 2.6) if rng.random() < 0.85 else rng.uniform(2.6, 4))
     if kind == 3:
         return disk(image, rng.uniform(0.8, 4))
-    side = int(rng.integers(1, 7)) * 2 + 1 if rng.random() < 0.7 else int(rng.integers(2, 13))
+    side = int(rng.integers(1, 10)) * 2 + 1 if rng.random() < 0.8 else int(rng.integers(2, 13))
     return _float(cv2.blur(image, (side, side), borderType=cv2.BORDER_REFLECT_101))
 
 

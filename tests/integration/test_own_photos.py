@@ -43,7 +43,7 @@ def desk(tmp_path: Path) -> Path:
         (tmp_path / folder).mkdir(parents=True)
         for index in range(count):
             Image.fromarray(phantom(176, 160, seed + index)).save(tmp_path / folder / f"{index:03}.jpg", quality=92)
-    write_vgg(tmp_path / "vgg.npz")
+    write_vgg(tmp_path / "vgg16.npz")
     (tmp_path / "sources.yaml").write_text("hq: {name: drawn, licence: MIT, credit: this project, patients: 0}\n")
     shutil.copytree(ROOT / "models", tmp_path / "models")
     return tmp_path
