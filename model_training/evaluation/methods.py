@@ -15,6 +15,8 @@ INPUT = "input"
 """Name of the method that returns its input."""
 
 CONTRACT = {"image": "tensor(uint8)", "enhanced": "tensor(uint8)"}
+DETAIL = {"detail": "tensor(uint8)"}
+"""What a model in two stages gives besides."""
 """What an exported generator takes and gives, as the service holds it to."""
 
 
@@ -88,7 +90,8 @@ def exported(model: Path, *, threads: int = 0) -> Enhance:
     except Exception as error:  # ONNX Runtime's errors have no base class of their own
         raise DataError(f"{model} is no model that ONNX Runtime can load.") from error
     ends = {end.name: (end.type, end.shape) for end in (*session.get_inputs(), *session.get_outputs())}
-    if {name: kind for name, (kind, _) in ends.items()} != CONTRACT or not _of_any_size(ends["image"][1]):
+    kinds = {name: kind for name, (kind, _) in ends.items()}
+    if kinds not in (CONTRACT, CONTRACT | DETAIL) or not _of_any_size(ends["image"][1]):
         raise DataError(
             f"{model} is no exported generator: it must take `image` and give `enhanced`, both uint8 (B, H, W, 3) "
             "of any size."
