@@ -23,12 +23,14 @@ TINY = "generator.options={detail_widths: [8, 8, 8], colour_widths: [8, 8, 8], c
 VIEWS = "data={height: 96, width: 96, crop: 64}"
 SOON = ("journal.validate=2", "journal.checkpoint=2", "journal.validate_images=2")
 SMALL = (
-    TINY, VIEWS, *SOON, "warmstart.steps=2", "warmstart.batch=2", "warmstart.mixture={count_phantoms: 1, count_everyday: 1}",
-)  # fmt: skip
+    *(TINY, VIEWS, *SOON, "warmstart.steps=2", "warmstart.batch=2"),
+    "warmstart.mixture={count_phantoms: 1, count_everyday: 1}",
+)
 SMALL_FIT = (
-    TINY, VIEWS, *SOON, "optimiser={constant: 2, decay: 0, unit: steps}", "discriminator.width=8", "restoration.pairs=1",
+    *(TINY, VIEWS, *SOON, "discriminator.width=8", "restoration.pairs=1"),
+    "optimiser={constant: 2, decay: 0, unit: steps}",
     "degrader.options={widths: [8, 8, 8], blocks: [1, 1, 1]}",
-)  # fmt: skip
+)
 
 
 @pytest.fixture
