@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sysconfig
 import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -19,6 +20,7 @@ from service.api.limits.rate_limit import RateLimit
 from service.api.limits.request_body import BodyLimits, BodyReader
 from service.api.limits.worker_pool import WorkerLimits, WorkerPool
 from service.api.middleware.admission import AdmissionRules
+from service.api.sub_path import SubPath
 from service.dicom.answer import load_dicom_enhancer
 from service.drift.reference import SiteReference, find_references
 from service.engine.engine import Engine, EngineOptions
@@ -28,7 +30,7 @@ from service.errors import ConfigurationError, LameganError
 from service.monitoring.logs import get_logger
 from service.monitoring.metrics import Metrics
 from service.monitoring.served_models import ModelFacts
-from service.pipeline import EnhanceDefaults, Enhancer
+from service.pipeline import Assessor, EnhanceDefaults, Enhancer
 from service.pipeline.processes import ProcessEnhancer
 from service.registry.store import ModelStore
 from service.serving.model_pool import ModelPool, ServedModel
@@ -157,6 +159,7 @@ class Service:
         return Dependencies(
             enhancer=self.enhancer,
             dicom=load_dicom_enhancer(in_process),
+            assessor=Assessor(settings.max_pixels),
             model_pool=self.model_pool,
             pool=self.pool,
             reader=BodyReader(BodyLimits(settings.max_body_bytes, settings.body_timeout_s, settings.body_memory_bytes)),
@@ -168,6 +171,7 @@ class Service:
             offer=Offer(version("lamegan"), settings.max_pixels, settings.rate_per_key_per_s),
             cors_origins=settings.cors_origins,
             serve_metrics=settings.metrics_port is None,
+            place=SubPath(settings.root_path, settings.trusted_proxies),
         )
 
     def _describe_work(self) -> None:
@@ -238,9 +242,22 @@ class ModelReloader:
             return None
 
 
+SHIPPED_MODELS = (
+    Path(sysconfig.get_path("data")) / "share" / "lamegan" / "models",
+    Path(__file__).resolve().parents[1] / "models",
+)
+"""Where the model that comes with the program lies: beside an installed package, or in a checkout."""
+
+
 def model_store(settings: Settings) -> ModelStore:
-    """The store that `settings` name."""
-    return ModelStore(settings.models_dir, settings.state_dir)
+    """The store that `settings` name.
+
+    The default folder is that of the working directory where there is one, else that which came with the program.
+    """
+    folder = settings.models_dir
+    if "models_dir" not in settings.model_fields_set and not folder.is_dir():
+        folder = next((shipped for shipped in SHIPPED_MODELS if shipped.is_dir()), folder)
+    return ModelStore(folder, settings.state_dir)
 
 
 def engine_options(settings: Settings) -> EngineOptions:

@@ -7,7 +7,7 @@ has a row in docs/settings.md (a test fails otherwise).
 from __future__ import annotations
 
 import re
-from ipaddress import ip_address
+from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
@@ -15,7 +15,7 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from service.errors import ConfigurationError
-from service.vocabulary import Device, PolicyName
+from service.vocabulary import MAX_PIXELS, Device, PolicyName
 
 MOST_THREADS = 256
 """More than the cores of the machines this is for; a thousand threads would only wait for one another."""
@@ -55,6 +55,15 @@ class Settings(BaseSettings):
         (),
         description="Origins that browsers may call from, as scheme://host[:port] in lower case, separated by commas; "
         "`*` is all, empty none.",
+    )
+    root_path: str = Field(
+        "",
+        pattern=r"^((/[A-Za-z0-9._~-]+)+/?)?$",
+        description="Path below which a proxy shows the service, such as /lamegan; empty: the root.",
+    )
+    trusted_proxies: Annotated[tuple[str, ...], NoDecode] = Field(
+        ("127.0.0.1", "::1"),
+        description="Addresses or networks of proxies whose X-Forwarded-Prefix is believed, separated by commas.",
     )
     rate_per_key_per_s: float = Field(
         0.0, ge=0, le=1_000_000, description="Requests a second a key may make; 0 is no limit."
@@ -96,7 +105,12 @@ class Settings(BaseSettings):
         le=DAY_S,
         description="From the last byte of the body to the answer; later is 504, foreseeably later 429.",
     )
-    body_timeout_s: float = Field(60.0, gt=0, le=DAY_S, description="From the first to the last byte of a body.")
+    body_timeout_s: float = Field(
+        60.0,
+        gt=0,
+        le=DAY_S,
+        description="Longest pause of a body; beyond so many seconds in all it must come at 4 kB/s at least.",
+    )
     shutdown_grace_s: float = Field(
         20.0, gt=0, le=DAY_S, description="How long accepted work may take to finish at the end."
     )
@@ -114,7 +128,7 @@ class Settings(BaseSettings):
     max_in_flight: int = Field(
         256, ge=1, description="Requests being received or answered at once; one more is refused with 429."
     )
-    max_pixels: int = Field(50_000_000, ge=4096, description="Most pixels of an image, frames counted.")
+    max_pixels: int = Field(MAX_PIXELS, ge=4096, description="Most pixels of an image, frames counted.")
     policy: PolicyName = Field("constrain", description="What happens below a floor: annotate, constrain or withhold.")
     jpeg_quality: int = Field(95, ge=1, le=100, description="Quality of JPEG and WebP answers unless asked otherwise.")
 
@@ -124,7 +138,7 @@ class Settings(BaseSettings):
     @model_validator(mode="before")
     @classmethod
     def _split_lists(cls, values: dict[str, object]) -> dict[str, object]:
-        for name in ("cors_origins", "warm_shapes"):
+        for name in ("cors_origins", "trusted_proxies", "warm_shapes"):
             if isinstance(text := values.get(name), str):
                 values[name] = tuple(part.strip() for part in text.split(",") if part.strip())
         return values
@@ -138,6 +152,16 @@ class Settings(BaseSettings):
                 "or the scheme's own port; or * alone"
             )
         return origins
+
+    @field_validator("trusted_proxies")
+    @classmethod
+    def _proxies_are_addresses(cls, proxies: tuple[str, ...]) -> tuple[str, ...]:
+        for one in proxies:
+            try:
+                ip_network(one, strict=False)
+            except ValueError as error:
+                raise ValueError("write each as an address or a network, such as 10.0.0.0/8") from error
+        return proxies
 
     @model_validator(mode="after")
     def _the_largest_body_can_be_held(self) -> Self:

@@ -31,3 +31,6 @@ Device = Literal["auto", "cpu", "cuda"]
 
 Output = Literal["enhanced", "detail"]
 """What a model is asked for: the whole enhancement, or its detail stage alone."""
+
+MAX_PIXELS = 64_000_000
+"""Most pixels of an image, frames counted, unless the settings say otherwise: what a phone's largest sensor has."""

@@ -12,13 +12,14 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from io import BytesIO
+from pathlib import Path
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-DEFAULT_MAX_PIXELS = 50_000_000
+CASES = Path(__file__).parent / "data" / "cases"
 SIGNATURES = {
     "jpeg": b"\xff\xd8\xff\xe0",
     "png": b"\x89PNG\r\n\x1a\n",
@@ -163,6 +164,22 @@ def paged_tiff(pages: int, width: int = 240, height: int = 240) -> bytes:
     return bytes(body)
 
 
+def case(name: str) -> bytes:
+    """A file of tests/data/cases."""
+    return (CASES / name).read_bytes()
+
+
+def heif_of_size(body: bytes, width: int, height: int) -> bytes:
+    """A HEIC or AVIF that claims another size; its picture is as it was."""
+    at = body.index(b"ispe") + 8
+    return body[:at] + struct.pack(">II", width, height) + body[at + 8 :]
+
+
+def gif_frame() -> bytes:
+    """A frame of one pixel without colours."""
+    return b"\x2c\0\0\0\0\1\0\1\0\0\2\2\x44\1\0"
+
+
 def hostile_files() -> Iterator[HostileFile]:
     """The corpus, well over a hundred files, none larger than 10 MB."""
     for kind in (_fragments, _foreign, _wrongly_declared, _truncated, _bombs, _malformed, _out_of_size, _polyglots):
@@ -189,17 +206,12 @@ def _foreign() -> Iterator[HostileFile]:
         "SVG": b'<svg xmlns="http://www.w3.org/2000/svg" width="500" height="500"/>',
         "XML with an entity bomb": b'<!DOCTYPE z [<!ENTITY a "aaaa"><!ENTITY b "&a;&a;&a;&a;">]><z>&b;</z>',
         "PDF": b"%PDF-1.7\n1 0 obj<<>>endobj\ntrailer<<>>",
-        "GIF": saved(photo_pixels()[..., 0], "GIF"),
-        "GIF header of 65535x65535": b"GIF89a\xff\xff\xff\xff\xf7\0\0",
         "ZIP": b"PK\x03\x04" + bytes(60),
         "gzip": b"\x1f\x8b\x08\x00" + bytes(60),
         "ELF": b"\x7fELF\x02\x01\x01" + bytes(60),
         "Windows program": b"MZ\x90\x00" + bytes(60),
-        "HEIC": b"\0\0\0\x18ftypheic" + bytes(60),
-        "AVIF": b"\0\0\0\x18ftypavif" + bytes(60),
         "MP4": b"\0\0\0\x18ftypmp42" + bytes(60),
         "JPEG 2000": b"\0\0\0\x0cjP  \r\n\x87\n" + bytes(60),
-        "JPEG XL": b"\xff\x0a" + bytes(60),
         "icon": b"\0\0\x01\0\x01\0" + bytes(60),
         "Photoshop": b"8BPS\0\x01" + bytes(60),
         "BigTIFF": b"II+\0\x08\0\0\0" + bytes(60),
@@ -228,6 +240,11 @@ def _truncated() -> Iterator[HostileFile]:
         "16-bit png": cv2.imencode(".png", wide)[1].tobytes(),
         "deflated tiff": saved(photo_pixels(), "TIFF", compression="tiff_adobe_deflate"),
         "lossless webp": saved(photo_pixels(), "WEBP", lossless=True),
+        "gif": saved(photo_pixels()[..., 0], "GIF"),
+        "heic": case("iphone.heic"),
+        "avif": case("android.avif"),
+        "jxl": case("photo.jxl"),
+        "jpeg of 12 bits": case("twelve-bit.jpg"),
     }
     for name, body in whole.items():
         for tenth in range(1, 10):
@@ -252,6 +269,14 @@ def _bombs() -> Iterator[HostileFile]:
     yield HostileFile("tiff tiles of 2^20 squared", tiff(grey_tiff_tags(64, 64) | tiles), None, too_large)
     yield HostileFile("bmp header of 20000x20000", bmp(20_000, 20_000), None, too_large)
     yield HostileFile("bmp upside down, 2^31 rows", bmp(100, -(2**31)), None, too_large)
+    heic, avif, jxl = (case(name) for name in ("iphone.heic", "android.avif", "photo.jxl"))
+    for side in (10_000, 2**31 - 1):
+        yield HostileFile(f"heic of {side} squared", heif_of_size(heic, side, side), None, too_large)
+        yield HostileFile(f"avif of {side} squared", heif_of_size(avif, side, side), None, too_large)
+    huge = int.from_bytes(b"\xff\x0a", "little") | (3 << 1 | (2**30 - 1) << 3 | 1 << 33) << 16
+    yield HostileFile("jxl of 2^30 squared", jxl_of_bits(huge, jxl), None, too_large)
+    yield HostileFile("gif of 65535x65535", b"GIF89a\xff\xff\xff\xff\0\0\0" + gif_frame() + b";", None, too_large)
+    yield HostileFile("gif of 10000 frames", b"GIF89a\x60\0\x60\0\0\0\0" + gif_frame() * 10_000, None, too_large)
     yield HostileFile("webp of 1000 frames", animated_webp(1000), None, too_large)
     yield HostileFile("tiff of 1000 pages", paged_tiff(1000), None, too_large)
     animated = png_chunk(b"acTL", struct.pack(">II", 1000, 0))
@@ -294,8 +319,17 @@ def _malformed() -> Iterator[HostileFile]:
         "jpeg without frame": b"\xff\xd8\xff\xda\0\x08\x01\x01\0\0\x3f\0" + bytes(400),
         "jpeg without tables": good["jpeg"].replace(b"\xff\xc4", b"\xff\xec").replace(b"\xff\xdb", b"\xff\xec"),
         "jpeg whose second half is lost": good["jpeg"][: len(good["jpeg"]) // 2] + b"\xff\xd9",
-        "jpeg of 12 bits": good["jpeg"].replace(b"\xff\xc0\0\x11\x08", b"\xff\xc0\0\x11\x0c"),
+        "jpeg of 16 bits": good["jpeg"].replace(b"\xff\xc0\0\x11\x08", b"\xff\xc0\0\x11\x10"),
         "jpeg of segment length 0": b"\xff\xd8\xff\xe0\0\0" + good["jpeg"][20:60],
+        "heic and nothing": b"\0\0\0\x18ftypheic" + bytes(60),
+        "avif and nothing": b"\0\0\0\x18ftypavif" + bytes(60),
+        "jxl and nothing": b"\xff\x0a" + bytes(60),
+        "gif header alone": b"GIF89a\xff\xff\xff\xff\xf7\0\0",
+        "gif frame outside its screen": b"GIF89a\x60\0\x60\0\0\0\0\x2c\x60\0\0\0\1\0\1\0\0\2\2\x44\1\0;",
+        "heic whose picture is smaller than it says": heif_of_size(case("iphone.heic"), 1000, 1000),
+        "jpeg height in no segment": case("dnl-height-0.jpg").replace(b"\xff\xdc", b"\xff\xfe"),
+        "jpeg scans missing and no end": _without_last_scan(),
+        "cgbi png": case("cgbi-ios.png"),
         "webp without picture": webp_file(webp_extended(100, 100)),
         "webp lossless garbage": webp_file(webp_chunk(b"VP8L", b"\x2f\x63\xc0\x18\0" + b"\xaa" * 100)),
         "webp frame outside its canvas": animated_webp(1).replace(
@@ -322,6 +356,16 @@ def _malformed() -> Iterator[HostileFile]:
         yield HostileFile(name, body, None, broken)
 
 
+def _without_last_scan() -> bytes:
+    body = saved(photo_pixels(), "JPEG", progressive=True)
+    return body[: body.rindex(b"\xff\xda")]
+
+
+def jxl_of_bits(head: int, body: bytes) -> bytes:
+    """A JPEG XL whose first bits are `head`, signature included."""
+    return head.to_bytes(16, "little") + body[16:]
+
+
 def _out_of_size() -> Iterator[HostileFile]:
     for width, height in ((1, 1), (1, 1000), (1000, 1), (48, 48), (2000, 50), (50, 3000)):
         body = saved(np.full((height, width, 3), 128, np.uint8), "PNG")
@@ -335,7 +379,7 @@ def _polyglots() -> Iterator[HostileFile]:
     good = good_files()
     refused, broken = "unsupported-type", "undecodable-image"
     archive = b"PK\x03\x04" + bytes(26) + b"evil.txt" + b"PK\x05\x06" + bytes(18)
-    yield HostileFile("GIF in front of a JPEG", b"GIF89a/*" + good["jpeg"], "image/jpeg", refused)
+    yield HostileFile("GIF in front of a JPEG", b"GIF89a/*" + good["jpeg"], None, broken)
     yield HostileFile("PDF round a JPEG", b"%PDF-1.4\nstream\n" + good["jpeg"], "image/jpeg", refused)
     yield HostileFile("script in front of a PNG", b"<script>/*" + good["png"], "image/png", refused)
     yield HostileFile("bmp that is a script", b"BM=1;alert(document.domain)//" + bytes(40), None, "image-dimensions")
@@ -373,11 +417,11 @@ def _circular_tiff() -> bytes:
 
 
 def heavy_files() -> Iterator[tuple[str, Callable[[], bytes]]]:
-    """Honest images of 49 MP, in the kinds whose decoding takes most memory, each made when called for."""
-    side = 7000
+    """Honest images of 64 MP, in the kinds whose decoding takes most memory, each made when called for."""
+    side = 8000
 
     def row_of(samples: int) -> bytes:
-        return bytes(1) + bytes(range(1, 8)) * (side * samples // 7)
+        return bytes(1) + bytes(range(1, 9)) * (side * samples // 8)
 
     yield "png RGB", lambda: png(side, side, raw=row_of(3) * side)
     yield "png RGBA", lambda: png(side, side, colour=6, raw=row_of(4) * side)

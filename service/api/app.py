@@ -18,6 +18,7 @@ from service.api.middleware.request_log import UNFORESEEN, RequestLog
 from service.api.openapi import Terms, describe
 from service.api.problems import problem_answer
 from service.api.request_context import App, context_of
+from service.api.routes.assess import assess_routes
 from service.api.routes.enhance import enhance_routes
 from service.api.routes.info import USE, about_routes
 from service.api.routes.pages import page_routes
@@ -29,7 +30,7 @@ from service.vocabulary import Policy
 Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
 
 ROUTES = (
-    *("/enhance", "/score", "/capabilities", "/models", "/health/live", "/health/ready", "/metrics"),
+    *("/enhance", "/assess", "/score", "/capabilities", "/models", "/health/live", "/health/ready", "/metrics"),
     *("/", "/docs", "/openapi.json", PAGE_FILES),
 )
 """Paths that logs and metrics may name."""
@@ -67,10 +68,16 @@ def build_api(parts: Dependencies, lifespan: Lifespan) -> Api:
         return described[0]
 
     gate = Admission(cast(App, inner), parts.rules, parts.keys, parts.rate, parts.reader, parts.pool)
-    for routes in (enhance_routes(parts), score_routes(parts), about_routes(parts), page_routes(openapi)):
+    for routes in (
+        enhance_routes(parts),
+        assess_routes(parts),
+        score_routes(parts),
+        about_routes(parts),
+        page_routes(openapi),
+    ):
         inner.include_router(routes)
     _answer_errors_with_problems(inner)
-    return Api(RequestLog(with_cors(gate, parts.cors_origins), parts.metrics, ROUTES), gate)
+    return Api(RequestLog(with_cors(gate, parts.cors_origins), parts.metrics, ROUTES, parts.place), gate)
 
 
 def _terms(parts: Dependencies, gate: Admission) -> Terms:

@@ -11,9 +11,10 @@ from service.api.limits.request_body import BodyReader
 from service.api.limits.worker_pool import WorkerPool
 from service.api.middleware.admission import AdmissionRules
 from service.api.request_context import Receive
+from service.api.sub_path import SubPath
 from service.dicom.answer import ObjectEnhancer
 from service.monitoring.metrics import Metrics
-from service.pipeline import Enhancer
+from service.pipeline import Assessor, Enhancer
 from service.serving.model_pool import ModelPool
 
 
@@ -57,6 +58,7 @@ class Dependencies:
 
     enhancer: Enhancer
     dicom: ObjectEnhancer | None
+    assessor: Assessor
     model_pool: ModelPool
     pool: WorkerPool
     reader: BodyReader
@@ -68,6 +70,7 @@ class Dependencies:
     offer: Offer
     cors_origins: tuple[str, ...]
     serve_metrics: bool
+    place: SubPath
 
 
 async def hung_up(receive: Receive) -> None:

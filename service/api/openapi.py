@@ -13,7 +13,7 @@ from pydantic import BaseModel
 from service.api.problems import PROBLEM_MEDIA_TYPE, Problem
 from service.dicom.answer import DICOM_MEDIA_TYPE
 from service.errors import HTTP_STATUS
-from service.imaging.codecs import MEDIA_TYPES
+from service.imaging.codecs import MEDIA_TYPES, WRITTEN
 from service.monitoring.metrics import METRICS_MEDIA_TYPE
 
 Responses = dict[int | str, dict[str, Any]]
@@ -73,6 +73,7 @@ ENHANCE_HEADERS = {
     },
     "Model": _text("name/version of the model that made the image."),
     "Model-Digest": _text("sha256=... of that model's file."),
+    "Quality": _text("The photo's own quality, before=0.41, after=0.73: 0 is worst, 1 best."),
     "Server-Timing": _text("Milliseconds of decode, queue, infer, transfer, score and encode."),
     "X-Request-ID": _text("Names this request in logs."),
 }
@@ -82,12 +83,14 @@ ENHANCE_RESPONSES: Responses = {
         "description": "The enhanced image, upright and of the size sent; or, where Accept prefers JSON, the facts.",
         "headers": ENHANCE_HEADERS,
         "content": {
-            **{media: {"schema": _BINARY} for media in (*MEDIA_TYPES.values(), DICOM_MEDIA_TYPE, "multipart/related")},
+            **{MEDIA_TYPES[form]: {"schema": _BINARY} for form in WRITTEN},
+            **{media: {"schema": _BINARY} for media in (DICOM_MEDIA_TYPE, "multipart/related")},
             "application/json": {"schema": {"$ref": "#/components/schemas/EnhanceFacts"}},
         },
     },
     **_problems(*_WORK_PROBLEMS, "unknown-model"),
 }
+ASSESS_RESPONSES: Responses = _problems(*_WORK_PROBLEMS)
 SCORE_RESPONSES: Responses = _problems(*_WORK_PROBLEMS)
 KEYED_PROBLEMS: Responses = _problems("bad-request", "unauthorized", "invalid-parameter", "internal-error")
 NOT_READY_RESPONSES: Responses = _problems("not-ready")
@@ -99,13 +102,14 @@ METRICS_RESPONSES: Responses = {
 ENHANCE_BODY: dict[str, Any] = {
     "requestBody": {
         "required": True,
-        "description": "One image: as a part `file`, or bare. The bytes decide its format; the type has to agree.",
+        "description": "One image: as a part `file` (other fields are ignored), or bare. The bytes decide its format; "
+        "the type has to agree.",
         "content": {
             "multipart/form-data": {
                 "schema": {
                     "type": "object",
                     "required": ["file"],
-                    "additionalProperties": False,
+                    "additionalProperties": True,
                     "properties": {"file": _BINARY},
                 }
             },
@@ -122,7 +126,7 @@ SCORE_BODY: dict[str, Any] = {
                 "schema": {
                     "type": "object",
                     "required": ["output", "input"],
-                    "additionalProperties": False,
+                    "additionalProperties": True,
                     "properties": {"output": _BINARY, "input": _BINARY},
                 }
             }

@@ -36,6 +36,16 @@ async def each_option_once(request: Request) -> None:  # async, or the framework
         raise InvalidParameter("An option is given more than once.")
 
 
+def take_no_options(request: Request) -> None:
+    """Refuse any option: one that would be ignored is an error, here as everywhere.
+
+    Raises:
+        InvalidParameter: there is one.
+    """
+    if request.url.query:
+        raise InvalidParameter("This route takes no options.")
+
+
 Flag = Annotated[bool, BeforeValidator(_only_true_or_false)]
 Quality = Annotated[int, Field(ge=1, le=100), BeforeValidator(_only_plain_integers)]
 
@@ -112,6 +122,47 @@ class ModelName(BaseModel):
     digest: str = Field(description="sha256=... of the model file.")
 
 
+class MeasureFacts(BaseModel):
+    """One measure of a photo."""
+
+    value: float
+    unit: str
+    score: float = Field(description="0 worst, 0.4 at the limit of retaking, 0.8 at that of good, 1 best.")
+    verdict: Literal["good", "usable", "retake"]
+    words: str = Field(description="The verdict on this measure in words.")
+
+
+class QualityFacts(BaseModel):
+    """What a photo is like, measured at the canonical scale (longer side 480)."""
+
+    sharpness: MeasureFacts
+    noise: MeasureFacts
+    haze: MeasureFacts
+    exposure: MeasureFacts
+    glare: MeasureFacts
+    content_area: MeasureFacts
+    resolution: MeasureFacts
+    verdict: Literal["good", "usable", "retake"]
+    reasons: list[str] = Field(description="Measures that give this verdict, the worst first; none if it is good.")
+    score: float = Field(description="All measures in one number, 0 worst to 1 best.")
+    advice: str = Field(description="What to do, for whoever takes the photo.")
+
+
+class AssessFacts(QualityFacts):
+    """The answer of POST /assess."""
+
+    width: int
+    height: int
+    request_id: str
+
+
+class BeforeAfter(BaseModel):
+    """The photo's own quality as sent and as delivered."""
+
+    before: QualityFacts
+    after: QualityFacts
+
+
 class EnhanceFacts(BaseModel):
     """The JSON answer of POST /enhance."""
 
@@ -126,6 +177,7 @@ class EnhanceFacts(BaseModel):
     image: Picture
     map: Picture | None = None
     report: Picture | None = Field(None, description="Of a DICOM object: the structured report, a DICOM object too.")
+    quality: BeforeAfter
     timing_ms: dict[str, float]
     request_id: str
 

@@ -19,9 +19,9 @@ if TYPE_CHECKING:
     from service.commands.enhance import Outcome
     from service.commands.score import NamedScore, Pairing, Score
 
-EXIT_DONE, EXIT_PARTLY, EXIT_REFUSED, EXIT_WITHHELD = 0, 1, 2, 3
+EXIT_DONE, EXIT_PARTLY, EXIT_REFUSED, EXIT_WITHHELD, EXIT_INTERRUPTED = 0, 1, 2, 3, 130
 """All done; some of several files could not be; nothing could be (one sentence on the error output says why); all
-done, but the guardrail withheld some enhancement."""
+done, but the guardrail withheld some enhancement; interrupted by Ctrl-C."""
 
 errors = Console(stderr=True, soft_wrap=True, highlight=False, markup=False)
 
@@ -31,7 +31,7 @@ def print_line(text: str) -> None:
     sys.stdout.write(text + "\n")
 
 
-def progress_bar() -> Progress:
+def progress_bar(quiet: bool = False) -> Progress:
     """A bar on the error output, so that standard output stays clean; it shows nothing where that is no terminal."""
     return Progress(
         TextColumn("{task.description}"),
@@ -39,7 +39,7 @@ def progress_bar() -> Progress:
         MofNCompleteColumn(),
         TimeRemainingColumn(),
         console=errors,
-        disable=not errors.is_terminal,
+        disable=quiet or not errors.is_terminal,
     )
 
 

@@ -1,68 +1,36 @@
-"""Enhancing files from the command line: which are meant, where each answer goes, and what became of it."""
+"""Enhancing files from the command line: one after the other, what became of each, and the table of all."""
 
 from __future__ import annotations
 
 import csv
-import glob
 import io
-import os
 import stat
-from collections.abc import Callable, Iterator, Sequence
+import sys
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from service.commands.enhance_dicom import dicom_target, enhance_object, image_and_report
+from service.commands.enhance_plan import BY_SUFFIX, MADE, STREAM, Job
+from service.commands.journal import Journal
 from service.commands.output_files import Targets
 from service.dicom.answer import DICOM_SUFFIX, ObjectEnhancer, available, is_dicom, load_dicom_enhancer
 from service.errors import CommandError, LameganError, MissingImage
-from service.imaging.codecs import SUFFIXES
+from service.imaging.codecs import ANSWERED_AS, LOSSY
 from service.imaging.headers import SourceFormat, sniff
 from service.pipeline.enhancer import Enhancement, EnhanceOptions, Enhancer
 from service.vocabulary import OutputFormat
 
 LARGEST_FILE_BYTES = 1 << 30
 
-MADE = ".enhanced"
-"""Ends the stem of an answer that lies beside its input; such files are skipped in folders and patterns."""
-
 CSV_COLUMNS = (
     *("input", "output", "verdict", "lassim", "worst", "left", "top", "right", "bottom", "blend"),
     *("delta_e_mean", "delta_e_p95", "redder_share", "missed", "model", "model_digest", "width", "height", "error"),
-    *("paler_share", "redness_order", "detail"),
+    *("paler_share", "redness_order", "detail", "skipped"),
+    *("quality_before", "quality_after", "untouched"),
 )
-
-_BY_SUFFIX: dict[str, SourceFormat] = {
-    **{suffix: form for form, suffix in SUFFIXES.items()},
-    ".jpeg": "jpeg",
-    ".jpe": "jpeg",
-    ".tiff": "tiff",
-}
-
-
-@dataclass(frozen=True, slots=True)
-class Job:
-    """One file to enhance.
-
-    Attributes:
-        source: the file.
-        folder: where the answer goes.
-        stem: the answer's name without its ending.
-        suffix: the answer's ending; None: the format's own.
-        heatmap: where the heat map goes, if wanted.
-    """
-
-    source: Path
-    folder: Path
-    stem: str
-    suffix: str | None
-    heatmap: Path | None
-
-    def target(self, form: SourceFormat) -> Path:
-        """The file that the answer in `form` is written to."""
-        kept = self.suffix or (self.source.suffix if _BY_SUFFIX.get(self.source.suffix.lower()) == form else "")
-        return self.folder / f"{self.stem}{kept or SUFFIXES[form]}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,12 +42,14 @@ class Outcome:
         output: what was written; None if nothing was.
         facts: the columns of `CSV_COLUMNS`, as values.
         error: one sentence, empty when all went well.
+        skipped: the answer was there already; the facts are those of the run that made it, as far as they are known.
     """
 
     source: Path
     output: Path | None
     facts: dict[str, object]
     error: str = ""
+    skipped: bool = False
 
     @property
     def withheld(self) -> bool:
@@ -89,7 +59,11 @@ class Outcome:
     def words(self) -> str:
         """One line for a person."""
         facts = self.facts
+        if self.skipped:
+            return f"{self.source} -> {self.output}  was there already"
         line = f"{self.source} -> {self.output}  LaSSIM {facts['lassim']:.4f}  {facts['verdict']}"
+        if facts.get("untouched"):
+            line += ", nothing needed changing"
         if facts["verdict"] == "constrained":
             line += f" (with {facts['blend']:.0%} of the original)"
         return f"{line}, missed: {', '.join(self.missed)}" if self.missed else line
@@ -101,88 +75,13 @@ class Outcome:
         return [str(name) for name in missed] if isinstance(missed, list) else []
 
 
-def plan(paths: Sequence[str], maps: Path | None = None) -> list[Job]:
-    """What `IN... [OUT]` means: the files to enhance and where each answer goes.
-
-    With one path the answer lies beside it, named NAME.enhanced. With more, the last is OUT: a folder, or with a
-    single input file a file. Folders are walked and patterns that no shell expanded are expanded, hidden files and
-    earlier answers skipped. What is no regular file, or a broken link, is meant like any other: it fails by itself.
-
-    Raises:
-        CommandError: an input does not exist, nothing is meant, or OUT is a file for several inputs.
-    """
-    if not paths:
-        raise CommandError("Name a file or a folder to enhance.")
-    inputs, out = (paths, None) if len(paths) == 1 else (paths[:-1], Path(paths[-1]))
-    files = [entry for path in inputs for entry in _files_of(path, out)]
-    if not files:
-        raise CommandError("There is nothing to enhance: no files are there.")
-    several = len(files) > 1 or len(inputs) > 1 or not _is_named(Path(inputs[0]))
-    if several and out is not None and _is_named(out):
-        raise CommandError(f"{out} is a file; for several inputs the last path must be a folder.")
-    if out is not None and not several and not _is_folder(out) and not paths[-1].endswith(("/", "\\")):
-        if out.suffix.lower() not in (*_BY_SUFFIX, DICOM_SUFFIX):
-            raise CommandError(f"{out} does not end in a format's name, such as .png or .jpg.")
-        return [Job(files[0][0], out.parent, out.stem, out.suffix, maps)]
-    return [_job(source, name, out, maps, several) for source, name in files]
-
-
-def _job(source: Path, name: Path, out: Path | None, maps: Path | None, several: bool) -> Job:
-    stem = name.stem if out is not None else f"{name.stem}{MADE}"
-    folder = source.parent if out is None else out / name.parent
-    drawn = maps / name.parent / f"{name.stem}.png" if maps is not None and several else maps
-    return Job(source, folder, stem, None, drawn)
-
-
-def _files_of(path: str, out: Path | None) -> Iterator[tuple[Path, Path]]:
-    """The files that one input means, each with its path below the folder that it was found in."""
-    given = Path(path)
-    if _is_folder(given):
-        answers = _real(out) if out is not None and _real(out) != _real(given) else None
-        for file in sorted(given.rglob("*")):
-            below = file.relative_to(given)
-            hidden = any(part.startswith(".") for part in below.parts)
-            made = _is_made(file) or (answers is not None and _real(file.parent).is_relative_to(answers))
-            if not _is_folder(file) and not hidden and not made:
-                yield file, below
-    elif _is_named(given):
-        yield given, Path(given.name)
-    elif glob.has_magic(path):
-        for found in sorted(glob.glob(path, recursive=True)):  # noqa: PTH207  (the pattern may be absolute)
-            if not _is_made(Path(found)):
-                yield from _files_of(found, out)
-    else:
-        raise CommandError(f"{path} does not exist.")
-
-
-def _real(path: Path) -> Path:
-    """Where `path` is, whatever it is called; links in a ring are followed as far as they go."""
-    return Path(os.path.realpath(path))
-
-
-def _is_folder(path: Path) -> bool:
-    try:
-        return path.is_dir()
-    except OSError:
-        return False
-
-
-def _is_named(path: Path) -> bool:
-    """Whether a directory entry that is no folder is there, be it a file, a pipe or a broken link."""
-    return os.path.lexists(path) and not _is_folder(path)
-
-
-def _is_made(path: Path) -> bool:
-    return path.stem.endswith(MADE)
-
-
 def targets_of(jobs: Sequence[Job], table: Path | None = None) -> Targets:
     """What the run may write; `table`, the CSV file, is claimed already.
 
     Raises:
         CommandError: a heat map or the table would replace an input, or the table cannot be written.
     """
-    targets = Targets(job.source for job in jobs)
+    targets = Targets(job.source for job in jobs if str(job.source) != STREAM)
     for job in jobs:
         if job.heatmap is not None:
             targets.check(job.heatmap)
@@ -191,25 +90,42 @@ def targets_of(jobs: Sequence[Job], table: Path | None = None) -> Targets:
     return targets
 
 
+@dataclass(frozen=True, slots=True)
+class Run:
+    """How a run writes.
+
+    Attributes:
+        options: of every file.
+        targets: what may be written, from `targets_of`.
+        journal: what earlier runs did, and where this one notes it.
+        overwrite: replace answers that exist.
+        skip_existing: leave alone answers that exist, and take what the table needs from the journal.
+    """
+
+    options: EnhanceOptions
+    targets: Targets
+    journal: Journal
+    overwrite: bool = False
+    skip_existing: bool = False
+
+
 def enhance_files(
     enhancer: Enhancer,
     jobs: Sequence[Job],
-    options: EnhanceOptions,
+    run: Run,
     *,
-    targets: Targets,
-    overwrite: bool = False,
     threads: int = 1,
     advance: Callable[[], None] = lambda: None,
 ) -> list[Outcome]:
     """Enhance every file, several at a time; one that cannot be is kept with its reason, and the rest goes on.
 
-    `targets` are those of `targets_of`. `advance` is called after each, from the calling thread. Outcomes are in the
-    order of `jobs`.
+    `advance` is called after each, from the calling thread. Outcomes are in the order of `jobs`. When interrupted, the
+    files that are under way are finished, and nothing else is begun.
     """
     outcomes = []
     with ThreadPoolExecutor(threads, thread_name_prefix="enhance") as pool:
         try:
-            for outcome in pool.map(lambda job: _enhance_file(enhancer, job, options, targets, overwrite), jobs):
+            for outcome in pool.map(lambda job: _enhance_file(enhancer, job, run), jobs):
                 outcomes.append(outcome)
                 advance()
         except BaseException:
@@ -218,28 +134,37 @@ def enhance_files(
     return outcomes
 
 
-def _enhance_file(enhancer: Enhancer, job: Job, options: EnhanceOptions, targets: Targets, overwrite: bool) -> Outcome:
+def _enhance_file(enhancer: Enhancer, job: Job, run: Run) -> Outcome:
     try:
-        body = _read(job.source)
+        body = read_source(job.source)
         if not body:
             raise MissingImage("The image is empty.")
-        if is_dicom(body) and _stays_dicom(job, options):
-            return _enhance_object(load_dicom_enhancer(enhancer), body, job, options, targets, overwrite)
-        options = replace(options, format=_format_of(job, options), map=job.heatmap is not None)
-        target = job.target(options.format if options.format != "same" else sniff(body))
-        targets.claim(target, overwrite=overwrite)
-        if job.heatmap is not None:
-            targets.claim(job.heatmap, overwrite=overwrite)
+        if is_dicom(body) and _stays_dicom(job, run.options):
+            return _enhance_object(load_dicom_enhancer(enhancer), body, job, run)
+        wanted = _format_of(job, run.options, body)
+        form = _answer_form(wanted, body)
+        quality = run.options.quality if form in LOSSY else None
+        options = replace(run.options, format=wanted, quality=quality, map=job.heatmap is not None)
+        target = job.target(form)
+        if not job.to_stdout and (done := _done_before(job, (target, job.heatmap), run)) is not None:
+            return done
         if is_dicom(body):
             made = available(load_dicom_enhancer(enhancer)).render(body, options)
         else:
             made = enhancer.enhance(body, options)
+        facts = _facts(made)
+        if job.to_stdout:
+            sys.stdout.buffer.write(made.body)
+            sys.stdout.buffer.flush()
+            _write_map(job, made)
+            return Outcome(job.source, Path(STREAM), facts)
+        run.journal.begin(job.source, target)
         _write(target, made.body)
-        if job.heatmap is not None and made.heatmap is not None:
-            _write(job.heatmap, made.heatmap)
+        _write_map(job, made)
+        run.journal.finish(job.source, target, facts)
     except LameganError as error:
         return Outcome(job.source, None, {}, error.detail)
-    return Outcome(job.source, target, _facts(made))
+    return Outcome(job.source, target, facts)
 
 
 def _stays_dicom(job: Job, options: EnhanceOptions) -> bool:
@@ -247,15 +172,54 @@ def _stays_dicom(job: Job, options: EnhanceOptions) -> bool:
     return options.format == "same" and (job.suffix is None or job.suffix.lower() == DICOM_SUFFIX)
 
 
-def _enhance_object(
-    enhancer: ObjectEnhancer | None, body: bytes, job: Job, options: EnhanceOptions, targets: Targets, overwrite: bool
-) -> Outcome:
+def _enhance_object(enhancer: ObjectEnhancer | None, body: bytes, job: Job, run: Run) -> Outcome:
+    if job.to_stdout:
+        raise CommandError("A DICOM object has two answers, image and report; name a file or a folder for them.")
     paths = image_and_report(dicom_target(job.folder, job.stem, job.suffix), MADE)
-    path, answer = enhance_object(available(enhancer), body, options, paths, targets, _write, overwrite=overwrite)
-    return Outcome(job.source, path, _facts(answer.worst))
+    if (done := _done_before(job, paths, run)) is not None:
+        return done
+    run.journal.begin(job.source, paths[0])
+    path, answer = enhance_object(available(enhancer), body, run.options, paths, _write)
+    facts = _facts(answer.worst)
+    run.journal.finish(job.source, paths[0], facts)
+    return Outcome(job.source, path, facts)
 
 
-def _format_of(job: Job, options: EnhanceOptions) -> OutputFormat:
+def _answer_form(wanted: OutputFormat, body: bytes) -> SourceFormat:
+    if wanted != "same":
+        return wanted
+    form = sniff(body)
+    return ANSWERED_AS.get(form, form)
+
+
+def _done_before(job: Job, paths: tuple[Path | None, ...], run: Run) -> Outcome | None:
+    """The outcome of a file whose answer is there; else its targets are claimed, and None says that it is to be made.
+
+    Raises:
+        CommandError: a target cannot be claimed, or what is there was made by other options.
+    """
+    target = paths[0] or job.source
+    earlier = run.journal.earlier(job.source, target) if run.skip_existing else None
+    if run.skip_existing and target.is_file():
+        if earlier is None:
+            return Outcome(job.source, target, {}, skipped=True)
+        if run.journal.is_current(earlier, job.source):
+            return Outcome(job.source, target, dict(earlier.facts or {}), skipped=True)
+        if earlier.facts is not None and not run.overwrite and not run.journal.is_older(earlier, job.source):
+            raise CommandError(f"{target} was made by other options; say --overwrite to make it anew.")
+    ours = earlier is not None
+    for path in paths:
+        if path is not None:
+            run.targets.claim(path, overwrite=run.overwrite or ours)
+    return None
+
+
+def _write_map(job: Job, made: Enhancement) -> None:
+    if job.heatmap is not None and made.heatmap is not None:
+        _write(job.heatmap, made.heatmap)
+
+
+def _format_of(job: Job, options: EnhanceOptions, body: bytes) -> OutputFormat:
     """The format to ask for, which an OUT file's ending may name.
 
     Raises:
@@ -265,11 +229,11 @@ def _format_of(job: Job, options: EnhanceOptions) -> OutputFormat:
         return options.format
     if job.suffix.lower() == DICOM_SUFFIX:
         raise CommandError("DICOM is written only for DICOM inputs; choose .png.")
-    named = _BY_SUFFIX[job.suffix.lower()]
+    named = BY_SUFFIX[job.suffix.lower()]
     if options.format not in ("same", named):
         raise CommandError(f"The output is to be {options.format}, but its name ends in {job.suffix}.")
     if named in ("tiff", "bmp"):
-        if sniff(_read(job.source)) != named:
+        if sniff(body) != named:
             raise CommandError(f"{named.upper()} is written only for {named.upper()} inputs; choose .png.")
         return "same"
     formats: dict[SourceFormat, OutputFormat] = {"jpeg": "jpeg", "png": "png", "webp": "webp"}
@@ -299,10 +263,20 @@ def _facts(made: Enhancement) -> dict[str, object]:
         "paler_share": round(colour.paler_share, 6),
         "redness_order": round(colour.redness_order, 6),
         "detail": judgement.detail and round(judgement.detail.value, 6),
+        "quality_before": made.before.score,
+        "quality_after": made.after.score,
+        "untouched": made.untouched,
     }
 
 
-def _read(path: Path) -> bytes:
+def read_source(path: Path) -> bytes:
+    """The bytes of an input file; `-` is standard input.
+
+    Raises:
+        CommandError: it cannot be read, is no regular file, or is too large.
+    """
+    if str(path) == STREAM:
+        return sys.stdin.buffer.read(LARGEST_FILE_BYTES)
     try:
         found = path.stat()
         if not stat.S_ISREG(found.st_mode):
@@ -350,4 +324,6 @@ def outcome_facts(outcome: Outcome) -> dict[str, object]:
     row |= outcome.facts
     if outcome.error:
         row["error"] = outcome.error
+    if outcome.skipped:
+        row["skipped"] = True
     return row

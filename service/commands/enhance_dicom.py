@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from service.commands.output_files import Targets
 from service.dicom.answer import DICOM_SUFFIX, DicomAnswer, ObjectEnhancer
 from service.errors import CommandError
 from service.pipeline import EnhanceOptions
@@ -37,19 +36,14 @@ def enhance_object(
     body: bytes,
     options: EnhanceOptions,
     paths: tuple[Path, Path],
-    targets: Targets,
     write: Callable[[Path, bytes], None],
-    *,
-    overwrite: bool,
 ) -> tuple[Path, DicomAnswer]:
     """Write the objects made of `body`; the path of the image, or of the report where the image is withheld.
 
     Raises:
-        CommandError: an answer may not be written there.
+        CommandError: an answer cannot be written there.
         LameganError: see `DicomEnhancer.enhance`.
     """
-    for path in paths:
-        targets.claim(path, overwrite=overwrite)
     answer = enhancer.enhance(body, options)
     image, report = paths
     write(report, answer.report)

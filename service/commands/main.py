@@ -17,8 +17,10 @@ import typer
 
 from service.commands.console import (
     EXIT_DONE,
+    EXIT_INTERRUPTED,
     EXIT_PARTLY,
     EXIT_REFUSED,
+    EXIT_WITHHELD,
     errors,
     print_line,
     print_outcomes,
@@ -28,10 +30,11 @@ from service.commands.console import (
     quiet_decoders,
     score_text,
 )
-from service.errors import CommandError, LameganError
+from service.errors import CommandError, LameganError, UnknownModel
 from service.vocabulary import OutputFormat, Policy, Scale
 
 if TYPE_CHECKING:
+    from service.commands.journal import Journal
     from service.commands.score import Pairing
     from service.pipeline import EnhanceOptions, Enhancer
 
@@ -41,9 +44,12 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
 )
 models = typer.Typer(
-    help="Look at the installed models, check them, and choose which one serves.", no_args_is_help=True
+    help="Look at the installed models, check them, and choose which one serves.",
+    no_args_is_help=True,
+    context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.add_typer(models, name="models")
 
@@ -102,49 +108,123 @@ def score(
 @app.command()
 def enhance(
     paths: Annotated[
-        list[str], typer.Argument(metavar="IN... [OUT]", help="Files, folders or patterns; the last of several is OUT.")
+        list[str], typer.Argument(metavar="IN...", help="Files, folders or patterns; - is standard input.")
     ],
-    format: Annotated[OutputFormat, typer.Option(help="Format of the answers; same is each input's own.")] = ("same"),
+    output: Annotated[
+        str | None,
+        typer.Option("--output", "-o", help="Folder of the answers, or for one input a file; - is standard output."),
+    ] = None,
+    format: Annotated[OutputFormat, typer.Option(help="Format of the answers; same is each input's own.")] = "same",
     quality: Annotated[int | None, typer.Option(min=1, max=100, help="Of JPEG and WebP; LAMEGAN_JPEG_QUALITY.")] = None,
     policy: Annotated[
         Policy | None, typer.Option(help="Below a floor: say so, blend, or keep the original; LAMEGAN_POLICY.")
     ] = None,
     model: Annotated[str | None, typer.Option(help="name or name/version; LAMEGAN_MODEL.")] = None,
+    models_dir: Annotated[Path | None, typer.Option(help="Folder of models; LAMEGAN_MODELS_DIR.")] = None,
     map: Annotated[
         Path | None, typer.Option(help="Write where structure changed: a PNG, or a folder of them for several.")
     ] = None,
     csv: Annotated[Path | None, typer.Option(help="Write the scores as CSV; - prints them.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace answers that exist.")] = False,
+    skip_existing: Annotated[
+        bool, typer.Option("--skip-existing", help="Go on with an earlier run: leave answers that exist alone.")
+    ] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no line a file; errors only.")] = False,
 ) -> None:
-    """Enhance photos as the service does. One path: the answer lies beside it as NAME.enhanced.
+    """Enhance photos as the service does. Without -o each answer lies beside its photo as NAME.enhanced.
+
+    An input is never replaced. After Ctrl-C or a crash, the same command with --skip-existing goes on and gives the
+    whole table.
 
     Exit codes: 0 everything was enhanced, 1 some files were not (they are listed) or the CSV could not be written,
     2 nothing was, 3 everything was answered, but the guard's verdict on some is withheld: they are the original (under
-    annotate, should be).
+    annotate, should be), 130 it was interrupted.
     """
-    from service.commands.enhance import enhance_files, plan, targets_of, to_csv
+    from service.commands.enhance import Run, enhance_files, targets_of, to_csv
+    from service.commands.enhance_plan import plan
     from service.engine.threads import usable_cores
     from service.settings import MOST_THREADS
 
+    meant = plan(paths, output, map, overwrite=overwrite)
+    jobs = meant.jobs
+    _check_stdout(as_json, csv, streamed=jobs[0].to_stdout)
+    options = _enhance_options(format, quality)
+    journal = _journal(meant.journal_folder, (format, quality, policy, model, models_dir, map is not None))
+    targets = targets_of(jobs, None if str(csv) == "-" else csv)
+    run = Run(options, targets, journal, overwrite, skip_existing)
+    with _one_model_enhancer(model, policy, options, models_dir) as enhancer, progress_bar(quiet) as bar:
+        task = bar.add_task("Enhancing", total=len(jobs))
+        threads = min(len(jobs), usable_cores(), MOST_THREADS)
+        try:
+            outcomes = enhance_files(enhancer, jobs, run, threads=threads, advance=lambda: bar.advance(task))
+        except KeyboardInterrupt:
+            raise typer.Exit(_interrupted(int(bar.tasks[0].completed), len(jobs))) from None
+    kept = csv is None or put_table(csv, to_csv(outcomes))
+    silent = quiet or str(csv) == "-" or jobs[0].to_stdout
+    if meant.passed_over and not quiet:
+        errors.print(f"Passed over: {meant.passed_over} files that are no images.")
+    print_outcomes(outcomes, as_json, quiet=silent, kept=kept)
+
+
+@app.command()
+def assess(
+    paths: Annotated[
+        list[str], typer.Argument(metavar="IN...", help="Files, folders or patterns; - is standard input.")
+    ],
+    csv: Annotated[Path | None, typer.Option(help="Write the measures as CSV; - prints them.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Say whether photos are fit for use: good, usable or retake, and why. No model is needed.
+
+    Exit codes: 0 every photo was assessed, 1 some could not be (they are listed), 2 none, 3 some are to be taken again.
+    """
+    from service.commands.assess import assess_files, to_csv
+    from service.quality.assessment import Fitness
+    from service.settings import read_settings
+
     if as_json and str(csv) == "-":
         raise CommandError(TWO_ON_STDOUT)
-    jobs = plan(paths, map)
-    targets = targets_of(jobs, None if str(csv) == "-" else csv)
-    options = _enhance_options(format, quality)
-    with _one_model_enhancer(model, policy, options) as enhancer, progress_bar() as bar:
-        task = bar.add_task("Enhancing", total=len(jobs))
-        outcomes = enhance_files(
-            enhancer,
-            jobs,
-            options,
-            targets=targets,
-            overwrite=overwrite,
-            threads=min(len(jobs), usable_cores(), MOST_THREADS),
-            advance=lambda: bar.advance(task),
-        )
-    kept = csv is None or put_table(csv, to_csv(outcomes))
-    print_outcomes(outcomes, as_json, quiet=str(csv) == "-", kept=kept)
+    quiet_decoders()
+    files = list(assess_files(paths, read_settings(allow_anonymous=True).max_pixels))
+    kept = csv is None or put_table(csv, to_csv(files))
+    if as_json:
+        print_line(json.dumps({"images": [one.facts() for one in files]}))
+    for one in files:
+        if one.found is None:
+            errors.print(one.words())
+        elif not as_json and str(csv) != "-":
+            print_line(one.words())
+    found = [one.found for one in files if one.found is not None]
+    if not found:
+        raise CommandError("No photo was assessed.")
+    if len(found) < len(files) or not kept:
+        raise typer.Exit(EXIT_PARTLY)
+    raise typer.Exit(EXIT_WITHHELD if any(one.verdict is Fitness.RETAKE for one in found) else EXIT_DONE)
+
+
+def _check_stdout(as_json: bool, csv: Path | None, *, streamed: bool) -> None:
+    if as_json and str(csv) == "-":
+        raise CommandError(TWO_ON_STDOUT)
+    if streamed and (as_json or str(csv) == "-"):
+        raise CommandError("Standard output takes the image, or --json or --csv -, not both.")
+    if streamed and sys.stdout.isatty():
+        raise CommandError("An image is not for a terminal: add -o FILE, or send the output to a file or a pipe.")
+
+
+def _journal(folder: Path | None, asked: tuple[object, ...]) -> Journal:
+    """The journal in `folder`, if any; `asked` and the settings that it stands for tell runs of other options apart."""
+    from service.commands.journal import JOURNAL_NAME, Journal
+    from service.settings import read_settings
+
+    chosen = read_settings(allow_anonymous=True)
+    options = repr((*map(str, asked), chosen.model, chosen.policy, chosen.jpeg_quality, chosen.max_pixels))
+    return Journal(folder / JOURNAL_NAME if folder is not None else None, options)
+
+
+def _interrupted(done: int, of: int) -> int:
+    errors.print(f"Interrupted after {done} of {of}. The same command with --skip-existing goes on from here.")
+    return EXIT_INTERRUPTED
 
 
 @app.command()
@@ -159,14 +239,15 @@ def serve(
     ] = None,
 ) -> None:
     """Serve HTTP until told to stop. Every setting is a LAMEGAN_* variable; see docs/settings.md."""
+    from service.composition import model_store
     from service.server import serve as run
     from service.settings import read_settings
 
-    run(
-        read_settings(
-            host=host, port=port, models_dir=models_dir, model=model, metrics_port=metrics_port, processes=workers
-        )
+    settings = read_settings(
+        host=host, port=port, models_dir=models_dir, model=model, metrics_port=metrics_port, processes=workers
     )
+    with _told_where(model_store(settings).folder):
+        run(settings)
 
 
 @app.command()
@@ -249,22 +330,37 @@ def new_key(name: Annotated[str, typer.Argument(help="Whose key it is: letters, 
 
 
 @contextmanager
-def _one_model_enhancer(model: str | None, policy: Policy | None, options: EnhanceOptions) -> Iterator[Enhancer]:
+def _told_where(folder: Path) -> Iterator[None]:
+    """Adds to the error that there is no such model where it was looked for; clients of a service are not told."""
+    try:
+        yield
+    except UnknownModel as error:
+        raise UnknownModel(
+            f"{error.detail} Models were looked for in {folder}; --models-dir or LAMEGAN_MODELS_DIR names another."
+        ) from error
+
+
+@contextmanager
+def _one_model_enhancer(
+    model: str | None, policy: Policy | None, options: EnhanceOptions, models_dir: Path | None = None
+) -> Iterator[Enhancer]:
     """An enhancer with one model loaded; `options` are checked before any file is read.
 
     Whoever calls the command is the operator: `policy` may be milder than the settings', which HTTP clients may not.
     """
-    from service.composition import engine_options
+    from service.composition import engine_options, model_store
     from service.pipeline import EnhanceDefaults, Enhancer
-    from service.registry.store import ModelStore
     from service.serving.single_model import SingleModel
     from service.settings import read_settings
 
     quiet_decoders()
-    chosen = read_settings(model=model, policy=policy and policy.value, allow_anonymous=True)
+    chosen = read_settings(model=model, policy=policy and policy.value, models_dir=models_dir, allow_anonymous=True)
     defaults = EnhanceDefaults(Policy(chosen.policy), chosen.jpeg_quality, chosen.max_pixels)
-    store = ModelStore(chosen.models_dir, chosen.state_dir)
-    with SingleModel(store, chosen.model, engine_options(chosen), as_default=model is None) as generators:
+    store = model_store(chosen)
+    with (
+        _told_where(store.folder),
+        SingleModel(store, chosen.model, engine_options(chosen), as_default=model is None) as generators,
+    ):
         enhancer = Enhancer(generators, defaults)
         enhancer.check(options)
         yield enhancer

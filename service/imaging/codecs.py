@@ -6,13 +6,17 @@ of `encode` carries pixels alone: no EXIF, GPS, thumbnail or profile. Choices a 
 - Transparent places are laid on black, the ground of an endoscope's picture.
 - Of several frames or pages the first is used; all of them count towards the pixel limit.
 - 16-bit samples are rounded to 8 bits. CMYK without a profile is converted by (255 - C)(255 - K) / 255.
-- Not read: BigTIFF, run-length coded BMP, samples of more than 16 bits, GIF; of TIFF, 12 bits, and 16-bit grey with
-  transparency whose samples lie side by side.
+- A picture that is transparent everywhere is shown as if it were opaque.
+- HEIC, AVIF, JPEG XL and JPEG of 12 bits are decoded in a process of their own: `service.imaging.isolated`.
+- Not read: BigTIFF, samples of more than 16 bits, high dynamic range (PQ, HLG); of TIFF, 12 bits, and 16-bit grey with
+  transparency whose samples lie side by side. A JPEG XL's colour profile other than sRGB is not heeded.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from io import BytesIO
 
 import cv2
@@ -20,10 +24,18 @@ import numpy as np
 import simplejpeg
 from PIL import Image
 
-from service.errors import ImageDimensions, InvalidParameter, MissingImage, UndecodableImage, UnsupportedType
-from service.imaging.decoders import DECODERS, Pixels
+from service.errors import (
+    BadRequest,
+    ImageDimensions,
+    InvalidParameter,
+    MissingImage,
+    UndecodableImage,
+    UnsupportedType,
+)
+from service.imaging.decoders import DECODERS, Pixels, whole_12_bits
 from service.imaging.headers import Header, SourceFormat, read_header
-from service.vocabulary import OutputFormat
+from service.imaging.isolated import decode_isolated
+from service.vocabulary import MAX_PIXELS, OutputFormat
 
 MEDIA_TYPES: dict[SourceFormat, str] = {
     "jpeg": "image/jpeg",
@@ -31,8 +43,12 @@ MEDIA_TYPES: dict[SourceFormat, str] = {
     "webp": "image/webp",
     "tiff": "image/tiff",
     "bmp": "image/bmp",
+    "gif": "image/gif",
+    "heic": "image/heic",
+    "avif": "image/avif",
+    "jxl": "image/jxl",
 }
-"""Media type of each served format."""
+"""Media type of each format that is read."""
 
 SUFFIXES: dict[SourceFormat, str] = {
     "jpeg": ".jpg",
@@ -40,8 +56,26 @@ SUFFIXES: dict[SourceFormat, str] = {
     "webp": ".webp",
     "tiff": ".tif",
     "bmp": ".bmp",
+    "gif": ".gif",
+    "heic": ".heic",
+    "avif": ".avif",
+    "jxl": ".jxl",
 }
-"""File name ending of each served format."""
+"""File name ending of each format that is read."""
+
+ANSWERED_AS: dict[SourceFormat, SourceFormat] = {
+    "gif": "png",
+    "heic": "jpeg",
+    "avif": "jpeg",
+    "jxl": "jpeg",
+}
+"""What an answer of the "same" format is where that format is only read: PNG where it is lossless, else JPEG."""
+
+LOSSY: tuple[SourceFormat, ...] = ("jpeg", "webp")
+"""The formats written that have a quality."""
+
+WRITTEN: tuple[SourceFormat, ...] = tuple(form for form in MEDIA_TYPES if form not in ANSWERED_AS)
+"""The formats that `encode` writes."""
 
 _DECLARED: dict[str, SourceFormat] = {
     **{media: source for source, media in MEDIA_TYPES.items()},
@@ -51,8 +85,19 @@ _DECLARED: dict[str, SourceFormat] = {
     "image/tif": "tiff",
     "image/x-ms-bmp": "bmp",
     "image/x-bmp": "bmp",
+    "image/x-windows-bmp": "bmp",
+    "image/x-tiff": "tiff",
+    "image/x-webp": "webp",
+    "image/heif": "heic",
+    "image/heic-sequence": "heic",
+    "image/heif-sequence": "heic",
+    "image/avif-sequence": "avif",
+    "image/x-jxl": "jxl",
 }
-_UNDECLARED = ("", "*/*", "image/*", "application/octet-stream", "binary/octet-stream")
+_UNDECLARED = (
+    *("", "*/*", "image/*", "application/octet-stream", "binary/octet-stream"),
+    "application/x-www-form-urlencoded",  # what curl, wget, urllib and axios say of any body unless told otherwise
+)
 
 _LONGEST_SIDE: dict[SourceFormat, int] = {"jpeg": 65_500, "webp": 16_383}
 
@@ -74,7 +119,7 @@ class Photo:
     frames: int
 
 
-def decode(body: bytes, declared_type: str | None = None, *, max_pixels: int = 50_000_000) -> Photo:
+def decode(body: bytes, declared_type: str | None = None, *, max_pixels: int = MAX_PIXELS) -> Photo:
     """The photo in `body`; its bytes decide the format, `declared_type` only has to agree.
 
     Args:
@@ -90,18 +135,31 @@ def decode(body: bytes, declared_type: str | None = None, *, max_pixels: int = 5
     """
     header = inspect(body, declared_type, max_pixels=max_pixels)
     try:
-        pixels = DECODERS[header.format](body)
-    except UndecodableImage:
+        pixels = _decoder(header)(body, max_pixels)
+    except BadRequest:
         raise
     # Decoders fed with hostile bytes raise nearly anything; whatever it is, it means that this file cannot be read.
     except Exception as error:
         raise UndecodableImage("The image is damaged or cut off.") from error
-    if sorted(pixels.shape[:2]) != sorted((header.height, header.width)):
+    cropped = header.format in ("heic", "avif")  # a clean aperture, perhaps
+    if not cropped and sorted(pixels.shape[:2]) != sorted((header.height, header.width)):
         raise UndecodableImage("The image's data and header disagree on its size.")
     return Photo(pixels, header.format, header.bits, header.frames)
 
 
-def inspect(body: bytes, declared_type: str | None = None, *, max_pixels: int = 50_000_000) -> Header:
+def _decoder(header: Header) -> Callable[[bytes, int], Pixels]:
+    if header.format == "jpeg" and header.bits == 12:
+        return lambda body, most: decode_isolated("jpeg12", whole_12_bits(body), most)
+    if header.format == "jpeg" and header.bits != 8:
+        raise UndecodableImage(
+            f"This is a JPEG of {header.bits} bits a sample, which is not read: send 8 or 12 bits, or PNG or TIFF."
+        )
+    if header.format in DECODERS:
+        return lambda body, _: DECODERS[header.format](body)
+    return partial(decode_isolated, header.format)
+
+
+def inspect(body: bytes, declared_type: str | None = None, *, max_pixels: int = MAX_PIXELS) -> Header:
     """What `body` says of itself, held to the limits; nothing is decoded.
 
     Arguments and errors: as `decode`.
@@ -114,7 +172,10 @@ def inspect(body: bytes, declared_type: str | None = None, *, max_pixels: int = 
         raise UnsupportedType(f"The bytes are {MEDIA_TYPES[header.format]}, another type than declared.")
     if header.pixels > max_pixels:
         raise ImageDimensions(
-            "The image has too many pixels, all frames counted.", limit=max_pixels, actual=header.pixels
+            f"The image has too many pixels, all frames counted: {header.pixels / 1e6:.1f} megapixels, "
+            f"where {max_pixels / 1e6:g} are allowed.",
+            limit=max_pixels,
+            actual=header.pixels,
         )
     return header
 
@@ -125,7 +186,7 @@ def output_format(wanted: OutputFormat, source: SourceFormat, width: int, height
     Raises:
         InvalidParameter: that format cannot hold an image of this size.
     """
-    chosen = source if wanted == "same" else wanted
+    chosen = ANSWERED_AS.get(source, source) if wanted == "same" else wanted
     longest = _LONGEST_SIDE.get(chosen)
     if longest is not None and max(width, height) > longest:
         raise InvalidParameter(f"A {chosen} image cannot be longer than {longest} pixels.", limit=longest)

@@ -1,4 +1,4 @@
-"""One decoder for each served format: a whole file to (H, W, 3) uint8 sRGB pixels, upright.
+"""One decoder for each format read in this process: a whole file to (H, W, 3) uint8 sRGB pixels, upright.
 
 They trust nothing but are no gate: `service.imaging.codecs` has checked format, size and limits before, and takes any
 exception from here as the file's fault.
@@ -14,21 +14,29 @@ import cv2
 import numpy as np
 import simplejpeg
 from numpy.typing import NDArray
-from PIL import BmpImagePlugin, Image, JpegImagePlugin, PngImagePlugin, TiffImagePlugin, WebPImagePlugin
+from PIL import (
+    BmpImagePlugin,
+    GifImagePlugin,
+    Image,
+    JpegImagePlugin,
+    PngImagePlugin,
+    TiffImagePlugin,
+    WebPImagePlugin,
+)
 
 from service.errors import UndecodableImage
-from service.imaging.headers import (
-    SourceFormat,
-    exif_orientation,
-    jpeg_facts,
-    png_bare,
-    png_clear_grey,
-    png_content,
-    png_profile,
-    webp_content,
-)
-from service.imaging.icc import MAX_PROFILE_BYTES, to_srgb
+from service.imaging.cicp import profile_of_codes
+from service.imaging.exif import stated_orientation
+from service.imaging.headers import SourceFormat, webp_content
+from service.imaging.icc import MAX_PROFILE_BYTES, lab_to_srgb, to_srgb
+from service.imaging.jpeg_header import jpeg_facts
+from service.imaging.jpeg_repair import completed, with_height
+from service.imaging.orientation import xmp_orientation
+from service.imaging.png_chunks import png_bare, png_clear_grey, png_content, png_orientation, png_profile
 from service.imaging.tiff import TiffSamples
+from service.imaging.tiff_directories import tiff_picture
+
+cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)  # a damaged file is no news of the service's
 
 Pixels = NDArray[np.uint8]
 Stored = NDArray[np.uint8] | NDArray[np.uint16]
@@ -38,20 +46,43 @@ _STRIP_ROWS = 256
 _GREY_STEP = {2: 85, 4: 17}
 """Grey levels between two samples of so many bits."""
 
+_RUN_LENGTH_CODED = (1, 2)
+"""Compression of a BMP: BI_RLE8, BI_RLE4."""
+
 _PADDING_BYTES = 16
 _EXTRANEOUS = re.compile(r"(\d+) extraneous bytes")
 
 
 def _decode_jpeg(body: bytes) -> Pixels:
     facts = jpeg_facts(body)
+    colours = {1: "GRAY", 4: "CMYK"}.get(facts.components, "RGB")
+    body = completed(with_height(body, facts.frame), facts.scan, colours)
     if facts.components == 3 or (facts.components == 1 and to_srgb(facts.profile, "L") is None):
-        pixels = _turned(_fast_jpeg(body), to_srgb(facts.profile, "RGB"))
+        pixels = turned(_fast_jpeg(body), to_srgb(facts.profile, "RGB"))
     else:
-        _require_whole(body, "CMYK" if facts.components == 4 else "GRAY")
-        # Pillow takes every CMYK JPEG for Adobe's, whose values are inverted; without Adobe's marker they are not.
-        before = _inverted if facts.components == 4 and not facts.adobe else None
-        pixels = _flattened(JpegImagePlugin.JpegImageFile(BytesIO(body)), facts.profile, before)
-    return _upright(pixels, exif_orientation(facts.exif))
+        # Pillow takes every CMYK JPEG for inverted, as Adobe writes it, whether or not it bears Adobe's marker. So do
+        # all other readers, and all writers store it so.
+        _require_whole(body, colours)
+        pixels = flattened(JpegImagePlugin.JpegImageFile(BytesIO(body)), facts.profile)
+    return upright(pixels, stated_orientation(facts.exif) or xmp_orientation(facts.xmp))
+
+
+def whole_12_bits(body: bytes) -> bytes:
+    """A JPEG of 12 bits with all its data and an end marker; its samples are for another decoder.
+
+    The coding is that of 8 bits, so libjpeg-turbo is asked for one eighth of it as if it were that. What it makes of
+    the samples means nothing, but it says whether data are lost, which the decoder of 12 bits does not.
+
+    Raises:
+        UndecodableImage: some are.
+    """
+    facts = jpeg_facts(body)
+    precision = facts.frame + 4
+    body = with_height(body, facts.frame)
+    colours = {1: "GRAY", 4: "CMYK"}.get(facts.components, "RGB")
+    as_8_bits = completed(body[:precision] + b"\x08" + body[precision + 1 :], facts.scan, colours)
+    _require_whole(as_8_bits, colours)
+    return as_8_bits[:precision] + b"\x0c" + as_8_bits[precision + 1 :]
 
 
 def _fast_jpeg(body: bytes) -> Pixels:
@@ -60,7 +91,7 @@ def _fast_jpeg(body: bytes) -> Pixels:
         pixels: Pixels = simplejpeg.decode_jpeg(body, "RGB", strict=True)
     except ValueError as error:
         _refuse_damage(str(error))
-        pixels = _flattened(JpegImagePlugin.JpegImageFile(BytesIO(body)), None)
+        pixels = flattened(JpegImagePlugin.JpegImageFile(BytesIO(body)), None)
     return pixels
 
 
@@ -89,7 +120,8 @@ def _decode_png(body: bytes) -> Pixels:
     image = PngImagePlugin.PngImageFile(BytesIO(bare))
     if image.mode == "P" and image.palette is None:
         raise UndecodableImage("The PNG lacks its palette.")
-    profile = png_profile(body, MAX_PROFILE_BYTES)
+    codes = png_content(body, b"cICP")  # it outranks a profile: PNG third edition, 11.3.2.6
+    profile = profile_of_codes(codes[0], codes[1]) if codes else png_profile(body, MAX_PROFILE_BYTES)
     if image.mode == "L" and isinstance(clear := image.info.get("transparency"), int):
         image.info["transparency"] = clear * _GREY_STEP.get(body[24], 1)  # Pillow scales the samples alone
     if body[24] == 16:
@@ -100,8 +132,8 @@ def _decode_png(body: bytes) -> Pixels:
         if (clear := png_clear_grey(body)) is not None:  # OpenCV heeds it in colour only
             pixels[stored == clear] = 0
     else:
-        pixels = _flattened(image, profile)
-    return _upright(pixels, exif_orientation(png_content(body, b"eXIf") or b""))
+        pixels = flattened(image, profile)
+    return upright(pixels, png_orientation(body))
 
 
 def _decode_webp(body: bytes) -> Pixels:
@@ -111,19 +143,28 @@ def _decode_webp(body: bytes) -> Pixels:
             _by_opencv(body), profile
         )  # a tenth of the time and a third of the memory that Pillow takes
     else:
-        pixels = _flattened(WebPImagePlugin.WebPImageFile(BytesIO(body)), profile)
-    return _upright(pixels, exif_orientation(webp_content(body, b"EXIF") or b""))
+        pixels = flattened(WebPImagePlugin.WebPImageFile(BytesIO(body)), profile)
+    stated = stated_orientation(webp_content(body, b"EXIF") or b"")
+    return upright(pixels, stated or xmp_orientation(webp_content(body, b"XMP ")))
 
 
 def _decode_bmp(body: bytes) -> Pixels:
-    return _flattened(BmpImagePlugin.BmpImageFile(BytesIO(body)), None)
+    if int.from_bytes(body[14:18], "little") != 12 and int.from_bytes(body[30:34], "little") in _RUN_LENGTH_CODED:
+        return _shown_in_strips(_by_opencv(body, cv2.IMREAD_COLOR), None)  # Pillow reads it in Python, byte by byte
+    return flattened(BmpImagePlugin.BmpImageFile(BytesIO(body)), None)
+
+
+def _decode_gif(body: bytes) -> Pixels:
+    return flattened(GifImagePlugin.GifImageFile(BytesIO(body)), None)
 
 
 def _decode_tiff(body: bytes) -> Pixels:
     # Pillow and OpenCV both turn a TIFF upright themselves, unlike the other formats.
+    body = tiff_picture(body)
     samples = TiffSamples(body)
     if samples.cut_off:
         raise UndecodableImage("The TIFF is cut off.")
+    samples.require_known_compression()
     if samples.planar and samples.channels > 1:
         return _planar_tiff(samples)
     if samples.bits == 16 and samples.colours in (1, 3):
@@ -132,7 +173,7 @@ def _decode_tiff(body: bytes) -> Pixels:
         image = TiffImagePlugin.TiffImageFile(BytesIO(samples.contiguous() if samples.planar else body))
     except SyntaxError as error:
         raise UndecodableImage("The TIFF is damaged, or of a kind that is not read.") from error
-    return _flattened(image, samples.profile)
+    return flattened(image, samples.profile)
 
 
 def _planar_tiff(samples: TiffSamples) -> Pixels:
@@ -141,10 +182,10 @@ def _planar_tiff(samples: TiffSamples) -> Pixels:
     if samples.bits not in (8, 16) or mode is None:
         raise UndecodableImage("A TIFF of separate channels is read in grey, RGB and CMYK of 8 or 16 bits only.")
     bands = [*range(samples.colours), samples.opacity][: Image.getmodebands(mode)]
-    planes = [Image.fromarray(_narrowed(_by_opencv(samples.channel(band)))) for band in bands if band is not None]
+    planes = [Image.fromarray(narrowed(_by_opencv(samples.channel(band)))) for band in bands if band is not None]
     if samples.zero_is_white:
         planes[0] = _inverted(planes[0])
-    return _flattened(Image.merge(mode, planes), samples.profile)
+    return flattened(Image.merge(mode, planes), samples.profile)
 
 
 def _wide_tiff(body: bytes, samples: TiffSamples) -> Pixels:
@@ -162,9 +203,9 @@ def _wide_tiff(body: bytes, samples: TiffSamples) -> Pixels:
     return _shown_in_strips(_by_opencv(body), samples.profile, shown)
 
 
-def _by_opencv(body: bytes) -> Stored:
+def _by_opencv(body: bytes, how: int = cv2.IMREAD_UNCHANGED) -> Stored:
     """The samples as they are stored, (H, W) or blue first (H, W, C): OpenCV keeps all 16 bits, where Pillow cuts."""
-    stored = cv2.imdecode(np.frombuffer(body, np.uint8), cv2.IMREAD_UNCHANGED)
+    stored = cv2.imdecode(np.frombuffer(body, np.uint8), how)
     if stored is None:
         raise UndecodableImage("The image is damaged or cut off.")
     if stored.dtype not in (np.uint8, np.uint16):
@@ -172,7 +213,7 @@ def _by_opencv(body: bytes) -> Stored:
     return stored  # type: ignore[return-value]
 
 
-def _narrowed(stored: Stored) -> Pixels:
+def narrowed(stored: Stored) -> Pixels:
     """Samples of 8 or 16 bits rounded to 8."""
     scale = 1 / 257 if stored.dtype == np.uint16 else 1.0
     return np.asarray(cv2.convertScaleAbs(stored, alpha=scale), np.uint8).reshape(stored.shape)
@@ -182,9 +223,11 @@ def _shown_in_strips(
     stored: Stored, profile: bytes | None, shown: Callable[[Pixels], Image.Image] = Image.fromarray
 ) -> Pixels:
     """What OpenCV read as (H, W, 3) uint8 sRGB; `shown` says what rounded, red-first samples mean."""
+    if stored.ndim == 3 and stored.shape[2] == 4 and not stored[..., 3].any():
+        stored, shown = stored[..., :3], Image.fromarray
     pixels = np.empty((*stored.shape[:2], 3), np.uint8)
     for rows in _strips(len(stored)):
-        pixels[rows] = _flat_strip(shown(_red_first(_narrowed(stored[rows]))), profile)
+        pixels[rows] = _flat_strip(shown(_red_first(narrowed(stored[rows]))), profile)
     return pixels
 
 
@@ -196,24 +239,45 @@ def _red_first(strip: NDArray[np.uint8]) -> Pixels:
     return np.asarray(cv2.cvtColor(strip, order), np.uint8)
 
 
-def _flattened(
-    image: Image.Image, profile: bytes | None, before: Callable[[Image.Image], Image.Image] | None = None
-) -> Pixels:
+def flattened(image: Image.Image, profile: bytes | None) -> Pixels:
     """Any Pillow image as (H, W, 3) uint8 sRGB, a strip at a time so that no second whole copy is held."""
     image.load()
     pixels = np.empty((image.height, image.width, 3), np.uint8)
+    opaque = _hidden(image)
     for rows in _strips(image.height):
         strip = image.crop((0, rows.start, image.width, rows.stop))
-        pixels[rows] = _flat_strip(before(strip) if before else strip, profile)
+        pixels[rows] = _flat_strip(_without_opacity(strip) if opaque else strip, profile)
     return pixels
 
 
+def _hidden(image: Image.Image) -> bool:
+    """Whether every pixel is fully transparent: nobody sends that on purpose, so its colours are the picture."""
+    if not image.has_transparency_data:
+        return False
+    for rows in _strips(image.height):
+        strip = image.crop((0, rows.start, image.width, rows.stop))
+        opacity = strip if strip.mode in ("RGBA", "LA", "RGBa", "La", "PA") else strip.convert("RGBA")
+        if opacity.getextrema()[-1] != (0, 0):
+            return False
+    if image.mode in ("RGBa", "La"):
+        raise UndecodableImage("The picture is fully transparent, and its colours are gone with that.")
+    return True
+
+
+def _without_opacity(strip: Image.Image) -> Image.Image:
+    opaque = strip.convert({"LA": "L"}.get(strip.mode, "RGB"))
+    opaque.info.pop("transparency", None)
+    return opaque
+
+
 def _flat_strip(strip: Image.Image, profile: bytes | None) -> Pixels:
-    if strip.mode.startswith(("I", "F", "LAB", "HSV")):
+    if strip.mode == "LAB":
+        return np.asarray(lab_to_srgb().apply(strip))
+    if strip.mode.startswith(("I", "F", "HSV")):
         raise UndecodableImage("Samples of this kind are not read.")
     if strip.has_transparency_data:
         rgba = (strip.convert("LA") if strip.mode == "La" else strip).convert("RGBA")
-        colours = _turned(np.asarray(rgba.convert("RGB")), to_srgb(profile, "RGB"))
+        colours = turned(np.asarray(rgba.convert("RGB")), to_srgb(profile, "RGB"))
         opacity = np.asarray(rgba.getchannel("A"), np.uint16)[..., None]
         return ((colours * opacity + 127) // 255).astype(np.uint8)
     mode = strip.mode if strip.mode in ("CMYK", "L") else "RGB"
@@ -222,7 +286,7 @@ def _flat_strip(strip: Image.Image, profile: bytes | None) -> Pixels:
     return np.asarray(strip.convert("RGB"))
 
 
-def _turned(pixels: Pixels, transform: object | None) -> Pixels:
+def turned(pixels: Pixels, transform: object | None) -> Pixels:
     """`pixels` through a colour transform, in place where that is allowed."""
     if transform is None:
         return pixels
@@ -249,7 +313,8 @@ _TURNS: dict[int, Callable[[Pixels], Pixels]] = {
 """How to turn stored pixels upright, by EXIF orientation (Exif 2.32, tag 0x0112)."""
 
 
-def _upright(pixels: Pixels, orientation: int) -> Pixels:
+def upright(pixels: Pixels, orientation: int) -> Pixels:
+    """Stored pixels as they are to be seen, by EXIF orientation."""
     turn = _TURNS.get(orientation)
     return turn(pixels) if turn else pixels
 
@@ -260,5 +325,6 @@ DECODERS: dict[SourceFormat, Callable[[bytes], Pixels]] = {
     "webp": _decode_webp,
     "tiff": _decode_tiff,
     "bmp": _decode_bmp,
+    "gif": _decode_gif,
 }
-"""The decoder of each served format."""
+"""The decoder of each format that is decoded in this process; the others are decoded in one of their own."""

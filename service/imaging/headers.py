@@ -6,33 +6,24 @@ bytes. Sources: ITU-T T.81 (JPEG), PNG third edition, the WebP container specifi
 
 from __future__ import annotations
 
-import re
 import struct
-import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
 from typing import Literal
 
 from service.errors import UndecodableImage, UnsupportedType
+from service.imaging import bmff, gif, jpeg_xl
+from service.imaging.foreign_files import name_foreign
+from service.imaging.jpeg_header import JPEG_LS, MAX_SCANS, SOF_MARKERS, jpeg_scans, jpeg_segments
+from service.imaging.jpeg_repair import height_behind
+from service.imaging.png_chunks import png_chunks
+from service.imaging.tiff_directories import tiff_size
 
-SourceFormat = Literal["jpeg", "png", "webp", "tiff", "bmp"]
-
-MAX_SCANS = 64
-"""Scans a JPEG may have: the usual progressive scripts have 6 to 13; each one more is a pass over the whole image."""
-
-MAX_SEGMENTS = 100_000
-"""Segments of a JPEG walked before giving up; a megabyte of metadata fills 16 of them."""
+SourceFormat = Literal["jpeg", "png", "webp", "tiff", "bmp", "gif", "heic", "avif", "jxl"]
 
 MAX_FRAMES_WALKED = 100_000
 """Frames counted before giving up; any real pixel limit is passed long before."""
-
-_SOF_MARKERS = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
-_BARE_MARKERS = frozenset((0x01, *range(0xD0, 0xD8)))
-_JPEG_FILL = re.compile(rb"\xff*")
-_JPEG_MARKER = re.compile(rb"\xff[^\x00\x01\xd0-\xd8\xff]")
-"""A marker that coded data cannot hold: no stuffed zero, no restart, no filling."""
-_TIFF_INTEGERS = {1: "B", 3: "H", 4: "I"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +62,13 @@ def sniff(body: bytes) -> SourceFormat:
         return "tiff"
     if body.startswith(b"BM"):
         return "bmp"
-    raise UnsupportedType("The bytes are not a JPEG, PNG, WebP, TIFF or BMP image.")
+    if body.startswith((b"GIF87a", b"GIF89a")):
+        return "gif"
+    if body.startswith((jpeg_xl.CODESTREAM, jpeg_xl.CONTAINER)):
+        return "jxl"
+    if (found := bmff.sniff_bmff(body)) is not None:
+        return found
+    raise UnsupportedType(name_foreign(body))
 
 
 def read_header(body: bytes) -> Header:
@@ -92,68 +89,25 @@ def read_header(body: bytes) -> Header:
     return header
 
 
-def jpeg_segments(body: bytes) -> Iterator[tuple[int, int, bytes]]:
-    """The segments in front of a JPEG's first scan: marker, offset, content.
-
-    Raises:
-        UndecodableImage: what stands where a segment should begin is none, or there are far too many.
-        IndexError, struct.error: the bytes end first.
-    """
-    position = 2
-    for _ in range(MAX_SEGMENTS):
-        filled = _JPEG_FILL.match(body, position)
-        if filled is None or filled.end() == position:
-            raise UndecodableImage("The JPEG's segments are damaged.")
-        position = filled.end() - 1
-        marker = body[position + 1]
-        if marker in (0xD9, 0xDA):
-            return
-        if marker in _BARE_MARKERS:
-            position += 2
-            continue
-        (length,) = struct.unpack_from(">H", body, position + 2)
-        yield marker, position, body[position + 4 : position + 2 + length]
-        position += 2 + max(2, length)
-    raise UndecodableImage("The JPEG has far too many segments.", limit=MAX_SEGMENTS)
-
-
-_FILL = b"\xff" * 262_144
-
-
-def _jpeg_scans(body: bytes, position: int) -> int:
-    """The scans from the marker at `position` to the end of the image, at most one more than `MAX_SCANS`.
-
-    What lies in a segment or behind the image (a thumbnail, a phone's film) is not of this image and does not count.
-
-    Raises:
-        UndecodableImage: far too many segments, or fill bytes.
-    """
-    scans, first = 0, position
-    for _ in range(MAX_SEGMENTS):
-        found = _JPEG_MARKER.search(body, position)
-        marker = body[found.end() - 1] if found else 0xD9
-        scans += marker == 0xDA
-        if found is None or marker == 0xD9 or scans > MAX_SCANS:
-            # The decoder reads them again with every piece of the file that it is fed.
-            if _FILL in body[first : found.end() if found else len(body)]:
-                raise UndecodableImage("The JPEG has far too many fill bytes.", limit=len(_FILL))
-            return scans
-        position = found.end() + max(2, int.from_bytes(body[found.end() : found.end() + 2], "big"))
-    raise UndecodableImage("The JPEG has far too many segments.", limit=MAX_SEGMENTS)
-
-
 def _jpeg(body: bytes) -> Header:
-    found = next(((at, content) for marker, at, content in jpeg_segments(body) if marker in _SOF_MARKERS), None)
-    if found is None:
+    frames = (segment for segment in jpeg_segments(body) if segment[0] in SOF_MARKERS or segment[0] == JPEG_LS)
+    marker, position, content = next(frames, (0, 0, b""))
+    if not marker:
         raise UndecodableImage("The JPEG has no frame before its data.")
-    position, content = found
-    if _jpeg_scans(body, position) > MAX_SCANS:
-        raise UndecodableImage(f"The JPEG has more than {MAX_SCANS} scans.", limit=MAX_SCANS)
+    if marker == JPEG_LS:
+        raise UnsupportedType("This is a JPEG-LS file, which is not read: send the photo as PNG or TIFF.")
     bits, height, width = struct.unpack_from(">BHH", content)
+    if jpeg_scans(body, position) > MAX_SCANS:
+        raise UndecodableImage(f"The JPEG has more than {MAX_SCANS} scans.", limit=MAX_SCANS)
+    height = height or height_behind(body, position)
+    if not height:
+        raise UndecodableImage("The JPEG does not say how high it is: its height is 0, and no DNL segment follows.")
     return Header("jpeg", width, height, 1, width * height, bits)
 
 
 def _png(body: bytes) -> Header:
+    if body[12:16] == b"CgBI":
+        raise UndecodableImage("This is a PNG for iOS apps alone (CgBI), which is not read: send the original PNG.")
     if body[12:16] != b"IHDR":
         raise UndecodableImage("The PNG does not begin with its header.")
     width, height, bits = struct.unpack_from(">IIB", body, 16)
@@ -164,54 +118,6 @@ def _png(body: bytes) -> Header:
         if kind in (b"IDAT", b"acTL"):
             break
     return Header("png", width, height, frames, width * height * frames, bits)
-
-
-def png_chunks(body: bytes) -> Iterator[tuple[bytes, int, int]]:
-    """The chunks of a PNG: kind, offset and length of the content, which a cut-off file may not hold whole."""
-    position = 8
-    while position + 8 <= len(body):
-        length, kind = struct.unpack_from(">I4s", body, position)
-        yield kind, position + 8, length
-        position += 12 + length
-
-
-def png_content(body: bytes, wanted: bytes) -> bytes | None:
-    """The content of the first chunk of kind `wanted`; None if there is none."""
-    return _content(body, png_chunks(body), wanted)
-
-
-_PNG_METADATA = frozenset((b"iCCP", b"tEXt", b"zTXt", b"iTXt", b"eXIf"))
-
-
-def png_bare(body: bytes) -> bytes:
-    """The PNG without its metadata, which a decoder would inflate, and refuse the picture for being too large."""
-    parts, kept = [], 0
-    for kind, start, length in islice(png_chunks(body), MAX_FRAMES_WALKED):
-        if kind in _PNG_METADATA:
-            parts.append(body[kept : start - 8])
-            kept = start + length + 4
-    return b"".join((*parts, body[kept:])) if parts else body
-
-
-def png_profile(body: bytes, most: int) -> bytes | None:
-    """The ICC profile of a PNG; None if it has none, or it is damaged or longer than `most` bytes."""
-    _name, _, packed = (png_content(body, b"iCCP") or b"").partition(b"\0")
-    inflater = zlib.decompressobj()
-    try:
-        profile = inflater.decompress(packed[1:], most + 1)
-    except zlib.error:
-        return None
-    return profile if inflater.eof and len(profile) <= most else None
-
-
-def png_clear_grey(body: bytes) -> int | None:
-    """The one grey value that a grey PNG of 16 bits declares transparent (tRNS); None if there is none."""
-    for kind, start, length in islice(png_chunks(body), MAX_FRAMES_WALKED):
-        if kind == b"IDAT" or body[25] != 0:
-            return None
-        if kind == b"tRNS" and length == 2:
-            return int.from_bytes(body[start : start + 2], "big")
-    return None
 
 
 def _webp(body: bytes) -> Header:
@@ -250,11 +156,7 @@ def webp_chunks(body: bytes) -> Iterator[tuple[bytes, int, int]]:
 
 def webp_content(body: bytes, wanted: bytes) -> bytes | None:
     """The content of the first chunk of kind `wanted`; None if there is none."""
-    return _content(body, webp_chunks(body), wanted)
-
-
-def _content(body: bytes, chunks: Iterator[tuple[bytes, int, int]], wanted: bytes) -> bytes | None:
-    for kind, start, length in islice(chunks, MAX_FRAMES_WALKED):
+    for kind, start, length in islice(webp_chunks(body), MAX_FRAMES_WALKED):
         if kind == wanted:
             return body[start : start + length]
     return None
@@ -265,120 +167,45 @@ def _bmp(body: bytes) -> Header:
     if size == 12:
         width, height, _, bits = struct.unpack_from("<HHHH", body, 18)
         return Header("bmp", width, height, 1, width * height, bits)
-    width, height, _, bits, compression = struct.unpack_from("<iiHHI", body, 18)
-    if compression in (1, 2):
-        raise UndecodableImage("Run-length coded BMP is not supported.")
+    width, height, _, bits = struct.unpack_from("<iiHH", body, 18)
     if width < 0:
         raise UndecodableImage("The BMP's width is negative.")
     return Header("bmp", width, abs(height), 1, width * abs(height), min(bits, 8))
 
 
 def _tiff(body: bytes) -> Header:
-    order = "<" if body[:2] == b"II" else ">"
-    (offset,) = struct.unpack_from(order + "I", body, 4)
-    first: dict[int, int] = {}
-    pixels = frames = 0
-    seen: set[int] = set()
-    unread = len(body)
-    while offset and offset not in seen and frames < MAX_FRAMES_WALKED:
-        seen.add(offset)
-        unread -= _tiff_directory_length(body, order, offset)
-        if unread < 0:
-            raise UndecodableImage("The TIFF's directories overlap.")
-        entries, following = _tiff_directory(body, order, offset)
-        if not first:
-            first = entries
-        frames += 1
-        pixels += max(entries.get(0x100, 0) * entries.get(0x101, 0), _tile_pixels(entries))
-        offset = following
-    if not first:
-        raise UndecodableImage("The TIFF holds no picture.")
-    return Header("tiff", first.get(0x100, 0), first.get(0x101, 0), frames, pixels, first.get(0x102, 1))
+    width, height, bits, frames, pixels = tiff_size(body, MAX_FRAMES_WALKED)
+    return Header("tiff", width, height, frames, pixels, bits)
 
 
-def _tiff_directory_length(body: bytes, order: str, offset: int) -> int:
-    # Directories that share their bytes would make a small file a walk without end.
-    (count,) = struct.unpack_from(order + "H", body, offset)
-    return 2 + 12 * int(count) + 4
+def _gif(body: bytes) -> Header:
+    width, height, frames = gif.picture_size(body)
+    return Header("gif", width, height, frames, width * height * frames, 8)
 
 
-def _tile_pixels(entries: dict[int, int]) -> int:
-    # A small picture may be cut into tiles as large as the file likes, and a decoder allocates a whole tile.
-    return entries.get(0x142, 0) * entries.get(0x143, 0)
+def _heic(body: bytes) -> Header:
+    width, height, most = bmff.picture_size(body)
+    return Header("heic", width, height, 1, most, 8)
 
 
-def _tiff_directory(body: bytes, order: str, offset: int) -> tuple[dict[int, int], int]:
-    """The integer entries of the directory at `offset` (first value of each) and the offset of the next one."""
-    (count,) = struct.unpack_from(order + "H", body, offset)
-    entries: dict[int, int] = {}
-    for at in range(offset + 2, offset + 2 + 12 * count, 12):
-        tag, kind, length = struct.unpack_from(order + "HHI", body, at)
-        if (letter := _TIFF_INTEGERS.get(kind)) is None or length == 0:
-            continue
-        where = at + 8
-        if length * struct.calcsize(letter) > 4:
-            (where,) = struct.unpack_from(order + "I", body, where)
-        if where + 4 <= len(body):
-            (entries[tag],) = struct.unpack_from(order + letter, body, where)
-    end = offset + 2 + 12 * count
-    following = struct.unpack_from(order + "I", body, end)[0] if end + 4 <= len(body) else 0
-    return entries, following
+def _avif(body: bytes) -> Header:
+    width, height, most = bmff.picture_size(body)
+    return Header("avif", width, height, 1, most, 8)
 
 
-_READERS = {"jpeg": _jpeg, "png": _png, "webp": _webp, "tiff": _tiff, "bmp": _bmp}
+def _jxl(body: bytes) -> Header:
+    width, height = jpeg_xl.picture_size(body)
+    return Header("jxl", width, height, 1, width * height, 8)
 
 
-@dataclass(frozen=True, slots=True)
-class JpegFacts:
-    """What a JPEG says of its pixels besides their size.
-
-    Attributes:
-        components: colour components, 1, 3 or 4 in any sane file.
-        adobe: it bears Adobe's marker, so that four components are inverted CMYK.
-        profile: its ICC profile, joined from its parts; None if it has none, or parts are missing.
-        exif: its EXIF block, empty if it has none.
-    """
-
-    components: int
-    adobe: bool
-    profile: bytes | None
-    exif: bytes
-
-
-def jpeg_facts(body: bytes) -> JpegFacts:
-    """The facts in front of the first scan.
-
-    Raises:
-        UndecodableImage: as `jpeg_segments`.
-    """
-    components, adobe, exif = 0, False, b""
-    parts: dict[int, bytes] = {}
-    for marker, _, content in jpeg_segments(body):
-        if marker in _SOF_MARKERS and len(content) > 5:
-            components = content[5]
-        elif marker == 0xE1 and content.startswith(b"Exif\0") and not exif:
-            exif = content
-        elif marker == 0xE2 and content.startswith(b"ICC_PROFILE\0") and len(content) > 14:
-            parts[content[12]] = content[14:]
-        elif marker == 0xEE and content.startswith(b"Adobe"):
-            adobe = True
-    whole = parts and set(parts) == set(range(1, len(parts) + 1))
-    return JpegFacts(components, adobe, b"".join(parts[n] for n in sorted(parts)) if whole else None, exif)
-
-
-def exif_orientation(exif: bytes) -> int:
-    """The orientation (1 to 8) that an EXIF block states; 1 when it states none, or nothing that can be read.
-
-    Source: Exif 2.32, tag 0x0112 of the 0th IFD.
-    """
-    start = min((at for at in (exif.find(b"II*\x00", 0, 16), exif.find(b"MM\x00*", 0, 16)) if at >= 0), default=-1)
-    if start < 0:
-        return 1
-    block = exif[start:]
-    order = "<" if block[:2] == b"II" else ">"
-    try:
-        entries, _ = _tiff_directory(block, order, struct.unpack_from(order + "I", block, 4)[0])
-    except struct.error:
-        return 1
-    orientation = entries.get(0x0112, 1)
-    return orientation if 1 <= orientation <= 8 else 1
+_READERS = {
+    "jpeg": _jpeg,
+    "png": _png,
+    "webp": _webp,
+    "tiff": _tiff,
+    "bmp": _bmp,
+    "gif": _gif,
+    "heic": _heic,
+    "avif": _avif,
+    "jxl": _jxl,
+}

@@ -53,3 +53,15 @@ def _changes_nothing(transform: ImageCms.ImageCmsTransform, mode: str) -> bool:
         probe = Image.fromarray(lattice)
     turned = np.asarray(transform.apply(probe))
     return int(np.abs(turned.astype(np.int16) - lattice).max()) <= 1
+
+
+@lru_cache(maxsize=1)
+def lab_to_srgb() -> ImageCms.ImageCmsTransform:
+    """The transform from CIE L*a*b* under D50, as Pillow reads it from a TIFF, to sRGB."""
+    return ImageCms.buildTransform(
+        ImageCms.createProfile("LAB"),
+        ImageCms.createProfile("sRGB"),
+        "LAB",
+        "RGB",
+        ImageCms.Intent.RELATIVE_COLORIMETRIC,
+    )

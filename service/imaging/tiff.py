@@ -20,7 +20,7 @@ from service.errors import UndecodableImage
 _SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4}
 _INTEGERS = {1: "u1", 3: "u2", 4: "u4"}
 
-_BITS, _PHOTOMETRIC, _EXTRA, _FORMAT = 0x102, 0x106, 0x152, 0x153
+_BITS, _COMPRESSION, _PHOTOMETRIC, _EXTRA, _FORMAT = 0x102, 0x103, 0x106, 0x152, 0x153
 _COUNT, _PLANAR, _PROFILE = 0x115, 0x11C, 0x8773
 _DATA = ((0x111, 0x117), (0x144, 0x145))  # offsets and lengths of strips, of tiles
 _KEPT = (0x100, 0x101, 0x103, 0x10A, 0x112, 0x116, 0x13D, 0x142, 0x143, 0x15B)
@@ -28,6 +28,20 @@ _KEPT = (0x100, 0x101, 0x103, 0x10A, 0x112, 0x116, 0x13D, 0x142, 0x143, 0x15B)
 
 _COLOURS = {0: 1, 1: 1, 2: 3, 5: 4}
 """Colour channels by PhotometricInterpretation: grey whose zero is white or black, RGB, CMYK."""
+
+_UNREAD_COMPRESSIONS = {
+    6: "old-style JPEG",
+    34_661: "JBIG",
+    34_712: "JPEG 2000",
+    34_887: "LERC",
+    34_892: "lossy JPEG of DNG",
+    34_925: "LZMA",
+    50_000: "Zstandard",
+    50_001: "WebP",
+    50_002: "JPEG XL",
+    52_546: "JPEG XL",
+}
+"""Compressions by number that one of the libraries at hand, or both, cannot read."""
 
 _MODES = {
     (channels, opacity): mode + letter
@@ -90,6 +104,18 @@ class TiffSamples:
             if ends.max(initial=0) > len(self._body):
                 return True
         return False
+
+    def require_known_compression(self) -> None:
+        """Refuse what no library at hand reads, by its name.
+
+        Raises:
+            UndecodableImage: the samples are compressed in such a way.
+        """
+        (number, *_) = self.numbers(_COMPRESSION, (1,))
+        if (name := _UNREAD_COMPRESSIONS.get(number)) is not None:
+            raise UndecodableImage(
+                f"This TIFF is compressed with {name}, which is not read: save it with LZW, Deflate or none."
+            )
 
     @cached_property
     def bits(self) -> int:

@@ -1,5 +1,6 @@
 """The way of a request, from bytes to bytes, and its one owner: `Enhancer`."""
 
+from service.pipeline.assessor import Assessor
 from service.pipeline.deadline import Cancellation, Deadline
 from service.pipeline.enhancer import (
     MAP_SIDE,
@@ -18,6 +19,7 @@ from service.pipeline.scorer import ImageFile, Scored, Scorer, check_scorable
 __all__ = [
     "MAP_SIDE",
     "STAGES",
+    "Assessor",
     "Cancellation",
     "Deadline",
     "EnhanceDefaults",

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from service.errors import InvalidParameter
-from service.imaging.codecs import MEDIA_TYPES, Photo, decode, encode, inspect, output_format
+from service.imaging.codecs import LOSSY, MEDIA_TYPES, Photo, decode, encode, inspect, output_format
 from service.imaging.content_area import ContentArea, find_content_area
 from service.imaging.headers import Header, SourceFormat
 from service.imaging.heatmap import render_heatmap
@@ -27,13 +27,14 @@ from service.imaging.working_size import shrink, unpad, working_size
 from service.pipeline.deadline import Deadline, PixelBudget, await_inference
 from service.pipeline.generation import Generator, Run, generate
 from service.pipeline.scorer import Scorer, check_scorable
+from service.quality.assessment import Assessment, assess
 from service.quality.guardrail import Judgement, judge
 from service.quality.input_quality import InputQuality, input_quality
 from service.quality.lassim import CANONICAL_SIDE, Box, lassim_values
 from service.quality.pyramid import WINDOW
 from service.quality.reference import Reference, lassim_between
 from service.registry.card import GuardFloors
-from service.vocabulary import Output, OutputFormat, Policy
+from service.vocabulary import MAX_PIXELS, Output, OutputFormat, Policy
 
 Pixels = NDArray[np.uint8]
 Stage = Literal["decode", "queue", "infer", "transfer", "score", "encode"]
@@ -46,6 +47,9 @@ QUIET_S = 0.25
 
 MAP_SIDE = 2 * CANONICAL_SIDE
 """Longer side of the heat map in pixels; LaSSIM's windows are far larger than a pixel of it."""
+
+UNTOUCHED_LASSIM, UNTOUCHED_DELTA_E = 0.9995, 0.5
+"""Above and below these a photo counts as left alone; half a CIEDE2000 unit cannot be seen."""
 
 _STRICTNESS = (Policy.ANNOTATE, Policy.CONSTRAIN, Policy.WITHHOLD)
 
@@ -74,7 +78,7 @@ class EnhanceDefaults:
 
     policy: Policy = Policy.CONSTRAIN
     quality: int = 95
-    max_pixels: int = 50_000_000
+    max_pixels: int = MAX_PIXELS
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,6 +157,7 @@ class Enhancement:
         quality: how good the input was.
         heatmap: PNG of where structure changed, when asked for.
         floors: thresholds that it was held to.
+        before, after: what the photo is like as sent and as delivered.
     """
 
     body: bytes
@@ -168,6 +173,14 @@ class Enhancement:
     quality: InputQuality
     heatmap: bytes | None
     floors: GuardFloors
+    before: Assessment
+    after: Assessment
+
+    @property
+    def untouched(self) -> bool:
+        """Whether nothing that can be measured was changed: the model found nothing to mend."""
+        judgement = self.judgement
+        return judgement.lassim > UNTOUCHED_LASSIM and judgement.colour.delta_e_p95 < UNTOUCHED_DELTA_E
 
     @property
     def media_type(self) -> str:
@@ -255,6 +268,10 @@ class Enhancer:
         policy, quality = self._policy(options), self._quality(options)
         header = inspect(body, options.declared_type, max_pixels=self.defaults.max_pixels)
         target = output_format(options.format, header.format, header.width, header.height)
+        if options.quality is not None and target not in LOSSY:
+            raise InvalidParameter(
+                f"The quality is of JPEG and WebP alone; this answer is {target.upper()}.", parameter="quality"
+            )
         check_scorable(header.width, header.height)
         return EnhanceRequest(header, target, policy, quality, options)
 
@@ -292,6 +309,9 @@ class Enhancer:
         with watch.stage("encode"):
             encoded = encode(judgement.image, request.target, request.quality)
             heatmap = heatmap_png(judgement.delivered, sent) if request.options.map else None
+            before = assess(sent.canonical, width, height)
+            unchanged = judgement.delivered is sent
+            after = before if unchanged else assess(judgement.delivered.canonical, width, height)
         return Enhancement(
             body=encoded,
             format=request.target,
@@ -306,6 +326,8 @@ class Enhancer:
             quality=input_quality(sent.canonical),
             heatmap=heatmap,
             floors=card.floors,
+            before=before,
+            after=after,
         )
 
     def _runner(self, generator: Generator, deadline: Deadline, watch: Stopwatch) -> Run:

@@ -67,6 +67,11 @@ class ModelStore:
         self._models_dir = models_dir
         self.state_file = (state_dir or models_dir) / STATE_FILE
 
+    @property
+    def folder(self) -> Path:
+        """Where the models are looked for."""
+        return self._models_dir.absolute()
+
     def references(self) -> list[str]:
         """`name/version` of every model folder, by name, newest version first; broken ones too."""
         folders = (f"{folder.parent.name}/{folder.name}" for folder in self._models_dir.glob("*/*/"))

@@ -17,7 +17,7 @@ from tests.conftest import ROOT
 from tests.live import LiveService
 
 ROUTES = {
-    *("/enhance", "/score", "/capabilities", "/models", "/health/live", "/health/ready", "/metrics"),
+    *("/enhance", "/assess", "/score", "/capabilities", "/models", "/health/live", "/health/ready", "/metrics"),
 }
 
 

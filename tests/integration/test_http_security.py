@@ -187,7 +187,11 @@ def test_an_open_address_without_keys_is_refused_unless_the_operator_insists(key
 
 def test_browsers_of_other_origins_are_let_in_only_where_configured(root: Path, brightening: LiveService) -> None:
     origin = {"origin": "https://clinic.example"}
-    preflight = {**origin, "access-control-request-method": "POST", "access-control-request-headers": "authorization"}
+    preflight = {
+        **origin,
+        "access-control-request-method": "POST",
+        "access-control-request-headers": "authorization, x-requested-with, sentry-trace, traceparent",
+    }
     assert "access-control-allow-origin" not in brightening.http.get("/models", headers=origin).headers
     assert brightening.http.options("/enhance", headers=preflight).status_code == 405
     with LiveService(root, cors_origins="https://clinic.example") as live:
@@ -208,9 +212,8 @@ def test_browsers_of_other_origins_are_let_in_only_where_configured(root: Path, 
     [
         {"origin": "https://evil.example"},
         {"access-control-request-method": "DELETE"},
-        {"access-control-request-headers": "x-unheard-of"},
     ],
-    ids=["origin", "method", "header"],
+    ids=["origin", "method"],
 )
 def test_a_refused_preflight_is_a_problem_document_and_counted_under_its_code(
     root: Path, asked: dict[str, str]

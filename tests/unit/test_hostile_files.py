@@ -74,7 +74,7 @@ WHOLE_CORPUS = """
             pass
 """
 ONE_HEAVY = """
-    assert enhancer.enhance(open({body!r}, "rb").read()).width == 7000
+    assert enhancer.enhance(open({body!r}, "rb").read()).width == 8000
 """
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable, Iterator, MutableMapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -23,7 +24,9 @@ from service.errors import (
 
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 
-MAX_PARTS = 16
+MAX_PARTS = 64
+LEAST_BYTES_PER_S = 4000
+"""The slowest a body may come in, on average, once its first `timeout_s` are over."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +35,7 @@ class BodyLimits:
 
     Attributes:
         max_bytes: most bytes of one body.
-        timeout_s: from the first to the last byte.
+        timeout_s: longest pause, and how long a body may take however slowly it comes.
         memory_bytes: most bytes of all bodies being held at once.
     """
 
@@ -93,16 +96,15 @@ class Account:
             ClientGone: the client hung up before its end.
             Overloaded: too many bodies are held already.
         """
-        try:
-            async with asyncio.timeout(self._reader.limits.timeout_s):
-                return await self._read(receive)
-        except TimeoutError as error:
-            raise BodyTimeout("The body came in too slowly.", limit=self._reader.limits.timeout_s) from error
-
-    async def _read(self, receive: Receive) -> bytes:
+        timeout_s, started = self._reader.limits.timeout_s, time.monotonic()
         limit, chunks = self._reader.limits.max_bytes, []
         while True:
-            message = await receive()
+            left_s = started + timeout_s + self.taken / LEAST_BYTES_PER_S - time.monotonic()
+            try:
+                async with asyncio.timeout(min(timeout_s, left_s)):
+                    message = await receive()
+            except TimeoutError as error:
+                raise BodyTimeout("The body came in too slowly, or stopped coming.", limit=timeout_s) from error
             if message["type"] == "http.disconnect":
                 raise ClientGone("The client hung up.")
             chunk = message.get("body", b"")
@@ -123,12 +125,24 @@ class Part:
     declared_type: str | None
 
 
+@dataclass(frozen=True, slots=True)
+class _Field:
+    """One field of a form: its name, whether it is a file, and what it holds."""
+
+    name: str
+    is_file: bool
+    part: Part
+
+
 def image_of(body: bytes, content_type: str | None, encoding: str | None = None) -> Part:
-    """The one image of an /enhance request: the `file` part of a multipart body, or the bare body.
+    """The one image of a request: the `file` part of a multipart body, or the bare body.
+
+    A form without a part `file` but with a single file under another name means that one: uploaders have names of
+    their own (FilePond's is `filepond`). Fields that are no files are ignored.
 
     Raises:
         MissingImage: no file, or an empty one.
-        InvalidParameter: parts other than one `file`, or a multipart body that cannot be taken apart.
+        InvalidParameter: more than one image, or a multipart body that cannot be taken apart.
         UnsupportedType: a compressed body.
     """
     if not is_multipart(content_type):
@@ -136,13 +150,21 @@ def image_of(body: bytes, content_type: str | None, encoding: str | None = None)
         if not body:
             raise MissingImage("The body is empty; send an image.")
         return Part(body, content_type)
-    return images_of(body, content_type, ("file",), encoding)["file"]
+    _check_plain(encoding)
+    fields = _split(body, content_type or "")
+    named = [field for field in fields if field.name == "file" and field.is_file]
+    chosen = named or [field for field in fields if field.is_file] or [f for f in fields if f.name == "file"]
+    if len(chosen) > 1:
+        raise InvalidParameter("The form has more than one image; send one, as the part file.")
+    if not chosen or not chosen[0].part.content:
+        raise MissingImage("The form has no image; send it as the part file.")
+    return chosen[0].part
 
 
 def images_of(
     body: bytes, content_type: str | None, names: tuple[str, ...], encoding: str | None = None
 ) -> dict[str, Part]:
-    """The images of a multipart body, one part for each of `names` and no other.
+    """The images of a multipart body, one part for each of `names`; other fields are ignored.
 
     Raises:
         MissingImage, InvalidParameter, UnsupportedType: as `image_of`.
@@ -151,12 +173,12 @@ def images_of(
     if not is_multipart(content_type):
         raise UnsupportedType("Send the images as multipart/form-data.")
     parts: dict[str, Part] = {}
-    for name, part in _split(body, content_type or ""):
-        if name not in names:
-            raise InvalidParameter(f"The body has a part other than {' and '.join(names)}; options go in the query.")
-        if name in parts:
-            raise InvalidParameter(f"The body has more than one part {name}.")
-        parts[name] = part
+    for field_ in _split(body, content_type or ""):
+        if field_.name not in names:
+            continue
+        if field_.name in parts:
+            raise InvalidParameter(f"The body has more than one part {field_.name}.")
+        parts[field_.name] = field_.part
     for name in names:
         if name not in parts or not parts[name].content:
             raise MissingImage(f"The body has no image in a part {name}.")
@@ -177,7 +199,7 @@ def _check_plain(encoding: str | None) -> None:
 class _Splitter:
     """Callbacks of the parser; `parts` grows as they are called."""
 
-    parts: list[tuple[str, Part]] = field(default_factory=list)
+    parts: list[_Field] = field(default_factory=list)
     _headers: dict[bytes, bytes] = field(default_factory=dict)
     _name: bytes = b""
     _value: bytes = b""
@@ -205,16 +227,20 @@ class _Splitter:
         _, options = parse_options_header(self._headers.get(b"content-disposition", b"").decode("latin-1"))
         declared = self._headers.get(b"content-type")
         name = options.get(b"name", b"").decode("latin-1")
-        self.parts.append((name, Part(bytes(self._content), declared.decode("latin-1") if declared else None)))
+        part = Part(bytes(self._content), declared.decode("latin-1") if declared else None)
+        self.parts.append(_Field(name, b"filename" in options or b"filename*" in options, part))
 
 
-def _split(body: bytes, content_type: str) -> list[tuple[str, Part]]:
+def _split(body: bytes, content_type: str) -> list[_Field]:
     _, options = parse_options_header(content_type)
     boundary = options.get(b"boundary", b"")
     if not body:
         raise MissingImage("The body is empty; send an image.")
     if not boundary:
         raise InvalidParameter("The multipart body has no boundary in its Content-Type.")
+    start = body.find(b"--" + boundary)
+    if start > 0 and body[:start].endswith(b"\n"):  # a preamble, to be ignored: RFC 2046 section 5.1.1
+        body = body[start:]
     splitter = _Splitter()
     ended: list[bool] = []
     try:

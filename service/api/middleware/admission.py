@@ -12,7 +12,7 @@ from service.api.problems import send_problem
 from service.api.request_context import App, Receive, Scope, Send, context_of, header
 from service.errors import LameganError, Overloaded, ShuttingDown
 
-WORK_ROUTES = frozenset(("/enhance", "/score"))
+WORK_ROUTES = frozenset(("/enhance", "/assess", "/score"))
 HEALTH_ROUTES = frozenset(("/health/live", "/health/ready"))
 METRICS_ROUTE = "/metrics"
 PAGE_ROUTES = frozenset(("/", "/docs", "/openapi.json"))

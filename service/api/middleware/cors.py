@@ -23,7 +23,9 @@ def with_cors(app: App, origins: tuple[str, ...]) -> App:
             cast(Any, app),
             allow_origins=origins,
             allow_methods=("GET", "HEAD", "POST"),
-            allow_headers=("authorization", "content-type", "x-request-id"),
+            allow_headers=(
+                "*",
+            ),  # uploaders and tracers send headers of their own: Dropzone, Uppy, Sentry, OpenTelemetry
             expose_headers=(*ENHANCE_HEADERS, "Retry-After"),
         ),
     )
@@ -38,5 +40,5 @@ class _Cors(CORSMiddleware):
         """
         answer = super().preflight_response(request_headers)
         if answer.status_code != 200:
-            raise BadRequest("Browsers are not let in from this origin, or not with this method or these headers.")
+            raise BadRequest("Browsers are not let in from this origin, or not with this method.")
         return answer

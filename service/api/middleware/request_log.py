@@ -24,6 +24,7 @@ from service.api.request_context import (
     header,
     request_id,
 )
+from service.api.sub_path import SubPath
 from service.errors import InternalError, LameganError
 from service.monitoring.logs import get_logger
 from service.monitoring.metrics import Metrics
@@ -47,9 +48,13 @@ UNMATCHED = "unmatched"
 class RequestLog:
     """The outermost ASGI application."""
 
-    def __init__(self, app: App, metrics: Metrics, routes: Iterable[str]) -> None:
-        """`routes` may be named in logs and metrics; one that ends in / stands for what is directly in it."""
+    def __init__(self, app: App, metrics: Metrics, routes: Iterable[str], place: SubPath | None = None) -> None:
+        """`routes` may be named in logs and metrics; one that ends in / stands for what is directly in it.
+
+        `place` is where a proxy shows the service; None: at the root.
+        """
         self._app = app
+        self._place = place or SubPath()
         self._metrics = metrics
         self._routes = frozenset(routes)
         self._log = get_logger("lamegan.http")
@@ -59,6 +64,7 @@ class RequestLog:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
+        scope = self._place.enter(scope)
         context = RequestContext(request_id(header(scope, b"x-request-id")), self._route(scope["path"]))
         scope[SCOPE_KEY] = context
         exchange = _Exchange(scope, receive, send, context)

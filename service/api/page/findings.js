@@ -1,6 +1,6 @@
 // What the service found, as elements of the page.
 
-import { measureRows, verdictWords } from "./words.js";
+import { measureRows, qualityRows, verdictWords } from "./words.js";
 
 const at = (id) => document.getElementById(id);
 
@@ -14,9 +14,23 @@ export function showFindings(facts, about, visible) {
   at("verdict-title").textContent = told.title;
   at("verdict-words").textContent = told.words + (visible ? "" : " This browser cannot show the file as sent, so only the result is on show.");
   at("measures").replaceChildren(...measureRows(facts, floors).map(measureRow));
+  showQuality(facts.quality);
   showDetails(facts);
   markPlace(facts.worst.box, facts.image);
   return `Done. ${told.title}. Structure score ${facts.lassim.toFixed(3)}.`;
+}
+
+function showQuality(quality) {
+  at("quality").hidden = !quality;
+  if (!quality) return;
+  at("quality-words").textContent = quality.after.advice;
+  at("quality-rows").replaceChildren(...qualityRows(quality).map(({ label, before, after, change }) => {
+    const sign = { 1: "better", 0: "as before", "-1": "worse" }[change];
+    const cells = [element("td", "", before), element("td", "", after), element("td", "fine", sign)];
+    const head = element("th", "", label);
+    head.scope = "row";
+    return element("tr", "", head, ...cells);
+  }));
 }
 
 function measureRow({ label, value, share, limit, note }) {

@@ -4,6 +4,7 @@
 import { Problem, blobOf, capabilities, enhance, key } from "./service.js";
 import { showFindings } from "./findings.js";
 import { megabytes, remedy } from "./words.js";
+import { whole } from "./zoom.js";
 
 const at = (id) => document.getElementById(id);
 const UNSEEN = /[\s\u200b-\u200d\u2060\ufeff]/g; // what comes along when a key is pasted from a letter
@@ -16,6 +17,8 @@ let countdown = 0; // timer of the wait before a retry
 let urls = []; // object URLs on show
 let digest = ""; // of the model whose answer is on show
 let note = ""; // what else there is to say about the photo at hand
+let row = []; // the photos that came together, each {file, answer}
+let place = 0; // of the photo at hand among them
 
 const show = (...ids) => ["start", "problem", "key-form", "result"].forEach((id) => { at(id).hidden = !ids.includes(id); });
 const say = (words) => { at("status").textContent = words; };
@@ -37,11 +40,13 @@ function reset() {
   at("map-problem").textContent = "";
   at("note").textContent = "";
   at("after-tag").textContent = "After";
+  whole();
 }
 
 function startOver() {
   reset();
   photo = null;
+  row = [];
   say("");
   show("start");
   at("choose").focus();
@@ -91,11 +96,16 @@ async function checkReadable(file) {
 const shape = (width, height) => at("stage").style.setProperty("--ratio", String(width / height));
 const query = (file) => ({ format: SHOWN_AS_SENT.has(file.type) ? "same" : "png" });
 
+const uploading = (share) => { at("busy-words").textContent = share < 1 ? `Sending … ${Math.floor(100 * share)} %` : "Enhancing …"; };
+
 async function take(file, words = "") {
   if (!file) return;
   reset();
+  if (row[place]?.file !== file) { row = [{ file }]; place = 0; }
   photo = file;
   note = words;
+  const one = row[place];
+  at("busy-words").textContent = "Enhancing …";
   show("result");
   at("stage").classList.add("busy-now");
   at("findings").hidden = true;
@@ -108,8 +118,8 @@ async function take(file, words = "") {
     if (running !== own) return;
     const visible = await showBefore(file);
     if (!about) await learn();
-    const facts = await enhance(file, query(file), own.signal);
-    await present(facts, visible, own);
+    one.answer = (!words && one.answer) || (await enhance(file, query(file), own.signal, uploading));
+    await present(one.answer, visible, own);
   } catch (error) {
     if (running === own) fail(error);
   }
@@ -133,9 +143,25 @@ async function present(facts, visible, own) {
   at("note").textContent = note;
   at("download").href = at("after").src;
   at("download").download = nameFor(facts.image.media_type);
+  tellRow();
   at("findings").hidden = false;
   at("stage").classList.remove("busy-now");
   at("split").focus({ preventScroll: true });
+}
+
+function tellRow() {
+  at("row").hidden = row.length < 2;
+  at("row-words").textContent = `Photo ${place + 1} of ${row.length}: ${photo.name}`;
+  at("previous").disabled = place === 0;
+  at("next").disabled = place === row.length - 1;
+}
+
+/** Shows the photo `by` places on in the row. */
+function step(by) {
+  const next = row[place + by];
+  if (!next) return;
+  place += by;
+  take(next.file);
 }
 
 const nameFor = (type) => `${photo.name.replace(/\.[^.]*$/, "") || "photo"}.enhanced.${type.replace("image/", "").replace("jpeg", "jpg")}`;
@@ -245,7 +271,7 @@ async function sample() {
   const own = new AbortController();
   running = own;
   try {
-    const response = await fetch("/page/sample.jpg", { signal: own.signal });
+    const response = await fetch(new URL("sample.jpg", import.meta.url), { signal: own.signal });
     if (!response.ok) throw new Problem({ title: "The sample is not there", detail: `The service answered ${response.status}.` });
     const file = new File([await response.blob()], "sample.jpg", { type: "image/jpeg" });
     if (running === own) take(file);
@@ -264,16 +290,20 @@ async function begin() {
   }
 }
 
-/** Takes the first photo of several files, and says that it is one. */
+/** Takes the photos of several files as a row, the first at once; what is called something else than an image is left. */
 function takeFrom(list) {
   const files = [...(list ?? [])];
-  const file = files.find((one) => one.type.startsWith("image/")) ?? files[0];
-  take(file, files.length > 1 ? `One photo at a time: this is ${file.name}. For many there is the command lamegan enhance.` : "");
+  const images = files.filter((one) => one.type.startsWith("image/") || !one.type);
+  row = (images.length ? images : files).map((file) => ({ file }));
+  place = 0;
+  take(row[0]?.file);
 }
 
 for (const id of ["choose", "camera"]) {
-  at(id).addEventListener("change", (event) => { take(event.target.files[0]); event.target.value = ""; });
+  at(id).addEventListener("change", (event) => { takeFrom(event.target.files); event.target.value = ""; });
 }
+at("previous").addEventListener("click", () => step(-1));
+at("next").addEventListener("click", () => step(1));
 document.addEventListener("paste", (event) => takeFrom(event.clipboardData?.files));
 document.addEventListener("dragover", (event) => { event.preventDefault(); document.body.classList.add("dragging"); });
 document.addEventListener("dragleave", (event) => { if (!event.relatedTarget) document.body.classList.remove("dragging"); });

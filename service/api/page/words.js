@@ -13,7 +13,10 @@ const MISSED = {
 
 const HINTS = {
   "body-too-large": "Send a smaller file, for example a JPEG instead of a PNG.",
-  "unsupported-type": "Send a JPEG, PNG, WebP, TIFF or BMP.",
+  "unsupported-type": "Send a photo as a phone or a camera writes it: JPEG, PNG, HEIC, AVIF, WebP, TIFF and others.",
+  "proxy-too-large": "Send a smaller file, or ask the operator to raise the limit of the proxy.",
+  "proxy-login": "Load this page again and log in.",
+  "proxy-gateway": "It may be restarting. Try again in a moment; if it stays, tell the operator.",
   "undecodable-image": "Take the photo again, or export it again from where it came.",
   "image-dimensions": "Send the photo in another size.",
   "missing-image": "The file is empty. Choose another one.",
@@ -29,7 +32,7 @@ const HINTS = {
 
 const AGAIN = new Set(
   ["overloaded", "rate-limited", "not-ready", "shutting-down", "busy", "deadline-exceeded", "inference-failed"].concat(
-    ["internal-error", "body-timeout", "unreachable", "unknown", "client-gone"]),
+    ["internal-error", "body-timeout", "unreachable", "unknown", "client-gone", "proxy-gateway"]),
 );
 
 export const megabytes = (bytes) => `${(bytes / 2 ** 20).toFixed(bytes < 10 * 2 ** 20 ? 1 : 0)} MB`;
@@ -42,10 +45,14 @@ export function remedy(problem) {
 }
 
 /** Title, words and tone of a verdict; `judged` is whether the model has limits, `changes` whether the policy mends. */
-export function verdictWords({ verdict, blend, missed }, judged, changes) {
+export function verdictWords({ verdict, blend, missed, lassim, colour }, judged, changes) {
+  const untouched = lassim > 0.9995 && colour.delta_e_p95 < 0.5;
   const why = missed.map((name) => MISSED[name] ?? name).join(" and ");
   if (!judged) {
     return { tone: "", title: "Measured, not judged", words: "This model has no limits set. Compare both photos yourself." };
+  }
+  if (verdict === "pass" && untouched) {
+    return { tone: "good", title: "Nothing needed changing", words: "The model left this photo as it was: it found nothing to mend." };
   }
   if (verdict === "pass") {
     return { tone: "good", title: "Structure kept", words: "As far as it can be measured, shapes stayed as they were: every figure below is within this model's limits." };
@@ -65,6 +72,16 @@ export function placeWords(box, width, height) {
   const down = ["upper", "", "lower"][third(box.top, box.bottom, height)];
   const across = ["left", "", "right"][third(box.left, box.right, width)];
   return down || across ? [down, across].filter(Boolean).join(" ") : "middle";
+}
+
+const QUALITY = {
+  sharpness: "Sharpness", noise: "Noise", haze: "Haze", exposure: "Light", glare: "Glare", content_area: "Share of the picture", resolution: "Size",
+};
+
+/** The photo's own quality before and after, in words: name, words of the photo sent, words of the result, better or worse. */
+export function qualityRows({ before, after }) {
+  return Object.entries(QUALITY).map(([name, label]) => ({ label, before: before[name].words, after: after[name].words,
+    change: Math.sign(Math.round(20 * (after[name].score - before[name].score))) }));
 }
 
 /** The rows of what was measured: label, value, share of the bar, limit on the bar, and a note. */

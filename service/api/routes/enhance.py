@@ -13,8 +13,10 @@ from service.api.dependencies import Dependencies, hung_up
 from service.api.limits.request_body import image_of
 from service.api.openapi import ENHANCE_BODY, ENHANCE_RESPONSES
 from service.api.request_context import RequestContext, context_of
+from service.api.routes.assess import quality_facts
 from service.api.routes.dicom import check_declared, object_body, wants_both
 from service.api.schemas import (
+    BeforeAfter,
     BoxFacts,
     ColourFacts,
     DetailFacts,
@@ -26,6 +28,7 @@ from service.api.schemas import (
     each_option_once,
 )
 from service.dicom.answer import DICOM_MEDIA_TYPE, available, is_dicom
+from service.errors import InvalidParameter
 from service.monitoring.metrics import Metrics
 from service.pipeline import MAP_SIDE, STAGES, Deadline, Enhancement, EnhanceOptions
 from service.quality.guardrail import Judgement
@@ -90,15 +93,17 @@ def enhance_upload(parts: Dependencies, upload: Upload, patience: Deadline, queu
     Raises:
         LameganError: see `Enhancer.enhance`, `DicomEnhancer.enhance` and `image_of`.
     """
-    part = image_of(upload.body, upload.content_type, upload.content_encoding)
     query = upload.query
+    if query.map and not upload.wants_json:
+        raise InvalidParameter("The map comes in a JSON answer alone; send Accept: application/json.", parameter="map")
+    part = image_of(upload.body, upload.content_type, upload.content_encoding)
     options = EnhanceOptions(
         declared_type=part.declared_type,
         format=query.format,
         quality=query.quality,
         policy=query.policy,
         model=query.model,
-        map=query.map and upload.wants_json,
+        map=query.map,
     )
     if is_dicom(part.content):
         check_declared(part.declared_type)
@@ -204,6 +209,7 @@ def _headers(made: Enhancement) -> dict[str, str]:
         "lassim-blend": f"{judgement.blend:.4f}",
         "model": made.model,
         "model-digest": f"sha256={made.model_sha256}",
+        "quality": f"before={made.before.score:.2f}, after={made.after.score:.2f}",
         "server-timing": timing,
     }
 
@@ -223,6 +229,7 @@ def _facts(made: Enhancement, request_id: str) -> EnhanceFacts:
         image=picture(made.body, made.media_type, made.width, made.height),
         map=map_picture(made.heatmap, made.width, made.height),
         report=None,
+        quality=BeforeAfter(before=quality_facts(made.before), after=quality_facts(made.after)),
         timing_ms={stage: round(seconds * 1000, 2) for stage, seconds in made.seconds.items()},
         request_id=request_id,
     )

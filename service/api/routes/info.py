@@ -14,9 +14,10 @@ from service.api.schemas import (
     ModelFactsheet,
     ModelList,
     PolicyFacts,
+    take_no_options,
 )
 from service.dicom.answer import DICOM_MEDIA_TYPE
-from service.errors import InvalidParameter, NotReady
+from service.errors import NotReady
 from service.imaging.codecs import MEDIA_TYPES
 from service.monitoring.metrics import METRICS_MEDIA_TYPE
 from service.quality.lassim import LEVEL
@@ -34,13 +35,13 @@ def about_routes(parts: Dependencies) -> APIRouter:
     @router.get("/capabilities", summary="What a client needs before it uploads", responses=KEYED_PROBLEMS)
     async def capabilities(request: Request) -> Capabilities:
         """Limits, formats, models with digests, policy and floors."""
-        _take_no_options(request)
+        take_no_options(request)
         return _capabilities(parts)
 
     @router.get("/models", summary="The models in service", responses=KEYED_PROBLEMS)
     async def models(request: Request) -> ModelList:
         """The default model first."""
-        _take_no_options(request)
+        take_no_options(request)
         return ModelList(models=_factsheets(parts.model_pool))
 
     @router.get("/health/live", summary="Whether the process lives")
@@ -68,12 +69,6 @@ def about_routes(parts: Dependencies) -> APIRouter:
             return Response(parts.metrics.exposition(), media_type=METRICS_MEDIA_TYPE)
 
     return router
-
-
-def _take_no_options(request: Request) -> None:
-    """An option that would be ignored is an error, here as everywhere."""
-    if request.url.query:
-        raise InvalidParameter("This route takes no options.")
 
 
 def _capabilities(parts: Dependencies) -> Capabilities:

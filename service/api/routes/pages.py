@@ -8,9 +8,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from fastapi import APIRouter, Response
+from fastapi import APIRouter, Request, Response
 
 from service.api.openapi import HTTP_CODES
+from service.api.sub_path import is_bare, prefix_of
 from service.errors import HTTP_STATUS, NotFound
 
 PAGE_FOLDER = Path(__file__).parents[1] / "page"
@@ -52,7 +53,9 @@ def page_routes(describe: Callable[[], dict[str, Any]]) -> APIRouter:
         return _page(files[name], MEDIA_TYPES[Path(name).suffix])
 
     @router.get("/")
-    async def index() -> Response:
+    async def index(request: Request) -> Response:
+        if is_bare(request.scope):
+            return Response(status_code=308, headers={"location": prefix_of(request.scope) + "/"})
         return answer(INDEX)
 
     @router.get("/page/{name}")
@@ -64,8 +67,9 @@ def page_routes(describe: Callable[[], dict[str, Any]]) -> APIRouter:
         return _page("".join(_docs(describe())).encode(), MEDIA_TYPES[".html"])
 
     @router.get("/openapi.json")
-    async def openapi() -> Response:
-        return _page(json.dumps(describe()).encode(), "application/json")
+    async def openapi(request: Request) -> Response:
+        document = {**describe(), "servers": [{"url": prefix_of(request.scope) or "/"}]}
+        return _page(json.dumps(document).encode(), "application/json")
 
     return router
 
@@ -79,9 +83,9 @@ def _docs(document: dict[str, Any]) -> Iterator[str]:
     title = html.escape(document["info"]["title"])
     yield '<!doctype html><html lang="en"><head><meta charset="utf-8">'
     yield '<meta name="viewport" content="width=device-width, initial-scale=1">'
-    yield f'<title>{title}: HTTP</title><link rel="stylesheet" href="/page/docs.css"></head><body><main>'
+    yield f'<title>{title}: HTTP</title><link rel="stylesheet" href="page/docs.css"></head><body><main>'
     yield f"<h1>{title}</h1><p>{html.escape(document['info'].get('description', ''))}</p>"
-    yield '<p>The same for machines: <a href="/openapi.json">openapi.json</a>.</p>'
+    yield '<p>The same for machines: <a href="openapi.json">openapi.json</a>.</p>'
     for path, operations in document["paths"].items():
         for method, operation in operations.items():
             yield from _operation(method, path, operation)
