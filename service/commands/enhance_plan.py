@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from service.dicom.answer import DICOM_SUFFIX
 from service.errors import CommandError, UnsupportedType
 from service.imaging.codecs import SUFFIXES, WRITTEN
 from service.imaging.headers import SourceFormat, sniff

@@ -12,7 +12,8 @@ from pydicom import uid
 from pydicom.uid import UID
 
 from service.errors import UndecodableImage
-from service.imaging.jpeg_header import jpeg_segments, read_header
+from service.imaging.headers import read_header
+from service.imaging.jpeg_header import jpeg_segments
 
 _SOF55 = 0xF7
 _J2K_START = b"\xff\x4f\xff\x51"
