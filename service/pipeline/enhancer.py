@@ -180,7 +180,8 @@ class Enhancement:
     def untouched(self) -> bool:
         """Whether nothing that can be measured was changed: the model found nothing to mend."""
         judgement = self.judgement
-        return judgement.lassim > UNTOUCHED_LASSIM and judgement.colour.delta_e_p95 < UNTOUCHED_DELTA_E
+        kept = judgement.lassim > UNTOUCHED_LASSIM and judgement.colour.delta_e_p95 < UNTOUCHED_DELTA_E
+        return kept and judgement.verdict.value == "pass"
 
     @property
     def media_type(self) -> str:
