@@ -499,6 +499,25 @@ def _detector_photos(folders: list[Path], out: Path) -> list[Image]:
     return images
 
 
+@app.command()
+def reference(
+    name: Annotated[str, typer.Option(help="What to call it: lower-case letters, digits, dashes.")],
+    out: Annotated[Path, typer.Option(help="Folder of references, the service's LAMEGAN_REFERENCES_DIR.")],
+    prometheus: Annotated[str | None, typer.Option(help="Address of a Prometheus that scrapes the service.")] = None,
+    csv: Annotated[Path | None, typer.Option(help="A CSV of scores, as `lamegan enhance --csv` writes it.")] = None,
+    days: Annotated[int, typer.Option(min=1, help="How many days of Prometheus to take.")] = 28,
+    model_digest: Annotated[str | None, typer.Option(help="SHA-256 of the model that made the scores.")] = None,
+    version: Annotated[str | None, typer.Option(help="Of the reference; else the next after those in OUT.")] = None,
+) -> None:
+    """Make a reference of a site's own first weeks, to compare later ones with; a version is never changed."""
+    from model_training.evaluation.reference import make_reference
+
+    path, made = make_reference(
+        out, name=name, version=version, prometheus=prometheus, csv=csv, days=days, model_digest=model_digest
+    )
+    typer.echo(f"{path}: {made.label}, {max(sum(found) for found in made.counts.values())} photos.")
+
+
 def main(arguments: list[str] | None = None) -> NoReturn:
     """Runs the command line; every refusal is one sentence and exit code 2."""
     if isinstance(sys.stdout, io.TextIOWrapper):

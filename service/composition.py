@@ -14,7 +14,7 @@ from pathlib import Path
 from fastapi import FastAPI
 
 from service.api.app import build_api
-from service.api.dependencies import Dependencies, Offer, Readiness
+from service.api.dependencies import Audit, Dependencies, Offer, Readiness
 from service.api.limits.api_keys import ApiKeys
 from service.api.limits.rate_limit import RateLimit
 from service.api.limits.request_body import BodyLimits, BodyReader
@@ -27,6 +27,7 @@ from service.engine.engine import Engine, EngineOptions
 from service.engine.thread_trial import ThreadTrial
 from service.engine.threads import usable_cores
 from service.errors import ConfigurationError, LameganError
+from service.monitoring.audit import AuditLog
 from service.monitoring.logs import get_logger
 from service.monitoring.metrics import Metrics
 from service.monitoring.served_models import ModelFacts
@@ -62,6 +63,7 @@ class Service:
         self.enhancer, in_process = self._enhancers(settings)
         self.pool = WorkerPool(WorkerLimits(workers, settings.queue_capacity, settings.deadline_s))
         self.keys = ApiKeys(settings.keys_file) if settings.keys_file else None
+        self.audit = AuditLog(settings.audit_dir, settings.audit_max_bytes) if settings.audit_dir else None
         self.readiness = Readiness()
         self._reloader = ModelReloader(self)
         api = build_api(self._parts(settings, in_process), self._lifespan)
@@ -133,6 +135,7 @@ class Service:
             if isinstance(self.enhancer, ProcessEnhancer):
                 self.enhancer.close()
             self.model_pool.close()
+            self._close_audit()
 
     def start(self) -> bool:
         """Load the models for the first time; False when that failed."""
@@ -145,6 +148,11 @@ class Service:
         self.readiness.ready()
         self.metrics.ready.set(1)
         return True
+
+    def _close_audit(self) -> None:
+        if self.audit is not None:
+            self._log.info("audit log closed", line=self.audit.head.number, hash=self.audit.head.hash)
+            self.audit.close()
 
     def _enhancers(self, settings: Settings) -> tuple[Enhancer, Enhancer]:
         """What enhances photos, in processes of its own or on this one's threads; and what does on threads always."""
@@ -164,6 +172,7 @@ class Service:
             pool=self.pool,
             reader=BodyReader(BodyLimits(settings.max_body_bytes, settings.body_timeout_s, settings.body_memory_bytes)),
             metrics=self.metrics,
+            audit=Audit(self.audit, settings.audit_required),
             keys=self.keys,
             rate=RateLimit(settings.rate_per_key_per_s),
             rules=AdmissionRules(settings.protect_metrics, settings.protect_page, settings.max_in_flight),

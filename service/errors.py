@@ -23,6 +23,7 @@
     ├── Fault                          ours to mend
     │   ├── InferenceFailed            inference-failed
     │   ├── NotReady                   not-ready
+    │   ├── AuditUnavailable           audit-unavailable
     │   └── InternalError              internal-error
     ├── ModelError                     a model that cannot be served
     │   ├── ModelInvalid               model-invalid
@@ -202,6 +203,12 @@ class NotReady(Fault):
     code = "not-ready"
 
 
+class AuditUnavailable(Fault):
+    """The audit log cannot be written, and no photo may be answered without a line in it."""
+
+    code = "audit-unavailable"
+
+
 class InternalError(Fault):
     """Something nobody foresaw; the log has it under the request id."""
 
@@ -318,6 +325,7 @@ HTTP_STATUS: dict[str, tuple[int, str]] = {
     "shutting-down": (503, "The service is shutting down"),
     "fault": (500, "A fault of the service"),
     "inference-failed": (500, "The model failed on this image"),
+    "audit-unavailable": (503, "The audit log cannot be written"),
     "not-ready": (503, "The service is not ready"),
     "internal-error": (500, "Internal error"),
     "model-error": (500, "The model cannot be served"),

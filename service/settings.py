@@ -132,6 +132,13 @@ class Settings(BaseSettings):
     policy: PolicyName = Field("constrain", description="What happens below a floor: annotate, constrain or withhold.")
     jpeg_quality: int = Field(95, ge=1, le=100, description="Quality of JPEG and WebP answers unless asked otherwise.")
 
+    audit_dir: Path | None = Field(
+        None, description="Folder of the audit log: a hash-chained line for each enhanced photo; none: no audit log."
+    )
+    audit_max_bytes: int = Field(64 * 2**20, ge=4096, description="Size at which the audit log begins a new file.")
+    audit_required: bool = Field(
+        True, description="While the audit log cannot be written, photos are refused with 503; false: they are served."
+    )
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least level logged.")
     log_format: Literal["json", "console"] = Field("json", description="json for machines, console for people.")
 

@@ -13,6 +13,7 @@ from service.api.middleware.admission import AdmissionRules
 from service.api.request_context import Receive
 from service.api.sub_path import SubPath
 from service.dicom.answer import ObjectEnhancer
+from service.monitoring.audit import AuditLog
 from service.monitoring.metrics import Metrics
 from service.pipeline import Assessor, Enhancer
 from service.serving.model_pool import ModelPool
@@ -53,6 +54,14 @@ class Offer:
 
 
 @dataclass(frozen=True, slots=True)
+class Audit:
+    """The audit log, if there is one, and whether no photo may be answered without a line in it."""
+
+    log: AuditLog | None = None
+    required: bool = True
+
+
+@dataclass(frozen=True, slots=True)
 class Dependencies:
     """Everything that the routes use; `keys` None: no key is asked for; `dicom` None: its extra is not installed."""
 
@@ -63,6 +72,7 @@ class Dependencies:
     pool: WorkerPool
     reader: BodyReader
     metrics: Metrics
+    audit: Audit
     keys: ApiKeys | None
     rate: RateLimit
     rules: AdmissionRules

@@ -51,7 +51,7 @@ def _problems(*codes: str) -> Responses:
 _WORK_PROBLEMS = (
     *("bad-request", "missing-image", "unauthorized", "body-timeout", "body-too-large", "unsupported-type"),
     *("undecodable-image", "image-dimensions", "invalid-parameter", "overloaded", "rate-limited", "deadline-exceeded"),
-    *("inference-failed", "internal-error", "shutting-down", "not-ready"),
+    *("inference-failed", "internal-error", "shutting-down", "not-ready", "audit-unavailable"),
 )
 
 HTTP_CODES = frozenset((*_WORK_PROBLEMS, "unknown-model", "not-found", "method-not-allowed"))

@@ -12,7 +12,14 @@ from service.errors import HTTP_STATUS, PROBLEM_TYPE_PREFIX, LameganError
 
 PROBLEM_MEDIA_TYPE = "application/problem+json"
 
-_RETRY_AFTER_S = {"shutting-down": 5, "not-ready": 1, "busy": 1, "overloaded": 1, "rate-limited": 1}
+_RETRY_AFTER_S = {
+    "shutting-down": 5,
+    "not-ready": 1,
+    "audit-unavailable": 30,
+    "busy": 1,
+    "overloaded": 1,
+    "rate-limited": 1,
+}
 """What to tell clients whose error carries no measured `retry_after_s`."""
 
 

@@ -7,16 +7,18 @@ model that it was made with.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
 
 from service.drift.measures import MEASURES
-from service.errors import ModelInvalid
+from service.errors import CommandError, ModelInvalid
 
 FILE_NAME = "reference.json"
+LEAST_PHOTOS = 100
+"""As in the rules of Prometheus: fewer say nothing."""
 
 
 class SiteReference(BaseModel):
@@ -51,6 +53,31 @@ class SiteReference(BaseModel):
     def label(self) -> str:
         """`name/version`."""
         return f"{self.name}/{self.version}"
+
+
+def site_reference(
+    counts: Mapping[str, Sequence[float]], *, name: str, version: str, model_digest: str, made: str, source: str
+) -> SiteReference:
+    """A reference of the photos in `counts`, by measure and bucket; parts of photos are rounded.
+
+    Raises:
+        CommandError: there are fewer than `LEAST_PHOTOS`, or `name`, `version` or `model_digest` cannot be one.
+    """
+    whole = {key: tuple(round(number) for number in found) for key, found in counts.items()}
+    if max(map(sum, whole.values()), default=0) < LEAST_PHOTOS:
+        raise CommandError(f"A reference needs {LEAST_PHOTOS} photos, and is better with a thousand.")
+    try:
+        return SiteReference(
+            name=name,
+            version=version,
+            model_digest=model_digest,
+            made=made,
+            source=source,
+            counts={key: found for key, found in whole.items() if any(found)},
+        )
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise CommandError(f"{'.'.join(map(str, first['loc']))}: {first['msg']}.") from error
 
 
 def read_reference(path: Path) -> SiteReference:

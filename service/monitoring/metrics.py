@@ -76,6 +76,9 @@ class Metrics:
             "lamegan_blend_share", "Share of the input blended back.", by_model, buckets=SHARE_BUCKETS, **made
         )
         self._input_quality(made)
+        self.audit_failures = Counter(
+            "lamegan_audit_failures", "Photos whose line in the audit log could not be written.", **made
+        )
         self.ready = Gauge("lamegan_ready", "1 when the service is ready for requests.", **made)
         self.gpu_wanted = Gauge("lamegan_gpu_wanted", "1 when the settings ask for a GPU.", **made)
         self.reloads = Counter("lamegan_model_reloads", "Reloads of the models, by outcome.", ["outcome"], **made)

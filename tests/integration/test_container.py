@@ -37,7 +37,7 @@ def test_the_image_builds_without_an_engine_and_answers_enhance() -> None:
 def test_every_variable_of_the_containers_is_a_setting() -> None:
     known = {f"LAMEGAN_{name.upper()}" for name in Settings.model_fields}
     set_by_image = set(re.findall(r"\b(LAMEGAN_[A-Z_]+)=", DOCKERFILE)) - {"LAMEGAN_ALLOW_ANONYMOUS"}
-    set_by_compose = {name for service in COMPOSE["services"].values() for name in service.get("environment", {})}
+    set_by_compose = {name for ours in OURS for name in COMPOSE["services"][ours]["environment"]}
     assert set_by_image >= {"LAMEGAN_HOST", "LAMEGAN_DEVICE", "LAMEGAN_STATE_DIR"}
     assert set_by_image | set_by_compose <= known
 
@@ -89,6 +89,23 @@ def test_only_the_gpu_profile_asks_for_a_gpu() -> None:
     wants = {name for name, service in COMPOSE["services"].items() if "nvidia" in str(service.get("deploy"))}
     assert wants == {name for name, service in COMPOSE["services"].items() if service.get("profiles") == ["gpu"]}
     assert COMPOSE["services"]["service-gpu"]["build"]["args"] == {"DEVICE": "cuda"}
+
+
+def test_every_service_has_a_profile_and_none_a_password_that_is_known() -> None:
+    profiles = {name: service["profiles"] for name, service in COMPOSE["services"].items()}
+    assert profiles["service"] == ["cpu"]
+    assert profiles["prometheus"] == profiles["grafana"] == ["observability"]
+    assert all(profiles.values())
+    assert not [key for key in COMPOSE["services"]["grafana"]["environment"] if key.endswith("PASSWORD")]
+    ignored = subprocess.run(["git", "check-ignore", "-q", "docker/secrets/grafana_password"], cwd=ROOT, check=False)
+    assert ignored.returncode in (0, 128)  # 128: not a git checkout
+
+
+@pytest.mark.parametrize("profile", ["cpu", "gpu", "observability"])
+def test_docker_compose_accepts_every_profile(profile: str) -> None:
+    command = ["docker-compose", "--project-directory", ROOT, "--profile", profile, "config", "--quiet"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
 
 
 def test_prometheus_accepts_its_configuration_and_looks_where_the_metrics_are() -> None:

@@ -25,6 +25,7 @@ const HINTS = {
   overloaded: "Many photos are being enhanced right now.",
   "rate-limited": "Too many photos in a short time.",
   "not-ready": "It is still starting.",
+  "audit-unavailable": "Its audit log cannot be written; its operator has to make room.",
   "shutting-down": "It is being restarted.",
   unreadable: "Choose the file again.",
   unreachable: "Look at your connection, then try again.",
@@ -32,7 +33,7 @@ const HINTS = {
 
 const AGAIN = new Set(
   ["overloaded", "rate-limited", "not-ready", "shutting-down", "busy", "deadline-exceeded", "inference-failed"].concat(
-    ["internal-error", "body-timeout", "unreachable", "unknown", "client-gone", "proxy-gateway"]),
+    ["audit-unavailable", "internal-error", "body-timeout", "unreachable", "unknown", "client-gone", "proxy-gateway"]),
 );
 
 export const megabytes = (bytes) => `${(bytes / 2 ** 20).toFixed(bytes < 10 * 2 ** 20 ? 1 : 0)} MB`;

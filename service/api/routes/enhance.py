@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 from dataclasses import dataclass
 from functools import partial
 from typing import Annotated
@@ -28,7 +29,8 @@ from service.api.schemas import (
     each_option_once,
 )
 from service.dicom.answer import DICOM_MEDIA_TYPE, available, is_dicom
-from service.errors import InvalidParameter
+from service.errors import AuditUnavailable, InvalidParameter
+from service.monitoring.logs import get_logger
 from service.monitoring.metrics import Metrics
 from service.pipeline import MAP_SIDE, STAGES, Deadline, Enhancement, EnhanceOptions
 from service.quality.guardrail import Judgement
@@ -91,7 +93,7 @@ def enhance_upload(parts: Dependencies, upload: Upload, patience: Deadline, queu
     """The work of one request, on a worker's thread.
 
     Raises:
-        LameganError: see `Enhancer.enhance`, `DicomEnhancer.enhance` and `image_of`.
+        LameganError: see `Enhancer.enhance`, `DicomEnhancer.enhance`, `image_of` and `write_audit`.
     """
     query = upload.query
     if query.map and not upload.wants_json:
@@ -118,6 +120,7 @@ def enhance_upload(parts: Dependencies, upload: Upload, patience: Deadline, queu
     if upload.wants_json:
         headers["content-type"] = "application/json"
         body = _facts(enhancement, upload.context.request_id).model_dump_json().encode()
+    write_audit(parts, upload.context, part.content, enhancement.body, enhancement)
     record(parts.metrics, upload.context, enhancement, len(body))
     return EnhanceAnswer(body, headers)
 
@@ -140,9 +143,38 @@ def _enhance_object(
     else:
         body, own = object_body(answer, both=wants_both(upload.accept))
         headers |= own
+    write_audit(parts, upload.context, content, answer.image or content, worst)
     record(parts.metrics, upload.context, worst, len(body))
     upload.context.facts.update(format="dicom", frames=answer.frames)
     return EnhanceAnswer(body, headers)
+
+
+def write_audit(parts: Dependencies, context: RequestContext, sent: bytes, delivered: bytes, made: Enhancement) -> None:
+    """Write the photo's line in the audit log, if there is one.
+
+    Raises:
+        AuditUnavailable: it cannot be written, and the settings let no photo be answered without it.
+    """
+    if parts.audit.log is None:
+        return
+    facts = {
+        "request_id": context.loggable_id,
+        "key": context.key,
+        "model": made.model,
+        "model_digest": made.model_sha256,
+        "input_sha256": hashlib.sha256(sent).hexdigest(),
+        "output_sha256": hashlib.sha256(delivered).hexdigest(),
+        "lassim": round(made.judgement.lassim, 6),
+        "worst": round(made.judgement.worst, 6),
+        "verdict": made.judgement.verdict.value,
+    }
+    try:
+        context.facts["audit_line"] = parts.audit.log.append(facts).number
+    except AuditUnavailable as error:
+        parts.metrics.audit_failures.inc()
+        get_logger("lamegan.audit").error("audit line not written", reason=error.detail)
+        if parts.audit.required:
+            raise
 
 
 def prefers_json(accept: str | None) -> bool:

@@ -1,0 +1,63 @@
+"""The dashboards: files made by their builder, each query over series that exist."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import re
+import sys
+from types import ModuleType
+
+import pytest
+import yaml
+
+from service.monitoring.metrics import Metrics
+from tests.conftest import ROOT
+
+GRAFANA = ROOT / "docker" / "grafana"
+BOARDS = ("operations", "model")
+
+
+def builder() -> ModuleType:
+    """docker/grafana/build.py, which is no package."""
+    spec = importlib.util.spec_from_file_location("grafana_build", GRAFANA / "build.py")
+    assert spec
+    assert spec.loader
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # dataclasses look there
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_the_files_are_what_the_builder_makes() -> None:
+    made = builder()
+    assert set(made.BOARDS) == set(BOARDS)
+    for name in BOARDS:
+        found = (GRAFANA / "dashboards" / f"{name}.json").read_text()
+        assert found == made.rendered(name), "run python docker/grafana/build.py"
+
+
+@pytest.mark.parametrize("name", BOARDS)
+def test_every_series_of_a_query_is_a_metric_or_a_recorded_rule(name: str) -> None:
+    text = (GRAFANA / "dashboards" / f"{name}.json").read_text()
+    metrics = Metrics()
+    metrics.follow_models(list)
+    known = {family.name for family in metrics.registry.collect()}
+    rules = [path.read_text() for path in (ROOT / "docker/prometheus/rules").glob("*.yml")]
+    recorded = {
+        rule.get("record") for text in rules for group in yaml.safe_load(text)["groups"] for rule in group["rules"]
+    }
+    queries = [target["expr"] for panel in json.loads(text)["panels"] for target in panel.get("targets", ())]
+    for series in {found for query in queries for found in re.findall(r"\blamegan[a-z_:0-9]+\b", query)}:
+        plain = re.sub(r"_(total|bucket|sum|count)$", "", series)
+        assert series in recorded or series in known or plain in known or series == "lamegan", series
+
+
+def test_grafana_finds_the_data_source_that_the_dashboards_name() -> None:
+    source = yaml.safe_load((GRAFANA / "provisioning/datasources/prometheus.yml").read_text())["datasources"][0]
+    for name in BOARDS:
+        board = json.loads((GRAFANA / "dashboards" / f"{name}.json").read_text())
+        used = {target["datasource"]["uid"] for panel in board["panels"] for target in panel.get("targets", ())}
+        assert used == {source["uid"]}
+        assert board["uid"]
+        assert len({panel["id"] for panel in board["panels"] if panel.get("id")}) == len(board["panels"])
