@@ -14,7 +14,7 @@ from types import FrameType
 import cv2
 import uvicorn
 
-from service.api.http_protocol import Connection
+from service.api.http_protocol import HttpProtocol
 from service.composition import Service
 from service.errors import ConfigurationError, LameganError
 from service.monitoring.logs import configure_logs, get_logger
@@ -58,7 +58,7 @@ class Server(uvicorn.Server):
         super().__init__(
             uvicorn.Config(
                 service.app,
-                http=Connection,
+                http=HttpProtocol,
                 ws="none",
                 lifespan="on",
                 log_config=None,

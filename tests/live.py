@@ -64,7 +64,7 @@ def wait_until(holds: Callable[[], bool], patience_s: float = PATIENCE_S) -> Non
     """Wait until `holds`, or fail loudly."""
     deadline = time.monotonic() + patience_s
     while not holds():
-        assert time.monotonic() < deadline, "waited in vain"
+        assert time.monotonic() < deadline, "the condition did not hold in time"
         time.sleep(0.005)
 
 

@@ -49,7 +49,7 @@ class Mixture:
 
     Attributes:
         phantoms: share of digital phantoms.
-        everyday: share of everyday pictures; the rest are real photos, and so is the share of what there is none of.
+        everyday: share of everyday pictures; the rest are real photos, and so is the share of a kind that is absent.
         clean_photos: share of clean-to-clean pairs among real photos; `clean_phantoms`, `clean_everyday` alike.
         heavy: share of bad photos that are made by the heavy recipe; the rest by the training recipe.
         everyday_as_is: whether everyday pictures are left as they are even when taken badly: what a generator cannot

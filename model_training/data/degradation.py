@@ -281,7 +281,7 @@ def recipe_named(name: str) -> Recipe:
     """The recipe of that name.
 
     Raises:
-        ConfigurationError: there is none.
+        ConfigurationError: there is no such recipe.
     """
     if name not in RECIPES:
         raise ConfigurationError(f"There is no recipe {name!r}; the recipes are {', '.join(RECIPES)}.")

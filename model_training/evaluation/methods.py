@@ -69,7 +69,7 @@ def exported_method(model: Path, name: str = "") -> Method:
     """The exported model in the file `model` as a method, called by its own name where none is given.
 
     Raises:
-        DataError: it is none.
+        DataError: it is not a model.
     """
     return Method(name or model_name(model), exported(model), file_digest(model))
 

@@ -37,7 +37,7 @@ class Scores:
 
     Attributes:
         lassim: against the input.
-        worst: value of the worst place against the input.
+        worst: value of the worst region against the input.
         niqe: with the published model, else None.
         niqe_own: with the model fitted on our good images.
         brisque: by the published regressor, where it is at hand.

@@ -99,7 +99,7 @@ def data_sources(state: Mapping[str, Any], notes: Mapping[str, SourceNote]) -> l
     A side's note is of this run's photos; photos of an earlier run have theirs under their digest.
 
     Raises:
-        DataError: a note's digest is none of these photos'.
+        DataError: a note names a digest that is not among these photos'.
     """
     data = state.get("data", {})
     noted = {side: {**told, **_said(notes, _note_key(side, data))} for side, told in data.items()}

@@ -40,7 +40,7 @@ SHARES = {
     **dict.fromkeys(("lassim", "delta_e_mean", "delta_e_p95"), 0.05),
     **dict.fromkeys(("redder_share", "paler_share", "redness_order", "detail"), 0.05),
 }
-"""How alpha is divided among the floors: most to the worst place, which has the small faults to catch.
+"""How alpha is divided among the floors: most to the worst region, which has the small faults to catch.
 
 More than a third of alpha is kept back. The changes of one photo, and neighbours in a video, are alike, so that 38
 photos with 15 changes each are worth far fewer than 570 independent ones: with all of alpha spent, a fresh half of the

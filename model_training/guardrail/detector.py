@@ -1,4 +1,4 @@
-"""Fits the network that finds the worst place (`service.quality.change_detector`) to harmless changes and faults.
+"""Fits the network that finds the worst region (`service.quality.change_detector`) to harmless changes and faults.
 
 An example is a pair of versions of one clean photo. Half of them differ by light, sharpness, noise, file or a whole
 degradation only, in either direction; in the other half a fault was planted in one of the two first. The network
@@ -188,7 +188,7 @@ def fit_detector(examples: Examples, epochs: int, seed: int, start: Start = sile
 
 
 def detector_loss(logits: Tensor, marks: Tensor, faulty: Tensor) -> Tensor:
-    """Cross-entropy of the worst place against `faulty` (B,), plus that of places surely in or out of a fault."""
+    """Cross-entropy of the worst region against `faulty` (B,), plus that of places surely in or out of a fault."""
     worst = logits.flatten(1).amax(dim=1)
     inside, outside = marks > 0.5, marks < 0.01
     places = F.binary_cross_entropy_with_logits(logits, inside.float(), reduction="none")

@@ -26,7 +26,7 @@ def find_checkpoint(path: Path) -> Checkpoint:
     """The checkpoint in a file, or a run's best by validation, or else its newest whole one.
 
     Raises:
-        CheckpointError: there is none.
+        CheckpointError: there is no whole checkpoint.
     """
     if not path.is_dir():
         return read_checkpoint(path)

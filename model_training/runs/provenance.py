@@ -50,7 +50,9 @@ def read_notes(path: Path | None) -> dict[str, SourceNote]:
             return {str(key): SourceNote.model_validate(note) for key, note in notes.items()}
     except (OSError, UnicodeDecodeError, yaml.YAMLError, ValidationError, TypeError) as error:
         raise _no_notes(path) from error
-    raise _no_notes(path, f" {str(unknown[0])[:80]!r} is none of these." if isinstance(notes, dict) and unknown else "")
+    raise _no_notes(
+        path, f" {str(unknown[0])[:80]!r} is not among these." if isinstance(notes, dict) and unknown else ""
+    )
 
 
 def _no_notes(path: Path, more: str = "") -> DataError:

@@ -74,7 +74,7 @@ def joined_ranks(device_name: Device) -> Iterator[tuple[Ranks, torch.device]]:
     """This process's rank, as ``torchrun`` set it, and its device; leaves the group at the end.
 
     Raises:
-        ConfigurationError: a GPU is asked for and there is none.
+        ConfigurationError: a GPU is asked for and absent.
     """
     world = world_size()
     device = choose_device(device_name, local_rank=int(os.environ.get("LOCAL_RANK", "0")))
@@ -103,7 +103,7 @@ def choose_device(name: Device, *, local_rank: int = 0) -> torch.device:
     """The device ``name`` means here: auto takes a GPU if there is one.
 
     Raises:
-        ConfigurationError: a GPU is asked for and there is none (or fewer than the ranks of this machine).
+        ConfigurationError: a GPU is asked for and absent (or there are fewer than the ranks of this machine).
     """
     gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
     if name == "cpu" or (name == "auto" and gpus == 0):

@@ -1,4 +1,4 @@
-"""The ASGI application: routes inside, the gate before them, the front door before everything."""
+"""The ASGI application: routes inside, admission before them, the request log before everything."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ _OPTIONS = {"/enhance": sorted(EnhanceQuery.model_fields), "/score": sorted(Scor
 
 @dataclass(frozen=True, slots=True)
 class Api:
-    """The application, and the gate that shutdown closes."""
+    """The application, and the admission that shutdown closes."""
 
     app: App
     gate: Admission
@@ -93,7 +93,7 @@ def _answer_errors_with_problems(app: FastAPI) -> None:
 
     @app.exception_handler(Exception)
     async def unforeseen(request: Request, _error: Exception) -> Response:
-        return _problem(request, UNFORESEEN)  # the framework raises it again, and the front door logs it
+        return _problem(request, UNFORESEEN)  # the framework raises it again, and the request log logs it
 
     @app.exception_handler(RequestValidationError)
     async def invalid(request: Request, error: RequestValidationError) -> Response:
@@ -126,6 +126,6 @@ def _from_framework(error: HTTPException) -> LameganError:
         return NotFound("There is no such route.")
     if error.status_code == 405:
         allowed = (error.headers or {}).get("Allow", "")
-        allowed = "GET, HEAD" if allowed == "GET" else allowed  # the front door turns HEAD into GET
+        allowed = "GET, HEAD" if allowed == "GET" else allowed  # the request log turns HEAD into GET
         return MethodNotAllowed("This route does not take this method.", allow=allowed)
     return BadRequest("The request cannot be understood.")

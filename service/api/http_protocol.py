@@ -23,7 +23,7 @@ MAX_HEAD_BYTES = 65_536
 HEADER_PUNCTUATION = len(": \r\n")
 
 
-class Connection(HttpToolsProtocol):
+class HttpProtocol(HttpToolsProtocol):
     """One client connection."""
 
     _head_timer: asyncio.TimerHandle | None = None

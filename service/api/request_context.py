@@ -64,6 +64,6 @@ def header(scope: Scope, name: bytes) -> str | None:
 
 
 def context_of(scope: Scope) -> RequestContext:
-    """The context that the front door put there."""
+    """The context that the request log put there."""
     context: RequestContext = scope[SCOPE_KEY]
     return context

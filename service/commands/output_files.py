@@ -83,7 +83,7 @@ def _check_writable(path: Path) -> None:
 
 
 def write_report(path: Path, text: str) -> None:
-    """Write `text` as UTF-8, a file name that is none as the bytes it has.
+    """Write `text` as UTF-8, a file name that is not UTF-8 as the bytes it has.
 
     Raises:
         CommandError: it cannot be written.

@@ -31,7 +31,7 @@ class Score:
     """What one pair scores.
 
     Attributes:
-        map: LaSSIM with its local values and worst place.
+        map: LaSSIM with its local values and worst region.
         ssim: the paper's pixel SSIM at full size.
     """
 

@@ -46,13 +46,13 @@ class ObjectEnhancer(Protocol):
         self,
         body: bytes,
         options: EnhanceOptions | None = None,
-        patience: Deadline | None = None,
+        deadline: Deadline | None = None,
         made_at: datetime | None = None,
     ) -> DicomAnswer:
         """The derived image of the object in `body`, unless it is withheld, and the report about it."""
         ...
 
-    def render(self, body: bytes, options: EnhanceOptions, patience: Deadline | None = None) -> Enhancement:
+    def render(self, body: bytes, options: EnhanceOptions, deadline: Deadline | None = None) -> Enhancement:
         """The first frame of the object in `body`, enhanced, as a photo in `options.format`."""
         ...
 
@@ -74,7 +74,7 @@ def available(enhancer: ObjectEnhancer | None) -> ObjectEnhancer:
     """`enhancer` itself.
 
     Raises:
-        UnsupportedType: it is None: the extra `dicom` is not installed.
+        UnsupportedType: it is None, because the extra `dicom` is not installed.
     """
     if enhancer is None:
         raise UnsupportedType("DICOM is not served here: the software was installed without its extra `dicom`.")

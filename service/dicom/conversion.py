@@ -44,7 +44,7 @@ class DicomEnhancer:
         self,
         body: bytes,
         options: EnhanceOptions | None = None,
-        patience: Deadline | None = None,
+        deadline: Deadline | None = None,
         made_at: datetime | None = None,
     ) -> DicomAnswer:
         """The derived image of the object in `body`, unless it is withheld, and the report about it.
@@ -52,7 +52,7 @@ class DicomEnhancer:
         Args:
             body: a DICOM file.
             options: model and policy; `format`, `quality` and `map` are not used.
-            patience: for all frames together.
+            deadline: for all frames together.
             made_at: Content Date and Time of the report; None: now.
 
         Raises:
@@ -64,10 +64,10 @@ class DicomEnhancer:
         source = read_source(body, max_pixels=self._enhancer.defaults.max_pixels)
         if is_own_output(source.dataset):
             raise UnsupportedType("The object was made by this software already; it is not enhanced twice.")
-        frames = self._frames(source, options, patience or Deadline())
+        frames = self._frames(source, options, deadline or Deadline())
         return self._answer(source, frames, options, made_at or datetime.now(UTC))
 
-    def render(self, body: bytes, options: EnhanceOptions, patience: Deadline | None = None) -> Enhancement:
+    def render(self, body: bytes, options: EnhanceOptions, deadline: Deadline | None = None) -> Enhancement:
         """The first frame of the object in `body`, enhanced, as a photo in `options.format`.
 
         Raises:
@@ -75,11 +75,11 @@ class DicomEnhancer:
         """
         source = read_source(body, max_pixels=self._enhancer.defaults.max_pixels)
         frame = next(iter(frames_of(source)))
-        return self._enhancer.enhance(encode(frame, "bmp"), replace(options, declared_type="image/bmp"), patience)
+        return self._enhancer.enhance(encode(frame, "bmp"), replace(options, declared_type="image/bmp"), deadline)
 
-    def _frames(self, source: SourceObject, options: EnhanceOptions, patience: Deadline) -> _Frames:
+    def _frames(self, source: SourceObject, options: EnhanceOptions, deadline: Deadline) -> _Frames:
         asked = EnhanceOptions(declared_type="image/bmp", policy=options.policy, model=options.model)
-        return _Frames([self._enhancer.enhance(encode(frame, "bmp"), asked, patience) for frame in frames_of(source)])
+        return _Frames([self._enhancer.enhance(encode(frame, "bmp"), asked, deadline) for frame in frames_of(source)])
 
     def _answer(self, source: SourceObject, frames: _Frames, options: EnhanceOptions, made_at: datetime) -> DicomAnswer:
         worst = frames.worst

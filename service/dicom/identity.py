@@ -71,7 +71,7 @@ class Making:
     def versions(self) -> list[str]:
         """Software Versions (LO, 64 characters each): of the software, of the model, and the model's digest.
 
-        A SHA-256 in hexadecimal is 64 characters, so it is a value of its own.
+        A SHA-256 in hexadecimal is 64 characters, which makes it a value of its own.
         """
         return [f"lamegan {software_version()}", self.model[:64], self.model_sha256]
 

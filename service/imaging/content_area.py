@@ -125,7 +125,7 @@ def _search_image(photo: Pixels) -> Mask:
 
 
 def _convex_picture(lit: NDArray[np.bool_]) -> Mask | None:
-    """The convex hull of the largest lit place, thin strokes apart: (h, w) uint8, 1 inside; None if there is none."""
+    """Convex hull of the largest lit place, thin strokes apart: (h, w) uint8, 1 inside; None where nothing is lit."""
     opened = cv2.morphologyEx(lit.astype(np.uint8), cv2.MORPH_OPEN, np.ones((7, 7), np.uint8))
     count, labels, statistics, _ = cv2.connectedComponentsWithStats(opened, connectivity=4)
     if count < 2:

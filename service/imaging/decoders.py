@@ -104,7 +104,7 @@ def _require_whole(body: bytes, colours: str) -> None:
 
 
 def _refuse_damage(complaint: str) -> None:
-    """Raise if libjpeg's first `complaint` means lost pixels, for which it would put grey; a little padding is none."""
+    """Raise if libjpeg's first `complaint` means lost pixels, for which it would put grey; some padding is harmless."""
     found = _EXTRANEOUS.search(complaint)
     padding = found is not None and int(found[1]) <= _PADDING_BYTES
     if complaint.startswith("Corrupt JPEG data") and not padding and "ICC" not in complaint:

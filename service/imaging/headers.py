@@ -50,7 +50,7 @@ def sniff(body: bytes) -> SourceFormat:
     """Which served format the bytes are, by their signature.
 
     Raises:
-        UnsupportedType: they are none of them.
+        UnsupportedType: they are no served format.
     """
     if body.startswith(b"\xff\xd8\xff"):
         return "jpeg"
@@ -155,7 +155,7 @@ def webp_chunks(body: bytes) -> Iterator[tuple[bytes, int, int]]:
 
 
 def webp_content(body: bytes, wanted: bytes) -> bytes | None:
-    """The content of the first chunk of kind `wanted`; None if there is none."""
+    """The content of the first chunk of kind `wanted`; None where it is absent."""
     for kind, start, length in islice(webp_chunks(body), MAX_FRAMES_WALKED):
         if kind == wanted:
             return body[start : start + length]

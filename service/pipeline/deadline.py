@@ -67,18 +67,18 @@ class Deadline:
         """Go on, unless the caller has left or the deadline has passed.
 
         Raises:
-            ClientGone, DeadlineExceeded: so it is.
+            ClientGone, DeadlineExceeded: the caller has left, or the deadline has passed.
         """
         self.cancellation.check()
         if time.monotonic() > self.deadline:
             raise DeadlineExceeded("The image was not finished before its deadline.")
 
     def left_s(self) -> float | None:
-        """Seconds until the deadline, at least 0; None when there is none."""
+        """Seconds until the deadline, at least 0; None without a deadline."""
         return None if self.deadline == float("inf") else max(0.0, self.deadline - time.monotonic())
 
 
-def await_inference(future: Future[Inference], patience: Deadline) -> Inference:
+def await_inference(future: Future[Inference], deadline: Deadline) -> Inference:
     """The generator's answer; the work is dropped when the caller leaves or the deadline passes.
 
     Raises:
@@ -86,11 +86,11 @@ def await_inference(future: Future[Inference], patience: Deadline) -> Inference:
     """
     over = Event()
     future.add_done_callback(lambda _future: over.set())
-    patience.cancellation.on_cancel(over.set)
-    in_time = over.wait(patience.left_s())
+    deadline.cancellation.on_cancel(over.set)
+    in_time = over.wait(deadline.left_s())
     if not in_time or not future.done():  # a run that has begun goes on, but nobody waits for it
         future.cancel()
-        patience.cancellation.check()
+        deadline.cancellation.check()
         raise DeadlineExceeded("The generator did not finish before the deadline.")
     try:
         return future.result()
@@ -112,14 +112,14 @@ class PixelBudget:
         self._changed = Condition()
 
     @contextmanager
-    def hold(self, pixels: int, patience: Deadline) -> Iterator[None]:
+    def hold(self, pixels: int, deadline: Deadline) -> Iterator[None]:
         """Wait until there is room for `pixels`, and keep it during the block.
 
         Raises:
-            DeadlineExceeded, ClientGone: the caller's patience ended first.
+            DeadlineExceeded, ClientGone: the caller's deadline ended first.
         """
         wanted = min(pixels, self._size)
-        self._enter(wanted, patience)
+        self._enter(wanted, deadline)
         try:
             yield
         finally:
@@ -127,14 +127,14 @@ class PixelBudget:
                 self._free += wanted
                 self._changed.notify_all()
 
-    def _enter(self, wanted: int, patience: Deadline) -> None:
+    def _enter(self, wanted: int, deadline: Deadline) -> None:
         place = object()
         with self._changed:
             self._line.append(place)
             try:
                 while self._line[0] is not place or self._free < wanted:
-                    patience.check()
-                    left_s = patience.left_s()
+                    deadline.check()
+                    left_s = deadline.left_s()
                     self._changed.wait(_LOOK_UP_S if left_s is None else min(left_s, _LOOK_UP_S))
                 self._free -= wanted
             finally:

@@ -61,7 +61,7 @@ class Generators(Protocol):
         """The model that `reference` (name or name/version; None: the default) means now, kept loaded while leased.
 
         Raises:
-            UnknownModel: there is none.
+            UnknownModel: no such model is loaded.
         """
         ...
 
@@ -212,24 +212,24 @@ class Enhancer:
         self._last_crowd = float("-inf")
 
     def enhance(
-        self, body: bytes, options: EnhanceOptions | None = None, patience: Deadline | None = None
+        self, body: bytes, options: EnhanceOptions | None = None, deadline: Deadline | None = None
     ) -> Enhancement:
         """The enhanced image of `body` with its score: the same bytes and options give the same answer.
 
         Raises:
             BadRequest: the image, or an option, cannot be served; which of its kinds says why.
             Overloaded, ShuttingDown: the generator takes nothing now.
-            DeadlineExceeded, ClientGone: see `patience`.
+            DeadlineExceeded, ClientGone: see `deadline`.
             InferenceFailed: the generator failed on this image.
         """
-        patience = patience or Deadline()
+        deadline = deadline or Deadline()
         request = self._understand(body, options or EnhanceOptions())
         with (
             self._generators.lease(request.options.model) as generator,
-            self._room.hold(request.header.pixels, patience),
+            self._room.hold(request.header.pixels, deadline),
             self._counted(),
         ):
-            return self._make(body, request, generator, patience)
+            return self._make(body, request, generator, deadline)
 
     @contextmanager
     def _counted(self) -> Iterator[None]:
@@ -276,11 +276,11 @@ class Enhancer:
         check_scorable(header.width, header.height)
         return EnhanceRequest(header, target, policy, quality, options)
 
-    def _make(self, body: bytes, request: EnhanceRequest, generator: Generator, patience: Deadline) -> Enhancement:
+    def _make(self, body: bytes, request: EnhanceRequest, generator: Generator, deadline: Deadline) -> Enhancement:
         """Where the work is done: here."""
-        return self.make(body, request, generator, patience)
+        return self.make(body, request, generator, deadline)
 
-    def make(self, body: bytes, request: EnhanceRequest, generator: Generator, patience: Deadline) -> Enhancement:
+    def make(self, body: bytes, request: EnhanceRequest, generator: Generator, deadline: Deadline) -> Enhancement:
         """The enhanced image of a request whose limits were checked, on the calling thread.
 
         Raises:
@@ -297,16 +297,16 @@ class Enhancer:
             if shown:
                 working = shown.fill(shrink(picture, size))
                 picture = shown.filled(photo.pixels, unpad(working, size))
-        patience.check()
+        deadline.check()
         with watch.stage("transfer", without=("queue", "infer")):
-            output = generate(picture, working, size, card, self._runner(generator, patience, watch))
-        patience.check()
+            output = generate(picture, working, size, card, self._runner(generator, deadline, watch))
+        deadline.check()
         with watch.stage("score"):
             sent = Reference(photo.pixels)
             judgement = judge(output, Reference(picture) if shown else sent, card.floors, request.policy)
             if shown:
                 judgement = _put_back(judgement, shown, sent, picture)
-        patience.check()
+        deadline.check()
         with watch.stage("encode"):
             encoded = encode(judgement.image, request.target, request.quality)
             heatmap = heatmap_png(judgement.delivered, sent) if request.options.map else None

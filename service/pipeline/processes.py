@@ -99,13 +99,13 @@ class ProcessEnhancer(Enhancer):
         for process in self._processes:
             process.close()
 
-    def _make(self, body: bytes, request: EnhanceRequest, generator: Generator, patience: Deadline) -> Enhancement:
+    def _make(self, body: bytes, request: EnhanceRequest, generator: Generator, deadline: Deadline) -> Enhancement:
         card, began = generator.card, time.monotonic()
         with self._taken() as process:
             waited_s = time.monotonic() - began
-            patience.check()
+            deadline.check()
             self._load(process, card)
-            made = process.ask(_Make(body, request, card.file.sha256, patience.left_s()))
+            made = process.ask(_Make(body, request, card.file.sha256, deadline.left_s()))
         if not isinstance(made, Enhancement):
             raise InferenceFailed("The model failed on this image.")
         made.seconds["queue"] += waited_s

@@ -1,1 +1,1 @@
-"""What vouches for an image: LaSSIM, the worst place, colour, and the verdict. The only LaSSIM in the project."""
+"""What vouches for an image: LaSSIM, the worst region, colour, and the verdict. The only LaSSIM in the project."""

@@ -1,4 +1,4 @@
-"""The worst place: where an image's structure departs most from its input's, whatever its light and sharpness.
+"""The worst region: where an image's structure departs most from its input's, whatever its light and sharpness.
 
 Evidence is laid out on the grid of pyramid level 3 (8 px at 480x272): the Laplacian bands of levels 2 to 4 of both
 images, what of each band is left after its best local gain on the other's, how the logarithms of the bands differ,
@@ -45,7 +45,7 @@ LARGEST = 6.0
 """Evidence is cut off here."""
 
 REACH_PX = 24
-"""Half the side of the box round the worst place: the network sees two samples, 16 px, each way, and a band's
+"""Half the side of the box round the worst region: the network sees two samples, 16 px, each way, and a band's
 neighbourhood reaches further."""
 
 
@@ -104,7 +104,7 @@ class Weights:
 
 
 def worst_region(output: Image, input: Image) -> WorstRegion:
-    """The worst place of `output` against `input`, both (H, W, 3) RGB of one size, uint8 or float in [0, 1].
+    """The worst region of `output` against `input`, both (H, W, 3) RGB of one size, uint8 or float in [0, 1].
 
     Raises:
         ImageDimensions: the sizes differ, or are too small for level 3.

@@ -54,7 +54,7 @@ class Floors(Protocol):
 
     @property
     def worst(self) -> float | None:
-        """Least value of the worst place."""
+        """Least value of the worst region."""
 
     @property
     def delta_e_mean(self) -> float | None:
@@ -95,7 +95,7 @@ class Measures:
 
     Attributes:
         lassim: the paper's number, level 3.
-        worst: the worst place; its box is in pixels of the images given.
+        worst: the worst region; its box is in pixels of the images given.
         colour: the colour shift.
         detail: the worst fine detail at the photo's own resolution, its box as that of `worst`; None if not measured.
     """
@@ -113,7 +113,7 @@ class Judgement:
     Attributes:
         image: (H, W, 3) uint8 RGB to deliver; the very input when withheld.
         lassim: LaSSIM of `image` against the input, canonical scale.
-        worst: value of the worst place of `image`.
+        worst: value of the worst region of `image`.
         box: that place, in pixels of `image`.
         colour: colour shift of `image`.
         verdict: what was done; under `annotate`, what `constrain` would have done to the untouched `image`.
@@ -136,7 +136,7 @@ class Judgement:
 
 
 def measure(output: Image8, input: Image8, *, detail: bool = False) -> Measures:
-    """LaSSIM, worst place and colour shift of `output` against `input`, both (H, W, 3) uint8 RGB of one size.
+    """LaSSIM, worst region and colour shift of `output` against `input`, both (H, W, 3) uint8 RGB of one size.
 
     The worst fine detail too, if `detail` is set: it is measured at the photo's own resolution and takes longer.
 

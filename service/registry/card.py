@@ -170,7 +170,7 @@ class GuardFloors(_Part):
 
     Attributes:
         lassim: least LaSSIM, level 3, canonical scale.
-        worst: least value at the worst place, in [-1, 1] (see `service.quality.guardrail`).
+        worst: least value at the worst region, in [-1, 1] (see `service.quality.guardrail`).
         delta_e_mean: largest mean CIEDE2000.
         delta_e_p95: largest 95th percentile of CIEDE2000.
         redder_share: largest share of the area that turned clearly redder, in [0, 1].
@@ -255,7 +255,7 @@ class ModelCard(_Part):
 
     Attributes:
         behind_filters: one sentence for each fault and kind of photo where a one-line filter mends more than this
-            model (`lamegan-train evaluate --faults`); empty if there is none, None if that was not measured.
+            model (`lamegan-train evaluate --faults`); empty if no filter does, None if that was not measured.
         references: further reference distributions by measure (`drift.measures`); LaSSIM's is `lassim.reference`.
     """
 

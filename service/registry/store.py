@@ -110,7 +110,7 @@ class ModelStore:
         return list(dict.fromkeys(reversed(self.history()))) or self.candidates(default)
 
     def first_sound(self, candidates: Iterable[str]) -> str | None:
-        """The first of `candidates` whose card is valid and whose weights are those of its card; None if none is."""
+        """The first of `candidates` whose card is valid and whose weights are those of its card; None otherwise."""
         return next((reference for reference in candidates if self._inspect(reference).fault is None), None)
 
     def resolve(self, reference: str) -> str:
@@ -196,7 +196,7 @@ class ModelStore:
         """Return to the model that was active before, or served before the first activation, and name it.
 
         Raises:
-            CommandError: there is none, it is broken, or the state cannot be written; nothing is changed then.
+            CommandError: no earlier model, a broken one, or the state cannot be written; nothing changes then.
         """
         with self._alone():
             history = self.history()

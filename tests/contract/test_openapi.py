@@ -44,11 +44,13 @@ def run_schemathesis(live: LiveService, *options: str) -> subprocess.CompletedPr
     )
 
 
+@pytest.mark.slow
 def test_schemathesis_finds_nothing(live: LiveService) -> None:
     found = run_schemathesis(live)
     assert found.returncode == 0, "\n".join(line[:400] for line in found.stdout.splitlines()) + found.stderr[-2000:]
 
 
+@pytest.mark.slow
 def test_schemathesis_finds_nothing_where_keys_are_asked_for(tmp_path: Path) -> None:
     models.install(tmp_path / "models", models.identity())
     key, line = key_line("fuzzer")

@@ -151,7 +151,7 @@ def _scrape_job(name: str) -> dict[str, Any]:
 
 
 def _asked(address: str, query: str) -> str | None:
-    """The one value that a query answers, None while there is none."""
+    """The one value that a query answers, None while the answer is empty."""
     try:
         answer = httpx.get(f"http://{address}/api/v1/query", params={"query": query}, trust_env=False)
         result = answer.json()["data"]["result"]

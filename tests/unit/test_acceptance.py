@@ -86,6 +86,7 @@ def test_the_truth_holds_every_line_and_doing_nothing_does_not(perfect, idle):
     assert redder.name.startswith("area turned clearly redder")
 
 
+@pytest.mark.slow
 def test_niqe_closes_the_whole_gap_for_the_truth_and_none_for_nothing(perfect, idle):
     pristine = fit_pristine([phantom(480, 400, seed) for seed in range(10, 20)], "phantoms")
     assert niqe_criterion(perfect, pristine).value == pytest.approx(1)
@@ -282,6 +283,7 @@ def test_a_gain_lost_at_native_scale_is_found_and_so_is_none_at_all():
     assert held(0.0, 0.0) == [False]
 
 
+@pytest.mark.slow
 def test_a_fall_of_niqe_is_asked(throat_like):
     blurred = cv2.GaussianBlur(throat_like, (0, 0), 2)
     pristine = fit_pristine([phantom(480, 400, seed) for seed in range(10, 20)], "phantoms")
@@ -333,6 +335,7 @@ def small(monkeypatch):
     return Amount(frames=2, photos=1, native=1, sizes=((320, 224),))
 
 
+@pytest.mark.slow
 def test_a_model_is_measured_on_every_criterion_and_the_files_are_written(data, small, tmp_path):
     models.install(tmp_path / "models", models.identity(), "idle")
     folder = tmp_path / "models" / "idle" / "1.0.0"

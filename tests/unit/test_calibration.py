@@ -97,6 +97,7 @@ def test_a_photo_gives_every_harmless_change_and_the_generators_own(photos: list
     assert all(output.shape == input.shape for _, (output, input) in pairs)
 
 
+@pytest.mark.slow
 def test_a_calibration_states_rates_for_every_fault_and_size(photos: list[Any]) -> None:
     found = calibrate(photos, identity, alpha=0.2)
     assert (found.calibration_photos, found.test_photos) == (20, 20)
@@ -123,6 +124,7 @@ def test_the_reference_counts_every_output_once_in_its_bucket(photos: list[Any])
     assert reference.counts[LASSIM_BUCKETS.index(1.0)] == 10
 
 
+@pytest.mark.slow
 def test_the_command_writes_floors_reference_and_rates_where_they_belong(
     photos: list[Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -244,6 +246,7 @@ def test_a_card_of_another_file_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("method", ["none", "named", "other root", "other file of that name"])
+@pytest.mark.slow
 def test_the_calibrated_model_is_measured_and_recorded_whatever_the_methods(
     tmp_path: Path, photos: list[Any], monkeypatch: pytest.MonkeyPatch, method: str
 ) -> None:

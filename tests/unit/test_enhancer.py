@@ -363,7 +363,7 @@ def test_a_model_that_fails_on_one_image_serves_the_next(tmp_path: Path) -> None
 
 def test_a_deadline_that_has_passed_ends_the_work(brighten: Enhancer) -> None:
     with pytest.raises(DeadlineExceeded):
-        brighten.enhance(encode(throat(480, 272), "png"), patience=Deadline(deadline=time.monotonic() - 1))
+        brighten.enhance(encode(throat(480, 272), "png"), deadline=Deadline(deadline=time.monotonic() - 1))
 
 
 def test_a_caller_who_leaves_while_the_model_is_busy_frees_the_queue(tmp_path: Path) -> None:
@@ -391,7 +391,7 @@ def test_a_caller_who_left_before_is_not_served(brighten: Enhancer) -> None:
     cancellation = Cancellation()
     cancellation.cancel()
     with pytest.raises(ClientGone):
-        brighten.enhance(encode(throat(480, 272), "png"), patience=Deadline(cancellation=cancellation))
+        brighten.enhance(encode(throat(480, 272), "png"), deadline=Deadline(cancellation=cancellation))
 
 
 def test_large_images_take_turns_and_small_ones_share() -> None:

@@ -128,6 +128,7 @@ def test_a_path_may_hold_an_equals_sign_with_and_without_a_name_before_it(model:
     assert find_method(f"ours={path}").name == "ours"
 
 
+@pytest.mark.slow
 def test_the_command_writes_tables_scores_and_figures(folder: Path, good: Path, model: Path, tmp_path: Path) -> None:
     methods = ["--method", "clahe", "--method", str(model)]
     command = ["evaluate", str(folder), *methods, "--pristine", str(good), "--strips", "2", "--out", str(tmp_path)]
@@ -199,7 +200,7 @@ def test_an_empty_folder_is_one_sentence_and_exit_2(tmp_path: Path, capsys: pyte
 
 @pytest.fixture
 def mixed(folder: Path, tmp_path: Path) -> Path:
-    """Two good photos, and things that are none, as a folder holds them."""
+    """Two good photos, and files that are no photos, as a folder holds them."""
     mixed = tmp_path / "mixed"
     (mixed / "dir.png").mkdir(parents=True)
     for name in ("0.png", "2.png"):
@@ -213,6 +214,7 @@ def mixed(folder: Path, tmp_path: Path) -> Path:
 @pytest.mark.parametrize(
     ("command", "wrong"), [(["evaluate", "--strips", "0"], 4), (["validate-lassim"], 3), (["degrade"], 4)]
 )
+@pytest.mark.slow
 def test_unusable_files_are_named_and_counted_and_the_rest_is_used(
     mixed: Path, tmp_path: Path, command: list[str], wrong: int, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -92,6 +92,7 @@ def test_the_whole_corpus_passes_in_little_memory(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", ["png RGBA of 16 bits", "webp", "jpeg CMYK"])
+@pytest.mark.slow
 def test_the_largest_images_allowed_stay_under_a_gigabyte(kind: str, tmp_path: Path) -> None:
     from tests.hostile import heavy_files
 

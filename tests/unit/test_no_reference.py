@@ -122,6 +122,7 @@ def test_niqe_with_the_published_model_equals_that_writing_on_a_throat(throat: P
     assert niqe(blurred, model) > value
 
 
+@pytest.mark.slow
 def test_degrading_a_good_picture_raises_niqe(own: PristineModel) -> None:
     seeds = range(50, 56)
     clean = np.mean([niqe(everyday(300, 200, seed), own) for seed in seeds])

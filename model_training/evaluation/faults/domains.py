@@ -79,7 +79,7 @@ def require_once(sources: Sequence[DomainSource]) -> None:
     """Refuses a domain given twice, and none at all.
 
     Raises:
-        InvalidParameter: so it is.
+        InvalidParameter: it is.
     """
     names = [source.name for source in sources]
     if not names:

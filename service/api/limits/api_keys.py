@@ -58,7 +58,7 @@ class ApiKeys:
         """Read `path`.
 
         Raises:
-            ConfigurationError: it cannot be read, holds no key, or has a line that is none.
+            ConfigurationError: it cannot be read, holds no key, or has a malformed line.
         """
         self._path = path
         self._stamp = _stamp(path)

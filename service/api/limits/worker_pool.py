@@ -1,7 +1,7 @@
 """Admission and work: a bounded queue before a few threads, so that the event loop never decodes, infers or encodes.
 
-A request that would wait in vain is refused when it arrives, not after waiting. One that is given up (its client hung
-up, its deadline passed) leaves the queue at once, or stops after the stage it is in.
+A request that would miss its deadline is refused when it arrives, not after waiting. One that is given up (its client
+hung up, its deadline passed) leaves the queue at once, or stops after the stage it is in.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class WorkerLimits:
 @dataclass(slots=True, eq=False)
 class _Job(Generic[Answer]):
     work: Callable[[Deadline, float], Answer]
-    patience: Deadline
+    deadline: Deadline
     accepted: float
     future: Future[Answer] = field(default_factory=Future)
 
@@ -107,7 +107,7 @@ class WorkerPool:
     async def run(
         self, work: Callable[[Deadline, float], Answer], hung_up: Callable[[], Coroutine[Any, Any, None]]
     ) -> Answer:
-        """`work(patience, queue_s)` on one of the threads, while somebody waits for it.
+        """`work(deadline, queue_s)` on one of the threads, while somebody waits for it.
 
         Raises:
             Overloaded, ShuttingDown: see `check_room`.
@@ -155,7 +155,7 @@ class WorkerPool:
         with self._changed:
             if job in self._waiting:
                 self._waiting.remove(job)  # type: ignore[arg-type]
-        job.patience.cancellation.cancel()
+        job.deadline.cancellation.cancel()
 
     def _serve(self) -> None:
         while (job := self._next()) is not None:
@@ -184,7 +184,7 @@ class WorkerPool:
 
 def _finish(job: _Job[object], queue_s: float) -> None:
     try:
-        answer = job.work(job.patience, queue_s)
+        answer = job.work(job.deadline, queue_s)
     except BaseException as error:  # it belongs to whoever waits, and the thread must live on
         job.future.set_exception(error)
     else:

@@ -1,4 +1,4 @@
-"""The gate: refuses on arrival, before a byte of the body is read, what would be refused later anyway."""
+"""Admission: refuses on arrival, before a byte of the body is read, what would be refused later anyway."""
 
 from __future__ import annotations
 

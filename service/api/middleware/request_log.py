@@ -1,4 +1,4 @@
-"""The front door: every request passes here first and every answer last.
+"""The outermost middleware: every request passes here first and every answer last.
 
 It gives each request an id, turns every failure into a problem document, adds the headers all answers share, writes
 the one log line and the request metrics, and reads off what a refused client is still sending, so that the client gets

@@ -89,7 +89,7 @@ def enhance_routes(parts: Dependencies) -> APIRouter:
     return router
 
 
-def enhance_upload(parts: Dependencies, upload: Upload, patience: Deadline, queue_s: float) -> EnhanceAnswer:
+def enhance_upload(parts: Dependencies, upload: Upload, deadline: Deadline, queue_s: float) -> EnhanceAnswer:
     """The work of one request, on a worker's thread.
 
     Raises:
@@ -110,10 +110,10 @@ def enhance_upload(parts: Dependencies, upload: Upload, patience: Deadline, queu
     if is_dicom(part.content):
         check_declared(part.declared_type)
         if query.format == "same":
-            return _enhance_object(parts, upload, part.content, options, patience, queue_s)
-        enhancement = available(parts.dicom).render(part.content, options, patience)
+            return _enhance_object(parts, upload, part.content, options, deadline, queue_s)
+        enhancement = available(parts.dicom).render(part.content, options, deadline)
     else:
-        enhancement = parts.enhancer.enhance(part.content, options, patience)
+        enhancement = parts.enhancer.enhance(part.content, options, deadline)
     enhancement.seconds["queue"] += queue_s
     headers = _headers(enhancement)
     body = enhancement.body
@@ -126,10 +126,10 @@ def enhance_upload(parts: Dependencies, upload: Upload, patience: Deadline, queu
 
 
 def _enhance_object(
-    parts: Dependencies, upload: Upload, content: bytes, options: EnhanceOptions, patience: Deadline, queue_s: float
+    parts: Dependencies, upload: Upload, content: bytes, options: EnhanceOptions, deadline: Deadline, queue_s: float
 ) -> EnhanceAnswer:
     """A DICOM object's answer; the facts are those of its worst frame, a JSON answer holds no map."""
-    answer = available(parts.dicom).enhance(content, options, patience)
+    answer = available(parts.dicom).enhance(content, options, deadline)
     worst = answer.worst
     worst.seconds["queue"] += queue_s
     headers = _headers(worst)
@@ -268,7 +268,7 @@ def _facts(made: Enhancement, request_id: str) -> EnhanceFacts:
 
 
 def worst_facts(judgement: Judgement) -> WorstFacts:
-    """The worst place of a judgement."""
+    """The worst region of a judgement."""
     return WorstFacts(value=judgement.worst, box=BoxFacts.model_validate(judgement.box, from_attributes=True))
 
 

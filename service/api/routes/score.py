@@ -41,7 +41,7 @@ def score_routes(parts: Dependencies) -> APIRouter:
         dependencies=[Depends(each_option_once)],
     )
     async def score(request: Request, query: Annotated[ScoreQuery, Query()]) -> Response:
-        """LaSSIM of `output` against `input`, the worst place and the colour shift."""
+        """LaSSIM of `output` against `input`, the worst region and the colour shift."""
         context = context_of(request.scope)
         with parts.reader.hold() as account:
             upload = ScoreUpload(
