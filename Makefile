@@ -9,7 +9,7 @@ comma  := ,
 GPU    := $(shell nvidia-smi -L 2>/dev/null)
 
 .DEFAULT_GOAL := help
-.PHONY: help serve test quick check lint types layers format bench clean system
+.PHONY: help serve test quick minimum check lint types layers format bench clean system
 
 help: ## Show what there is.
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -29,6 +29,13 @@ test: system $(VENV)/.dev check ## Every gate and every test: what CI runs.
 
 quick: $(VENV)/.dev ## The unit and contract tests that take seconds: no apt, no GPU, no browser. Under two minutes.
 	$(BIN)/python -m pytest -n 2 --dist loadgroup -q -m "not load and not slow and not browser" tests/unit tests/contract tests/architecture $(ARGS)
+
+minimum: ## The service's tests that need no training code, with the oldest versions that pyproject.toml promises.
+	$(PYTHON) -m venv .venv-minimum
+	.venv-minimum/bin/python -m pip install --disable-pip-version-check --quiet --constraint constraints-minimum.txt \
+		$(shell grep -oE '^[a-z-]+' constraints-minimum.txt) 'uvicorn[standard]' threadpoolctl onnx pytest httpx hypothesis
+	.venv-minimum/bin/python -m pytest -q -o filterwarnings=default tests/contract/test_uvicorn.py tests/unit/test_settings.py \
+		tests/unit/test_logs.py tests/unit/test_codecs.py tests/unit/test_store.py tests/unit/test_scorer.py
 
 check: lint types layers ## The gates without the tests: ruff, mypy, import-linter.
 
@@ -54,7 +61,7 @@ bench: $(VENV)/.dev ## Run the benchmarks that need no data; each prints ratios 
 	$(BIN)/python -m benchmarks.service
 
 clean: ## Remove the environment and what the tools left.
-	rm -rf $(VENV) build *.egg-info .coverage* .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) .venv-minimum build *.egg-info .coverage* .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 
 system: ## Debian packages the tests use (browser, Prometheus, buildah); installs what is absent when it may.
 	@.ci/system-packages
