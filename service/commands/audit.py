@@ -38,7 +38,7 @@ def check(folder: Path, expect: str | None = None) -> AuditReport:
     """Verify the log in `folder`; `expect` is a line kept elsewhere, as number:hash.
 
     Raises:
-        CommandError: it cannot be read, there is none, or `expect` is not number:hash.
+        CommandError: it cannot be read, there is no log, or `expect` is not number:hash.
     """
     expected = None
     if expect is not None:

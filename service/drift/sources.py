@@ -144,7 +144,7 @@ def _only_model(url: str, window: str, job: str) -> str:
 
 
 def _per_bucket(measure: Measure, cumulative: Mapping[str, float]) -> tuple[float, ...]:
-    """Photos per bucket of cumulative counts by `le`; empty where there are none, or other buckets."""
+    """Photos per bucket of cumulative counts by `le`; empty without them, or with other buckets."""
     ordered = [cumulative[le] for le in sorted(cumulative, key=float)]
     if len(ordered) != len(measure.upper_bounds) + 1 or not ordered[-1] > 0:
         return ()

@@ -28,7 +28,7 @@ def jpeg_segments(body: bytes) -> Iterator[tuple[int, int, bytes]]:
     """The segments in front of a JPEG's first scan: marker, offset, content.
 
     Raises:
-        UndecodableImage: what stands where a segment should begin is none, or there are far too many.
+        UndecodableImage: a segment does not begin where it should, or there are far too many.
         IndexError, struct.error: the bytes end first.
     """
     position = 2

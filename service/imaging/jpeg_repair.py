@@ -28,7 +28,7 @@ MAX_MARKERS = 10_000
 
 
 def height_behind(body: bytes, scan: int) -> int:
-    """The height that a DNL segment behind the scan at `scan` states; 0 if there is none."""
+    """The height that a DNL segment behind the scan at `scan` states; 0 where it is absent."""
     at = body.find(b"\xff\xdc\x00\x04", scan)
     return int.from_bytes(body[at + 4 : at + 6], "big") if at >= 0 else 0
 

@@ -44,7 +44,7 @@ def png_text(kind: bytes, content: bytes) -> tuple[bytes, bytes]:
 
 
 def raw_profile_exif(keyword: bytes, text: bytes) -> bytes:
-    """The EXIF block of ImageMagick's text chunk: a name, a length, and hexadecimal lines; empty if it is none."""
+    """The EXIF block of ImageMagick's text chunk: a name, a length, and hexadecimal lines; empty if it is not one."""
     if not _RAW.fullmatch(keyword):
         return b""
     _, _, digits = text.strip().partition(b"\n")

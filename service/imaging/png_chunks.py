@@ -24,7 +24,7 @@ def png_chunks(body: bytes) -> Iterator[tuple[bytes, int, int]]:
 
 
 def png_content(body: bytes, wanted: bytes) -> bytes | None:
-    """The content of the first chunk of kind `wanted`; None if there is none."""
+    """The content of the first chunk of kind `wanted`; None where it is absent."""
     for kind, start, length in islice(png_chunks(body), MAX_CHUNKS_WALKED):
         if kind == wanted:
             return body[start : start + length]
@@ -57,7 +57,7 @@ def png_profile(body: bytes, most: int) -> bytes | None:
 
 
 def png_clear_grey(body: bytes) -> int | None:
-    """The one grey value that a grey PNG of 16 bits declares transparent (tRNS); None if there is none."""
+    """The one grey value that a grey PNG of 16 bits declares transparent (tRNS); None where it declares nothing."""
     for kind, start, length in islice(png_chunks(body), MAX_CHUNKS_WALKED):
         if kind == b"IDAT" or body[25] != 0:
             return None

@@ -17,7 +17,7 @@ def tiff_size(body: bytes, most_frames: int) -> tuple[int, int, int, int, int]:
     """Width, height and bits of the first full picture, the number of all, and the pixels of all together.
 
     Raises:
-        UndecodableImage: there is none, or the directories overlap.
+        UndecodableImage: there is no full picture, or the directories overlap.
         struct.error: the bytes end first.
     """
     order = "<" if body[:2] == b"II" else ">"

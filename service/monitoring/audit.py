@@ -225,7 +225,7 @@ def _parsed(raw: bytes) -> dict[str, Any] | None:
 
 
 def _last_line(path: Path) -> tuple[dict[str, Any] | None, bool]:
-    """The last whole line of `path`, None where there is none, and whether a torn one follows."""
+    """The last whole line of `path`, None in an empty file, and whether a torn one follows."""
     with path.open("rb") as file:
         file.seek(max(0, path.stat().st_size - 65_536))
         lines = file.read().splitlines(keepends=True)
