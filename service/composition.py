@@ -33,6 +33,7 @@ from service.monitoring.metrics import Metrics
 from service.monitoring.served_models import ModelFacts
 from service.pipeline import Assessor, EnhanceDefaults, Enhancer
 from service.pipeline.processes import ProcessEnhancer
+from service.registry.signature import TrustedKeys
 from service.registry.store import ModelStore
 from service.serving.model_pool import ModelPool, ServedModel
 from service.settings import MOST_THREADS, Settings
@@ -103,12 +104,14 @@ class Service:
         models = self.model_pool.models()
         self.metrics.name_models(self._model_facts())
         providers = {model.card.reference: model.provider for model in models}
+        signers = {model.card.reference: model.signed_by for model in models}
         for reference in change.loaded:
             self.metrics.reloads.labels("succeeded").inc()
             self._log.info(
                 "model loaded",
                 model=reference,
                 provider=providers[reference],
+                signed_by=signers[reference],
                 default=change.default,
                 workers=self.pool.limits.threads,
             )
@@ -266,7 +269,8 @@ def model_store(settings: Settings) -> ModelStore:
     folder = settings.models_dir
     if "models_dir" not in settings.model_fields_set and not folder.is_dir():
         folder = next((shipped for shipped in SHIPPED_MODELS if shipped.is_dir()), folder)
-    return ModelStore(folder, settings.state_dir)
+    trusted = TrustedKeys(settings.trusted_keys_file) if settings.trusted_keys_file else None
+    return ModelStore(folder, settings.state_dir, trusted)
 
 
 def engine_options(settings: Settings) -> EngineOptions:

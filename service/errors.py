@@ -28,6 +28,7 @@
     ├── ModelError                     a model that cannot be served
     │   ├── ModelInvalid               model-invalid
     │   ├── ModelCorrupt               model-corrupt
+    │   ├── ModelUntrusted             model-untrusted
     │   ├── SelfTestFailed             self-test-failed
     │   └── ProviderUnavailable        provider-unavailable
     ├── ConfigurationError             configuration
@@ -233,6 +234,12 @@ class ModelCorrupt(ModelError):
     code = "model-corrupt"
 
 
+class ModelUntrusted(ModelError):
+    """Only signed models may serve, and no trusted key signed this one as it is."""
+
+    code = "model-untrusted"
+
+
 class SelfTestFailed(ModelError):
     """The golden self-test gave other pixels than the card's."""
 
@@ -330,6 +337,7 @@ HTTP_STATUS: dict[str, tuple[int, str]] = {
     "internal-error": (500, "Internal error"),
     "model-error": (500, "The model cannot be served"),
     "model-invalid": (500, "The model breaks its contract"),
+    "model-untrusted": (500, "The model is not signed by a trusted key"),
     "model-corrupt": (500, "The model file is corrupt"),
     "self-test-failed": (500, "The model failed its self-test"),
     "provider-unavailable": (500, "The asked-for device is absent"),

@@ -70,6 +70,9 @@ class Settings(BaseSettings):
     )
 
     models_dir: Path = Field(Path("models"), description="Folder of <name>/<version>/{model.onnx, card.json}.")
+    trusted_keys_file: Path | None = Field(
+        None, description="Ed25519 public keys in PEM; only models that one of them signed are served. None: any model."
+    )
     state_dir: Path | None = Field(
         None, description="Folder for what must outlive a restart (active.json: which model); none: models_dir."
     )

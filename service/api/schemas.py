@@ -206,6 +206,9 @@ class ModelFactsheet(BaseModel):
     floors: GuardFloors | None = Field(
         description="Bounds that a delivered image keeps; built-in where not calibrated."
     )
+    signed_by: str | None = Field(
+        default=None, description="SHA-256 of the public key that signed it; null where signatures are not asked for."
+    )
     calibrated: bool = Field(description="Whether the floors were calibrated for this model on held-out photos.")
     intended_use: str
     limits: str

@@ -298,6 +298,19 @@ def verify_model(reference: Annotated[str, typer.Argument(help="name or name/ver
     print_line(verify(read_settings(allow_anonymous=True), reference).words)
 
 
+@models.command("sign")
+def sign_model(
+    reference: Annotated[str, typer.Argument(help="name/version")],
+    key: Annotated[Path, typer.Option(help="Ed25519 private key in PEM (openssl genpkey -algorithm ed25519).")],
+) -> None:
+    """Sign a model's card and weights; a service with LAMEGAN_TRUSTED_KEYS_FILE serves signed ones only."""
+    from service.composition import model_store
+    from service.settings import read_settings
+
+    fingerprint = model_store(read_settings(allow_anonymous=True)).sign(reference, key)
+    print_line(f"{reference} is signed by {fingerprint}.")
+
+
 @models.command("activate")
 def activate_model(
     reference: Annotated[str, typer.Argument(help="name or name/version")],

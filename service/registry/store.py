@@ -32,6 +32,7 @@ from service.errors import (
     UnknownModel,
 )
 from service.registry.card import MODEL_REFERENCE, ModelCard, read_card
+from service.registry.signature import TrustedKeys, sign
 
 try:
     import fcntl
@@ -62,8 +63,9 @@ class Installed:
 class ModelStore:
     """Finds models under one folder and remembers which is active; holds no state but the files."""
 
-    def __init__(self, models_dir: Path, state_dir: Path | None = None) -> None:
-        """`state_dir` is where `active.json` lies; None: in `models_dir`."""
+    def __init__(self, models_dir: Path, state_dir: Path | None = None, trusted: TrustedKeys | None = None) -> None:
+        """`state_dir` is where `active.json` lies; None: in `models_dir`. `trusted`: only what one signed is sound."""
+        self._trusted = trusted
         self._models_dir = models_dir
         self.state_file = (state_dir or models_dir) / STATE_FILE
 
@@ -149,6 +151,7 @@ class ModelStore:
         Raises:
             ModelInvalid: the file cannot be read.
             ModelCorrupt: its SHA-256 is not the card's.
+            ModelUntrusted: signatures are asked for, and no trusted key signed card and weights as they are.
         """
         path = self._folder(card.reference) / WEIGHTS_FILE
         try:
@@ -157,7 +160,26 @@ class ModelStore:
             raise ModelInvalid(f"{path}: the model file cannot be read: {error.strerror}.") from error
         if hashlib.sha256(weights).hexdigest() != card.file.sha256:
             raise ModelCorrupt(f"{path}: the model file is not the one its card describes.")
+        if self._trusted is not None:
+            self._trusted.check(path.parent, weights)
         return weights
+
+    def signer(self, card: ModelCard) -> str | None:
+        """The fingerprint of the trusted key that signed the model; None where signatures are not asked for.
+
+        Raises:
+            ModelError: as `weights`.
+        """
+        return self._trusted.check(self._folder(card.reference), self.weights(card)) if self._trusted else None
+
+    def sign(self, reference: str, private_key: Path) -> str:
+        """Sign the installed `name/version`, which is sound but for its signature; return the key's fingerprint.
+
+        Raises:
+            LameganError: it is not installed or broken, or the key cannot be used.
+        """
+        ModelStore(self._models_dir).weights(self.card(reference))
+        return sign(self._folder(reference), private_key)
 
     def history(self) -> list[str]:
         """Activated models, oldest first, led by what served before the first; empty when none was ever activated.

@@ -28,7 +28,8 @@ from service.vocabulary import Output
 class ServedModel:
     """One loaded model and how many requests hold it."""
 
-    def __init__(self, card: ModelCard, engine: Engine) -> None:
+    def __init__(self, card: ModelCard, engine: Engine, signed_by: str | None = None) -> None:
+        self.signed_by = signed_by
         self._card = card
         self._engine = engine
         self.leases = 0
@@ -205,7 +206,8 @@ class ModelPool:
         return model
 
     def _load(self, reference: str) -> ServedModel:
-        return ServedModel(*load_verified(self._store, reference, self._load_engine, self._warm_shapes))
+        card, engine = load_verified(self._store, reference, self._load_engine, self._warm_shapes)
+        return ServedModel(card, engine, self._store.signer(card))
 
     def _swap(
         self, default: ServedModel | None, ready: Sequence[ServedModel], faults: dict[str, LameganError]

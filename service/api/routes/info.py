@@ -116,6 +116,7 @@ def _factsheet(model: ServedModel, default: bool) -> ModelFactsheet:
         working_pixels=card.working_pixels,
         floors=card.floors,
         calibrated=card.calibrated,
+        signed_by=model.signed_by,
         intended_use=card.intended_use,
         limits=card.limits,
     )
