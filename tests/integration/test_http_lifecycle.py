@@ -53,6 +53,29 @@ def test_at_sigterm_accepted_work_is_finished_and_new_work_is_503(tmp_path: Path
         assert running.process.wait(PATIENCE_S) == 0
 
 
+def test_at_sigterm_under_load_every_request_has_an_answer_and_the_exit_code_is_0(tmp_path: Path) -> None:
+    models.install(tmp_path / "models", models.busy(rounds=30))
+    with command(tmp_path / "models", tmp_path / "log", LAMEGAN_INFER_THREADS="1") as running:
+        url = running.ready_url()
+        statuses: list[int] = []
+
+        def send() -> None:
+            with httpx.Client(base_url=url, timeout=60, trust_env=False) as client:
+                while not statuses or 503 not in statuses:
+                    statuses.append(client.post("/enhance", content=PNG).status_code)
+
+        clients = [threading.Thread(target=send) for _ in range(6)]
+        for client in clients:
+            client.start()
+        wait_until(lambda: statuses.count(200) >= 6)
+        running.process.send_signal(signal.SIGTERM)
+        for client in clients:
+            client.join(60)
+        assert not any(client.is_alive() for client in clients)
+        assert set(statuses) == {200, 503}
+        assert running.process.wait(PATIENCE_S) == 0
+
+
 def test_sighup_puts_the_active_choice_into_service(root: Path, tmp_path: Path) -> None:
     with command(root, tmp_path / "log") as running:
         url = running.ready_url()
