@@ -73,6 +73,7 @@ class Settings(BaseSettings):
     trusted_keys_file: Path | None = Field(
         None, description="Ed25519 public keys in PEM; only models that one of them signed are served. None: any model."
     )
+    gateway_file: Path | None = Field(None, description="The DICOM gateway's configuration (TOML); see docs/pacs.md.")
     state_dir: Path | None = Field(
         None, description="Folder for what must outlive a restart (active.json: which model); none: models_dir."
     )

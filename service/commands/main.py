@@ -30,6 +30,7 @@ from service.commands.console import (
     quiet_decoders,
     score_text,
 )
+from service.commands.gateway import gateway
 from service.errors import CommandError, LameganError, UnknownModel
 from service.vocabulary import OutputFormat, Policy, Scale
 
@@ -54,6 +55,7 @@ models = typer.Typer(
 app.add_typer(models, name="models")
 audit = typer.Typer(help="Check the audit log.", no_args_is_help=True)
 app.add_typer(audit, name="audit")
+app.add_typer(gateway, name="gateway")
 
 
 def print_version(asked: bool) -> None:

@@ -50,3 +50,10 @@ def class_name(sop_class: str) -> str:
     if known.is_private or not known.is_valid:
         return "a private SOP class" if known.is_valid else "no valid SOP class"
     return known.name
+
+
+VERIFICATION = UID("1.2.840.10008.1.1")
+STORAGE_COMMITMENT = UID("1.2.840.10008.1.20.1")
+STORAGE_COMMITMENT_INSTANCE = UID("1.2.840.10008.1.20.1.1")
+STUDY_ROOT_FIND = UID("1.2.840.10008.5.1.4.1.2.2.1")
+"""SOP classes and the well-known instance of the services beside storage (PS3.6 table A-1)."""

@@ -215,3 +215,9 @@ def text(dataset: Dataset, keyword: str) -> str:
     """One attribute as text, empty when absent; only for attributes that carry nothing personal."""
     value: Any = dataset.get(keyword, None)
     return "" if value is None else str(value)
+
+
+def uids_of(body: bytes) -> tuple[str, str]:
+    """SOP class and SOP instance UID of a DICOM file, as its File Meta Information says."""
+    meta = pydicom.dcmread(BytesIO(body), stop_before_pixels=True, specific_tags=["SOPInstanceUID"]).file_meta
+    return str(meta.MediaStorageSOPClassUID), str(meta.MediaStorageSOPInstanceUID)

@@ -1,0 +1,71 @@
+"""Where objects go: a destination stores an object, and says later whether it has it.
+
+`Unreachable` is the destination's trouble: everything waits for it as long as it takes. `Refused` is about one object:
+it is tried so many times and then a dead letter.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from io import BytesIO
+from typing import Protocol
+
+import pydicom
+from pydicom.dataset import Dataset
+
+from service.dicom.gateway.rows import Delivery
+
+
+class Unreachable(Exception):
+    """The destination cannot be reached, or does not answer as it should; in `reason`, why."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+class Refused(Exception):
+    """The destination will not take this object; in `reason`, its status."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+@dataclass(frozen=True, slots=True)
+class Parcel:
+    """One object to send.
+
+    Attributes:
+        delivery: its row.
+        body: the DICOM file.
+    """
+
+    delivery: Delivery
+    body: bytes
+
+    def address(self) -> tuple[str, str, str]:
+        """Study, series and SOP instance UID."""
+        tags = ["StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID"]
+        read: Dataset = pydicom.dcmread(BytesIO(self.body), stop_before_pixels=True, specific_tags=tags)
+        return str(read.StudyInstanceUID), str(read.SeriesInstanceUID), str(read.SOPInstanceUID)
+
+
+class Sender(Protocol):
+    """One destination."""
+
+    def store(self, parcels: list[Parcel]) -> dict[int, Refused | None]:
+        """Store each; by delivery id what was refused, or None. Those left out were not tried.
+
+        Raises:
+            Unreachable: nothing could be stored.
+        """
+        ...
+
+    def confirm(self, parcels: list[Parcel]) -> dict[int, bool]:
+        """By delivery id whether the destination has it for certain; those left out are asked about, answer pending.
+
+        Raises:
+            Unreachable: nobody answers.
+        """
+        ...

@@ -1,0 +1,158 @@
+"""DICOMweb: a destination that is stored to by STOW-RS and looked at by QIDO-RS, and a source that is watched.
+
+Source: DICOM PS3.18 sections 10.5 (STOW-RS), 10.6 (QIDO-RS), 10.4 (WADO-RS).
+"""
+
+from __future__ import annotations
+
+import hashlib
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import pydicom
+import requests
+from dicomweb_client.api import DICOMwebClient
+from pydicom.dataset import Dataset
+from requests.adapters import HTTPAdapter
+
+from service.dicom.gateway.config import Destination, Tls, Watch
+from service.dicom.gateway.sender import Parcel, Refused, Unreachable
+
+ALREADY_THERE = 0x0111
+"""Failure Reason of a STOW-RS answer: duplicate SOP instance (PS3.7 annex C.5.5)."""
+
+
+class _WithTimeout(HTTPAdapter):
+    """An adapter in which every request has a deadline."""
+
+    def __init__(self, timeout_s: float) -> None:
+        self._timeout_s = timeout_s
+        super().__init__()
+
+    def send(self, *arguments: Any, **options: Any) -> Any:
+        """Send with the deadline."""
+        options["timeout"] = self._timeout_s
+        return super().send(*arguments, **options)
+
+
+def web_session(timeout_s: float, bearer_file: Path | None, tls: Tls | None) -> requests.Session:
+    """A session with deadline, token and trust; proxies of the environment are not used."""
+    session = requests.Session()
+    session.trust_env = False
+    for scheme in ("http://", "https://"):
+        session.mount(scheme, _WithTimeout(timeout_s))
+    if bearer_file is not None:
+        session.headers["Authorization"] = f"Bearer {bearer_file.read_text(encoding='ascii').strip()}"
+    if tls is not None:
+        session.verify = str(tls.ca) if tls.ca else True
+        if tls.certificate:
+            session.cert = (str(tls.certificate), str(tls.key)) if tls.key else str(tls.certificate)
+    return session
+
+
+class StowSender:
+    """Sends to one DICOMweb destination."""
+
+    def __init__(self, destination: Destination) -> None:
+        self._to = destination
+        self._session = web_session(destination.timeout_s, destination.bearer_file, destination.tls)
+        self._client = DICOMwebClient(url=str(destination.url).rstrip("/"), session=self._session)
+        self._client.set_http_retry_params(retry=False)
+
+    def store(self, parcels: list[Parcel]) -> dict[int, Refused | None]:
+        """See `Sender`; one request an object, so that what is said is said of that object."""
+        return {parcel.delivery.id: self._store_one(parcel) for parcel in parcels}
+
+    def _store_one(self, parcel: Parcel) -> Refused | None:
+        boundary = hashlib.sha256(parcel.body).hexdigest()
+        head = f"--{boundary}\r\nContent-Type: application/dicom\r\n\r\n".encode()
+        try:
+            answer = self._session.post(
+                f"{str(self._to.url).rstrip('/')}/studies",
+                data=head + parcel.body + f"\r\n--{boundary}--\r\n".encode(),
+                headers={
+                    "Content-Type": f'multipart/related; type="application/dicom"; boundary={boundary}',
+                    "Accept": "application/dicom+json",
+                },
+            )
+        except requests.RequestException as error:
+            raise Unreachable("no-connection") from error
+        if answer.status_code in (200, 202):
+            return _failure(answer)
+        if answer.status_code in (401, 403, 404, 408, 429) or answer.status_code >= 500:
+            raise Unreachable(f"http-{answer.status_code}")
+        return _failure(answer) or Refused(f"http-{answer.status_code}")
+
+    def confirm(self, parcels: list[Parcel]) -> dict[int, bool]:
+        """See `Sender`."""
+        if self._to.confirm == "store":
+            return {parcel.delivery.id: True for parcel in parcels}
+        return {parcel.delivery.id: self._is_there(parcel) for parcel in parcels}
+
+    def _is_there(self, parcel: Parcel) -> bool:
+        study, series, instance = parcel.address()
+        try:
+            found = self._client.search_for_instances(study, series, search_filters={"SOPInstanceUID": instance})
+        except (requests.RequestException, ValueError) as error:
+            raise Unreachable("no-answer-to-query") from error
+        return any(_uid(one) == instance for one in found)
+
+
+class WebSource:
+    """A DICOMweb server that is watched."""
+
+    def __init__(self, watch: Watch) -> None:
+        self._watch = watch
+        session = web_session(watch.timeout_s, watch.bearer_file, watch.tls)
+        self._client = DICOMwebClient(url=watch.url.rstrip("/"), session=session)
+        self._client.set_http_retry_params(retry=False)
+
+    def find(self) -> list[tuple[str, str, str, str]]:
+        """Study, series, SOP instance and SOP class UID of what the query finds.
+
+        Raises:
+            Unreachable: the server does not answer.
+        """
+        try:
+            found = self._client.search_for_instances(
+                search_filters=dict(self._watch.query), fields=["SOPClassUID", "StudyInstanceUID", "SeriesInstanceUID"]
+            )
+        except (requests.RequestException, ValueError) as error:
+            raise Unreachable("no-answer-to-query") from error
+        return [(_value(one, "0020000D"), _value(one, "0020000E"), _uid(one), _value(one, "00080016")) for one in found]
+
+    def fetch(self, study: str, series: str, instance: str) -> bytes:
+        """One object as a file.
+
+        Raises:
+            Unreachable: the server does not answer, or with something else.
+        """
+        try:
+            dataset: Dataset = self._client.retrieve_instance(study, series, instance)
+            buffer = BytesIO()
+            pydicom.dcmwrite(buffer, dataset, enforce_file_format=True)
+        except Exception as error:  # a server may answer anything; whatever it is, it is not the object
+            raise Unreachable("no-object") from error
+        return buffer.getvalue()
+
+
+def _failure(answer: requests.Response) -> Refused | None:
+    """What a STOW-RS answer says went wrong with the object; None if nothing, or if it was there before."""
+    try:
+        told = answer.json()
+        failed = told.get("00081198", {}).get("Value", []) if isinstance(told, dict) else []
+        reasons = [int(one["00081197"]["Value"][0]) for one in failed]
+    except (ValueError, KeyError, IndexError, TypeError, AttributeError):
+        return None
+    real = [reason for reason in reasons if reason != ALREADY_THERE]
+    return Refused(f"status-{real[0]:04x}") if real else None
+
+
+def _uid(found: dict[str, Any]) -> str:
+    return _value(found, "00080018")
+
+
+def _value(found: dict[str, Any], tag: str) -> str:
+    values = found.get(tag, {}).get("Value", [])
+    return str(values[0]) if values else ""
