@@ -21,6 +21,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from service.errors import InvalidParameter
 from service.quality.change_detector import WorstRegion
 from service.quality.colour import ColourShift
 from service.quality.lassim import Box
@@ -179,7 +180,10 @@ def judge(
 
     Raises:
         ImageDimensions: the sizes differ, or are too small to score.
+        InvalidParameter: no floor is stated, so that nothing would be judged.
     """
+    if not any(getattr(floors, name) is not None for name, kind in vars(Floors).items() if isinstance(kind, property)):
+        raise InvalidParameter("No threshold is stated: the image would pass unjudged.")
     made, given = Reference(output), input if isinstance(input, Reference) else Reference(input)
     check_pair(output, given.pixels)
     measures = _measure_for(floors, made, given)

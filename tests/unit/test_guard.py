@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from model_training.data.phantom import phantom
 from model_training.guardrail import faults
 from model_training.guardrail.harmless import HARMLESS
-from service.errors import ImageDimensions
+from service.errors import ImageDimensions, InvalidParameter
 from service.quality.guardrail import Image8, Judgement, Verdict, judge, measure, missed_floors
 from service.quality.lassim import lassim
 from service.registry.card import GuardFloors
@@ -104,8 +104,14 @@ def test_what_no_blend_can_mend_is_withheld() -> None:
     assert judgement.image is INPUT
 
 
-def test_a_floor_that_is_off_lets_everything_through() -> None:
-    assert judge(BAD["returns noise"], INPUT, GuardFloors()).verdict is Verdict.PASS
+def test_a_floor_that_is_off_is_not_asked() -> None:
+    assert judge(BAD["returns noise"], INPUT, GuardFloors(delta_e_mean=100)).verdict is Verdict.PASS
+
+
+@pytest.mark.parametrize("policy", list(Policy))
+def test_without_any_floor_nothing_passes_unjudged(policy: Policy) -> None:
+    with pytest.raises(InvalidParameter, match="unjudged"):
+        judge(INPUT, INPUT, GuardFloors(), policy)
 
 
 @pytest.mark.parametrize("kind", ["warps", "shifts colour"])
