@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from service.dicom.answer import DICOM_SUFFIX
+from service.dicom.answer import DICOM_SUFFIX, is_dicom
 from service.errors import CommandError, UnsupportedType
 from service.imaging.codecs import SUFFIXES, WRITTEN
 from service.imaging.headers import SourceFormat, sniff
@@ -201,7 +201,9 @@ def _is_image(path: Path) -> bool:
         if not path.is_file():
             return False
         with path.open("rb") as file:
-            sniff(file.read(_HEAD_BYTES))
+            head = file.read(_HEAD_BYTES)
+        if not is_dicom(head):
+            sniff(head)
     except UnsupportedType:
         return False
     except OSError:
