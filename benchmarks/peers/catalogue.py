@@ -94,7 +94,7 @@ PEERS = (
         OURS,
         "LaMEGAN",
         "",
-        lambda port, _cores: ["-m", "service.commands.main", "serve", "--port", str(port)],
+        lambda port, cores: ["-m", "service.commands.main", "serve", "--port", str(port), "--workers", str(cores)],
         lambda _cores: {"LAMEGAN_QUEUE_CAPACITY": "64"},  # room for 64 clients, as the others have without a bound
     ),
     Peer(

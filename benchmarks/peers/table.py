@@ -46,9 +46,10 @@ def table(recorded: dict[str, Any]) -> str:
         f"The same photo's work (model {figures['model']}) behind each server, by number of clients, "
         f"{machine['cores']} cores, {machine['processor']}, commit {recorded['commit']}; medians of {figures['turns']} "
         f"turns of {figures['seconds']:g} s. Ours over the best of the others: {said}. The machine had other work "
-        f"meanwhile (load average {min(loads):.0f} to {max(loads):.0f}), which costs all of them alike."
+        f"meanwhile (load average {min(loads):.0f} to {max(loads):.0f}), so rates are rougher than on a quiet one; "
+        "the processor time of an answer is the steadier figure."
     )
-    return "\n".join((BEGIN, *lines, "", words, END))
+    return "\n".join((BEGIN, "", *lines, "", words, "", END))
 
 
 def replaced(text: str, block: str) -> str:

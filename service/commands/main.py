@@ -255,6 +255,28 @@ def serve(
 
 
 @app.command()
+def bench(
+    model: Annotated[str | None, typer.Option(help="name or name/version; LAMEGAN_MODEL.")] = None,
+    seconds: Annotated[float, typer.Option(min=0.01, max=600, help="How long each figure is measured.")] = 2.0,
+    size: Annotated[
+        list[str] | None, typer.Option(help="WIDTHxHEIGHT, as often as you like; else four common ones.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Measure what this machine does: photos a second by size, where the time goes, and a queue that suits it."""
+    from service.commands import bench as benching
+    from service.pipeline import EnhanceOptions
+    from service.settings import read_settings
+
+    sizes = [benching.read_size(text) for text in size or benching.SIZES]
+    workers = benching.workers_of(read_settings(allow_anonymous=True).workers)
+    with _one_model_enhancer(model, None, EnhanceOptions()) as enhancer, progress_bar() as bar:
+        task = bar.add_task("Measuring", total=len(sizes))
+        figures = benching.bench(enhancer, workers, seconds, sizes, lambda: bar.advance(task))
+    print_line(benching.as_json(figures, workers) if as_json else benching.as_table(figures, workers))
+
+
+@app.command()
 def health(
     url: Annotated[str | None, typer.Option(help="Of the service; default: LAMEGAN_HOST and LAMEGAN_PORT.")] = None,
     timeout_s: Annotated[float, typer.Option(help="How long to wait for the answer: above 0, at most 3600.")] = 3.0,

@@ -4,17 +4,16 @@ from service.pipeline.assessor import Assessor
 from service.pipeline.deadline import Cancellation, Deadline
 from service.pipeline.enhancer import (
     MAP_SIDE,
-    STAGES,
     EnhanceDefaults,
     Enhancement,
     EnhanceOptions,
     Enhancer,
     Generators,
-    Stage,
     heatmap_png,
 )
 from service.pipeline.generation import Generator
 from service.pipeline.scorer import ImageFile, Scored, Scorer, check_scorable
+from service.pipeline.stopwatch import STAGES, Stage
 
 __all__ = [
     "MAP_SIDE",

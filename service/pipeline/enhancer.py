@@ -8,11 +8,11 @@ HTTP, the command line and the DICOM gateway all call `Enhancer.enhance`; it goe
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
 from threading import Lock
-from typing import Literal, Protocol
+from typing import Protocol
 
 import cv2
 import numpy as np
@@ -27,6 +27,7 @@ from service.imaging.working_size import shrink, unpad, working_size
 from service.pipeline.deadline import Deadline, PixelBudget, await_inference
 from service.pipeline.generation import Generator, Run, generate
 from service.pipeline.scorer import Scorer, check_scorable
+from service.pipeline.stopwatch import Stage, Stopwatch
 from service.quality.assessment import Assessment, assess
 from service.quality.guardrail import Judgement, judge
 from service.quality.input_quality import InputQuality, input_quality
@@ -37,11 +38,6 @@ from service.registry.card import GuardFloors
 from service.vocabulary import MAX_PIXELS, Output, OutputFormat, Policy
 
 Pixels = NDArray[np.uint8]
-Stage = Literal["decode", "queue", "infer", "transfer", "score", "encode"]
-
-STAGES: tuple[Stage, ...] = ("decode", "queue", "infer", "transfer", "score", "encode")
-"""The stages that are timed, in their order."""
-
 QUIET_S = 0.25
 """After two photos were under way at once, one is not taken to be alone for so long."""
 
@@ -100,25 +96,6 @@ class EnhanceOptions:
     policy: Policy | None = None
     model: str | None = None
     map: bool = False
-
-
-class Stopwatch:
-    """Adds up the seconds of each stage."""
-
-    def __init__(self) -> None:
-        self.seconds: dict[Stage, float] = dict.fromkeys(STAGES, 0.0)
-
-    @contextmanager
-    def stage(self, name: Stage, without: Sequence[Stage] = ()) -> Iterator[None]:
-        """Time the block as part of stage `name`, failed or not, less what it adds to the stages `without`."""
-        started = time.perf_counter() - self._sum(without)
-        try:
-            yield
-        finally:
-            self.seconds[name] += time.perf_counter() - self._sum(without) - started
-
-    def _sum(self, stages: Sequence[Stage]) -> float:
-        return sum(self.seconds[stage] for stage in stages)
 
 
 @dataclass(frozen=True, slots=True)

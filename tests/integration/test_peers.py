@@ -1,0 +1,73 @@
+"""The comparison with other servers: it runs, everybody gives the same pixels, and README.md says what was measured."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from benchmarks.load import load, post
+from benchmarks.peers import run, table
+from benchmarks.peers.catalogue import OURS, PEERS, Peer
+from benchmarks.peers.running import running
+from benchmarks.service import photo
+from tests.conftest import ROOT
+
+AT_HAND = [peer for peer in PEERS if peer.environment in ("", "fastapi")]
+"""Those that need no environment of their own: plain FastAPI runs in the tests' too."""
+
+
+@pytest.fixture
+def python() -> Path:
+    return PEERS[0].python(None) or Path()
+
+
+@pytest.mark.parametrize("peer", AT_HAND, ids=lambda peer: peer.name)
+def test_a_small_comparison_runs_and_the_answers_are_the_same_pixels(peer: Peer, python: Path) -> None:
+    sent = photo(96, 80)
+    ours = _answer(PEERS[0], python, sent)
+    assert ours.startswith(b"\xff\xd8")
+    assert _answer(peer, python, sent) == ours
+
+
+def _answer(peer: Peer, python: Path, sent: bytes) -> bytes:
+    with running(peer, python, sent, cores=1, model="lamegan-fast") as server:
+        assert server.memory_mb() > 10
+        assert server.cpu_s() > 0
+        address, _ = post(server.url, sent)
+        tally = load(address, peer.request(server.url, sent), seconds=0.3, clients=2, rate=None)
+        assert set(tally.seconds) == {200}
+        assert tally.broken == 0
+        return server.first
+
+
+def test_in_an_open_loop_waits_count_from_when_a_request_was_due(python: Path) -> None:
+    sent = photo(96, 80)
+    with running(PEERS[0], python, sent, cores=1, model="lamegan-fast") as server:
+        address, request = post(server.url, sent)
+        tally = load(address, request, seconds=0.5, clients=1, rate=2000)
+    waits = [wait for found in tally.seconds.values() for wait in found]
+    assert len(waits) <= 1000
+    assert max(waits) > 10 * min(waits)  # one client cannot send 2,000 a second: what it held up counts
+
+
+def test_readme_quotes_the_recorded_figures_losses_too() -> None:
+    block = table.table(table.read())
+    assert block in (ROOT / "README.md").read_text(encoding="utf-8"), "run python -m benchmarks.peers.table"
+    for peer in table.read()["figures"]["servers"]:
+        assert next(one.label for one in PEERS if one.name == peer) in block
+
+
+def test_ours_is_held_against_the_best_of_the_others() -> None:
+    def server(per_s: float, cpu_ms: float) -> dict[str, object]:
+        loaded = {"done_per_s": per_s, "cpu_ms": cpu_ms, "by_status": {"200": {"count": 5, "p50_ms": 1, "p99_ms": 2}}}
+        shared = {"broken": 0, "waits_ms": {"200": [1.0, 20_000.0]}}
+        one = {f"clients {clients}": {**loaded, **shared} for clients in run.CLIENTS}
+        rest = {"start_s": 1, "idle_mb": 2, "busy_mb": 3, "load_average": 0.5}
+        return {"480x272": one, "open": {**loaded, **shared}, "overload": {**loaded, **shared}, **rest}
+
+    turns = {OURS: [server(30, 20)], "fastapi-threads": [server(20, 25)], "ray": [server(40, 16)]}
+    figures = run.figures_of(turns, ["480x272"])
+    assert figures["ours_over_the_best_peer"]["480x272, clients 8"] == 0.75
+    assert figures["ours_processor_over_the_best_peer"]["480x272, clients 8"] == 1.25
+    assert figures["servers"][OURS]["overload"]["kept"] == 0.5  # half of the answers came too late for anybody
