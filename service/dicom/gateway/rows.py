@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 from dataclasses import dataclass
 from typing import Literal
 
@@ -81,3 +82,19 @@ class Delivery:
     state: str
     attempts: int
     reason: str
+
+
+OBJECT_COLUMNS = "id, source_uid, sop_class, bytes, received_at, state, attempts, verdict, reason"
+DELIVERY_COLUMNS = "id, object_id, destination, item, sop_class, sop_uid, state, attempts, reason"
+
+
+def migrate(index: sqlite3.Connection) -> bool:
+    """Bring `index`, which commits by itself, up to date; False if a newer version of the software wrote it."""
+    (version,) = index.execute("PRAGMA user_version").fetchone()
+    for number, script in enumerate(MIGRATIONS[version:], start=version + 1):
+        index.execute("BEGIN IMMEDIATE")
+        for statement in filter(str.strip, script.split(";")):
+            index.execute(statement)
+        index.execute(f"PRAGMA user_version = {number}")
+        index.execute("COMMIT")
+    return bool(version <= len(MIGRATIONS))

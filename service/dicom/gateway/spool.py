@@ -22,12 +22,18 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Literal
 
-from service.dicom.gateway.durable import sync_folder, write_durably
-from service.dicom.gateway.rows import MIGRATIONS, OBJECT_STATES, Delivery, Item, ObjectState, SpooledObject
+from service.dicom.gateway.durable import clock, sync_folder, write_durably
+from service.dicom.gateway.rows import (
+    DELIVERY_COLUMNS,
+    OBJECT_COLUMNS,
+    OBJECT_STATES,
+    Delivery,
+    Item,
+    ObjectState,
+    SpooledObject,
+    migrate,
+)
 from service.errors import ConfigurationError
-
-_OBJECT = "id, source_uid, sop_class, bytes, received_at, state, attempts, verdict, reason"
-_DELIVERY = "id, object_id, destination, item, sop_class, sop_uid, state, attempts, reason"
 
 
 class Spool:
@@ -50,7 +56,8 @@ class Spool:
         self._rows.isolation_level = None
         self._rows.execute("PRAGMA journal_mode = WAL")
         self._rows.execute("PRAGMA synchronous = FULL")
-        self._migrate()
+        if not migrate(self._rows):
+            raise ConfigurationError(f"The spool {folder} was written by a newer version of the software.")
 
     def close(self) -> None:
         """Close the index."""
@@ -77,7 +84,7 @@ class Spool:
                 found = self._rows.execute(
                     "INSERT INTO object (source_uid, sop_class, sha256, bytes, received_at, state)"
                     " VALUES (?, ?, ?, ?, ?, 'received') RETURNING id",
-                    (source_uid, sop_class, hashlib.sha256(body).hexdigest(), len(body), _clock(now)),
+                    (source_uid, sop_class, hashlib.sha256(body).hexdigest(), len(body), clock(now)),
                 ).fetchone()
                 home = self.folder / "objects" / str(found[0])
                 home.mkdir(exist_ok=True)
@@ -100,9 +107,9 @@ class Spool:
         """The oldest object to enhance that is due; one due implausibly far ahead is too: the clock was set back."""
         with self._lock:
             row = self._rows.execute(
-                f"SELECT {_OBJECT} FROM object WHERE state = 'received' AND (due_at <= ? OR due_at > ?)"
+                f"SELECT {OBJECT_COLUMNS} FROM object WHERE state = 'received' AND (due_at <= ? OR due_at > ?)"
                 " ORDER BY id LIMIT 1",
-                (_clock(now), _clock(now) + most_ahead_s),
+                (clock(now), clock(now) + most_ahead_s),
             ).fetchone()
         return SpooledObject(*row) if row else None
 
@@ -173,7 +180,7 @@ class Spool:
             if sop_uid in stored:
                 self.confirmed(delivery_id)
             elif sop_uid in failed:
-                self.delay(delivery_id, "commitment-failed", _clock(None), counts=True)
+                self.delay(delivery_id, "commitment-failed", clock(None), counts=True)
         return len(rows)
 
     def confirmed(self, delivery_id: int) -> None:
@@ -219,7 +226,7 @@ class Spool:
         marks = ", ".join("?" * len(states))
         with self._lock:
             rows = self._rows.execute(
-                f"SELECT {_OBJECT} FROM object WHERE state IN ({marks}) ORDER BY id LIMIT ?", (*states, most)
+                f"SELECT {OBJECT_COLUMNS} FROM object WHERE state IN ({marks}) ORDER BY id LIMIT ?", (*states, most)
             ).fetchall()
         return [SpooledObject(*row) for row in rows]
 
@@ -275,16 +282,6 @@ class Spool:
             self._rows.execute(f"DELETE FROM delivery WHERE object_id IN ({old})", (before,))
             return self._rows.execute("DELETE FROM object WHERE state = 'done' AND finished_at < ?", (before,)).rowcount
 
-    def _migrate(self) -> None:
-        (version,) = self._rows.execute("PRAGMA user_version").fetchone()
-        if version > len(MIGRATIONS):
-            raise ConfigurationError(f"The spool {self.folder} was written by a newer version of the software.")
-        for number, script in enumerate(MIGRATIONS[version:], start=version + 1):
-            with self._transaction():
-                for statement in filter(str.strip, script.split(";")):
-                    self._rows.execute(statement)
-                self._rows.execute(f"PRAGMA user_version = {number}")
-
     @contextmanager
     def _transaction(self) -> Iterator[None]:
         with self._lock:
@@ -299,9 +296,9 @@ class Spool:
     def _deliveries(self, state: str, destination: str, now: float | None, most: int) -> list[Delivery]:
         with self._lock:
             rows = self._rows.execute(
-                f"SELECT {_DELIVERY} FROM delivery WHERE destination = ? AND state = ?"
+                f"SELECT {DELIVERY_COLUMNS} FROM delivery WHERE destination = ? AND state = ?"
                 " AND (due_at <= ? OR due_at > ?) ORDER BY id LIMIT ?",
-                (destination, state, _clock(now), _clock(now) + 86_400, most),
+                (destination, state, clock(now), clock(now) + 86_400, most),
             ).fetchall()
         return [Delivery(*row) for row in rows]
 
@@ -317,7 +314,7 @@ class Spool:
         self._rows.execute(
             "UPDATE object SET state = 'done', finished_at = ?, reason = '' WHERE id = ? AND state = 'enhanced'"
             " AND NOT EXISTS (SELECT 1 FROM delivery WHERE object_id = object.id AND state != 'done')",
-            (_clock(None), object_id),
+            (clock(None), object_id),
         )
 
     def _revive(self, object_id: int) -> None:
@@ -351,7 +348,3 @@ class Spool:
             row = self._rows.execute("SELECT state FROM object WHERE id = ?", (object_id,)).fetchone()
         if row is not None and row[0] == "done":
             shutil.rmtree(self._home(object_id), ignore_errors=True)
-
-
-def _clock(now: float | None) -> float:
-    return time.time() if now is None else now
