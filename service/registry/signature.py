@@ -105,7 +105,7 @@ def _read(folder: Path) -> tuple[str, bytes]:
     """The signer's fingerprint and the signature beside a model.
 
     Raises:
-        ModelUntrusted: there is none, or it cannot be understood.
+        ModelUntrusted: the signature is absent or cannot be understood.
     """
     try:
         facts = json.loads((folder / SIGNATURE_FILE).read_bytes())

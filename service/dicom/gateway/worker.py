@@ -97,7 +97,7 @@ class EnhanceStep:
         self._log = get_logger("lamegan.gateway")
 
     def __call__(self) -> bool:
-        """Do one object; False if there is none."""
+        """Do one object; False if nothing waits."""
         found = self._spool.next_received()
         if found is None:
             return False
