@@ -26,7 +26,7 @@ from service.registry.card import (
 
 Scalar = str | int | float | bool | None
 
-DETAIL_PIXELS = 1024 * 1024
+DETAIL_PIXELS = 1920 * 1080
 """Most pixels at which a restorer's detail stage runs in service: what it costs grows with them."""
 
 _UNNAMED = SourceNote().name
