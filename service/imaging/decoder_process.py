@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import resource
 import sys
 from collections.abc import Callable
 from io import BytesIO
@@ -63,8 +62,11 @@ def _refuse(write: Callable[[bytes], object], error: LameganError) -> None:
 
 
 def _limit_memory() -> None:
+    """Hold this process to `MEMORY_BYTES` more than it has, where the system can: on Linux."""
     held = Path("/proc/self/statm")
     if held.exists():
+        import resource  # noqa: PLC0415 (Unix has it alone)
+
         now = int(held.read_text().split()[0]) * resource.getpagesize()
         resource.setrlimit(resource.RLIMIT_AS, (now + MEMORY_BYTES, resource.RLIM_INFINITY))
 

@@ -45,7 +45,8 @@ def test_every_variable_of_the_containers_is_a_setting() -> None:
 def test_the_compose_file_names_only_what_it_declares() -> None:
     for name, service in COMPOSE["services"].items():
         assert set(service["networks"]) <= set(COMPOSE["networks"]), name
-        assert set(service.get("secrets", ())) <= set(COMPOSE["secrets"]), name
+        secrets = {secret if isinstance(secret, str) else secret["source"] for secret in service.get("secrets", ())}
+        assert secrets <= set(COMPOSE["secrets"]), name
         volumes = [volume.split(":")[0] for volume in service["volumes"]]
         assert all(volume in COMPOSE["volumes"] or (ROOT / volume).exists() for volume in volumes), name
         if "build" in service:
@@ -54,7 +55,7 @@ def test_the_compose_file_names_only_what_it_declares() -> None:
 
 def test_nothing_is_published_beyond_loopback_and_nothing_runs_with_more_rights_than_it_needs() -> None:
     for name, service in COMPOSE["services"].items():
-        assert all(port.startswith("127.0.0.1:") for port in service["ports"]), name
+        assert all(port.startswith("127.0.0.1:") for port in service.get("ports", ())), name
         assert service["read_only"] is True, name
         assert service["cap_drop"] == ["ALL"], name
         assert service["security_opt"] == ["no-new-privileges:true"], name

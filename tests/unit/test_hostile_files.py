@@ -20,7 +20,7 @@ from tests.hostile import HostileFile, hostile_files
 CORPUS = list(hostile_files())
 PEAK_LIMIT_MB = 1000
 LARGEST_PEAK_MB = 1150
-"""Of one photo of 64 million pixels: with 49 million it was under 1000; Pillow's WebP writer and 16-bit samples take most."""
+"""Of one photo of 64 million pixels: Pillow's WebP writer and samples of 16 bits take most of it."""
 
 
 @pytest.fixture(scope="module")
