@@ -99,24 +99,30 @@ METRICS_RESPONSES: Responses = {
     **_problems("unauthorized"),
 }
 
-ENHANCE_BODY: dict[str, Any] = {
-    "requestBody": {
-        "required": True,
-        "description": "One image: as a part `file` (other fields are ignored), or bare. The bytes decide its format; "
-        "the type has to agree.",
-        "content": {
-            "multipart/form-data": {
-                "schema": {
-                    "type": "object",
-                    "required": ["file"],
-                    "additionalProperties": True,
-                    "properties": {"file": _BINARY},
-                }
-            },
-            **{media: {"schema": _BINARY} for media in (*MEDIA_TYPES.values(), DICOM_MEDIA_TYPE, _ANY_BYTES)},
-        },
+
+def _one_image(*bare: str) -> dict[str, Any]:
+    """The request body of a route that takes one image, as a part or bare, of the media types `bare`."""
+    form = {
+        "type": "object",
+        "required": ["file"],
+        "additionalProperties": True,
+        "properties": {"file": _BINARY},
     }
-}
+    return {
+        "requestBody": {
+            "required": True,
+            "description": "One image: as a part `file` (other fields are ignored), or bare. The bytes decide its "
+            "format; the type has to agree.",
+            "content": {
+                "multipart/form-data": {"schema": form},
+                **{media: {"schema": _BINARY} for media in bare},
+            },
+        }
+    }
+
+
+ENHANCE_BODY = _one_image(*MEDIA_TYPES.values(), DICOM_MEDIA_TYPE, _ANY_BYTES)
+ASSESS_BODY = _one_image(*MEDIA_TYPES.values(), _ANY_BYTES)
 SCORE_BODY: dict[str, Any] = {
     "requestBody": {
         "required": True,

@@ -9,7 +9,7 @@ from fastapi import APIRouter, Request, Response
 
 from service.api.dependencies import Dependencies, hung_up
 from service.api.limits.request_body import image_of
-from service.api.openapi import ASSESS_RESPONSES, ENHANCE_BODY
+from service.api.openapi import ASSESS_BODY, ASSESS_RESPONSES
 from service.api.request_context import RequestContext, context_of
 from service.api.schemas import AssessFacts, MeasureFacts, QualityFacts, take_no_options
 from service.pipeline import Assessor, Deadline
@@ -35,7 +35,7 @@ def assess_routes(parts: Dependencies) -> APIRouter:
         summary="Say whether a photo is fit for use",
         response_model=AssessFacts,
         responses=ASSESS_RESPONSES,
-        openapi_extra=ENHANCE_BODY,
+        openapi_extra=ASSESS_BODY,
     )
     async def assess(request: Request) -> Response:
         """Sharpness, noise, haze, exposure, glare, content area, resolution: each with a verdict, and one for all."""
