@@ -277,7 +277,7 @@ def _bombs() -> Iterator[HostileFile]:
     yield HostileFile("jxl of 2^30 squared", jxl_of_bits(huge, jxl), None, too_large)
     yield HostileFile("gif of 65535x65535", b"GIF89a\xff\xff\xff\xff\0\0\0" + gif_frame() + b";", None, too_large)
     yield HostileFile("gif of 10000 frames", b"GIF89a\x60\0\x60\0\0\0\0" + gif_frame() * 10_000, None, too_large)
-    yield HostileFile("webp of 1000 frames", animated_webp(1000), None, too_large)
+    yield HostileFile("webp of 2000 frames", animated_webp(2000), None, too_large)
     yield HostileFile("tiff of 1000 pages", paged_tiff(1000), None, too_large)
     animated = png_chunk(b"acTL", struct.pack(">II", 1000, 0))
     yield HostileFile("png of 1000 frames", png(240, 240, raw=bytes(240 * 721), before=(animated,)), None, too_large)

@@ -153,8 +153,10 @@ class Gateway:
 
 
 def send(port: int, *files: Path, calling: str = "STORESCU", called: str = "LAMEGAN") -> int:
-    command = ["storescu", "-aet", calling, "-aec", called, "-xe", "127.0.0.1", str(port), *map(str, files)]
-    return subprocess.run(command, capture_output=True, check=False).returncode
+    command = ["storescu", "-R", "-aet", calling, "-aec", called, "-xe", "127.0.0.1", str(port), *map(str, files)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    sys.stderr.write(done.stderr)  # pytest shows it where the test fails
+    return done.returncode
 
 
 @pytest.fixture(scope="module")

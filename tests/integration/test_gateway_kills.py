@@ -17,7 +17,8 @@ import pytest
 from pynetdicom import AE, AllStoragePresentationContexts, evt
 
 from service.dicom.gateway.config import GatewayConfig
-from service.dicom.gateway.spool import MIGRATIONS, Spool
+from service.dicom.gateway.rows import MIGRATIONS
+from service.dicom.gateway.spool import Spool
 from service.errors import ConfigurationError
 from tests import dicom_files as objects
 from tests.live import wait_until

@@ -348,7 +348,7 @@ def test_a_format_the_browser_cannot_show_is_enhanced_all_the_same(plain: LiveSe
 @pytest.mark.parametrize(
     ("content", "title", "hint"),
     [
-        (b"not a picture at all, but words", "This type is not supported", "Send a JPEG, PNG"),
+        (b"not a picture at all, but words", "This type is not supported", "Send a photo as a phone"),
         (encoded(scene())[:9000], "The image cannot be decoded", "Take the photo again"),
         (encoded(scene(24, 24)), "The image's size is outside the limits", "another size"),
         (b"", "No image in the request", "Choose another one"),

@@ -23,6 +23,13 @@ ALREADY_THERE = 0x0111
 """Failure Reason of a STOW-RS answer: duplicate SOP instance (PS3.7 annex C.5.5)."""
 
 
+STUDY_KEYS = frozenset(
+    {"StudyDate", "StudyTime", "AccessionNumber", "ModalitiesInStudy", "StudyInstanceUID", "StudyID"}
+    | {"PatientID", "PatientName", "ReferringPhysicianName"}
+)
+"""What studies are searched by. Source: PS3.18 table 10.6.1-5."""
+
+
 class _WithTimeout(HTTPAdapter):
     """An adapter in which every request has a deadline."""
 
@@ -114,13 +121,20 @@ class WebSource:
         Raises:
             Unreachable: the server does not answer.
         """
+        query = dict(self._watch.query)
         try:
-            found = self._client.search_for_instances(
-                search_filters=dict(self._watch.query), fields=["SOPClassUID", "StudyInstanceUID", "SeriesInstanceUID"]
-            )
+            if query.keys() <= STUDY_KEYS:  # not every server (Orthanc) matches these where instances are asked for
+                studies = [_value(study, "0020000D") for study in self._client.search_for_studies(search_filters=query)]
+                found = [one for study in studies for one in self._instances(study, {})]
+            else:
+                found = self._instances(None, query)
         except (requests.RequestException, ValueError) as error:
             raise Unreachable("no-answer-to-query") from error
         return [(_value(one, "0020000D"), _value(one, "0020000E"), _uid(one), _value(one, "00080016")) for one in found]
+
+    def _instances(self, study: str | None, query: dict[str, Any]) -> list[dict[str, Any]]:
+        fields = ["SOPClassUID", "StudyInstanceUID", "SeriesInstanceUID"]
+        return self._client.search_for_instances(study, search_filters=query, fields=fields)
 
     def fetch(self, study: str, series: str, instance: str) -> bytes:
         """One object as a file.
