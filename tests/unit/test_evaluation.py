@@ -333,7 +333,7 @@ def test_pristine_photos_that_are_evaluated_too_are_counted(
 def test_the_help_says_that_calibration_takes_all_photos() -> None:
     commands = typer.main.get_command(app).commands  # type: ignore[attr-defined]
     (limit,) = [option for option in commands["evaluate"].params if option.name == "limit"]
-    assert "calibration takes all" in limit.help
+    assert "calibration uses all" in limit.help
 
 
 def test_a_name_that_is_not_utf8_is_printed_escaped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
