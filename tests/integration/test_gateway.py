@@ -274,14 +274,15 @@ def test_what_comes_back_or_is_not_served_or_is_damaged_is_neither_enhanced_nor_
         assert len(orthanc.instances()) == 3
         (letter,) = gateway.status()["dead"]
         assert letter["reason"] == "undecodable-image"
-        assert (gateway.spool / "dead" / str(letter["id"]) / "original.dcm").exists()
+        grave = gateway.spool / "dead" / str(letter["id"])
+        wait_until((grave / "original.dcm").exists, PATIENCE_S)  # the row says `dead` before the files are moved
         assert send(port, source, calling="STRANGER") != 0
         assert send(port, source, called="SOMEBODY") != 0
         retried = gateway.command("retry")
         assert retried.returncode == 0, retried.stderr
         assert retried.stdout.startswith("1 dead")
         wait_until(lambda: gateway.count("dead") == 1, PATIENCE_S)
-        assert 'associations_total{outcome="rejected"} 2.0' in gateway.page("/metrics")
+        wait_until(lambda: 'associations_total{outcome="rejected"} 2.0' in gateway.page("/metrics"), PATIENCE_S)
         assert {one["reason"] for one in gateway.status()["kept"]} == {"own-output"}
 
 
