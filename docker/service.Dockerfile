@@ -31,7 +31,7 @@ COPY pyproject.toml constraints.txt docker/constraints-cuda.txt README.md LICENS
 COPY service /build/source/service
 RUN --mount=type=secret,id=pip.conf --mount=type=secret,id=ca.pem \
     export PIP_CONFIG_FILE=/run/secrets/pip.conf PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1; \
-    case "$DEVICE" in cpu) extra="[dicom,signing]" ;; cuda) extra="[cuda,dicom,signing]" ;; *) echo "DEVICE is cpu or cuda" >&2; exit 2 ;; esac; \
+    case "$DEVICE" in cpu) extra="[dicom,otel,signing]" ;; cuda) extra="[cuda,dicom,otel,signing]" ;; *) echo "DEVICE is cpu or cuda" >&2; exit 2 ;; esac; \
     cd /build/source \
     && /build/tools/bin/pip --python /opt/lamegan/bin/python install --quiet \
        --constraint constraints.txt --constraint constraints-cuda.txt ".$extra" \

@@ -31,6 +31,7 @@ from service.monitoring.audit import AuditLog
 from service.monitoring.logs import get_logger
 from service.monitoring.metrics import Metrics
 from service.monitoring.served_models import ModelFacts
+from service.monitoring.tracing import start_tracing
 from service.pipeline import Assessor, EnhanceDefaults, Enhancer
 from service.pipeline.processes import ProcessEnhancer
 from service.registry.signature import TrustedKeys
@@ -55,7 +56,8 @@ class Service:
         self._on_fatal = on_fatal
         self._log = get_logger("lamegan.service")
         self._references: dict[str, SiteReference] = {}
-        self.metrics = Metrics()
+        self.metrics = Metrics(settings.otel_exemplars)
+        self.tracing = start_tracing(settings.otel_endpoint, version("lamegan"), settings.otel_exemplars)
         self.store = model_store(settings)
         self.model_pool = ModelPool(
             self.store, settings.model, engine_loader(settings, self.metrics), warm_sizes(settings)
@@ -139,6 +141,8 @@ class Service:
                 self.enhancer.close()
             self.model_pool.close()
             self._close_audit()
+            if self.tracing is not None:
+                self.tracing.close()
 
     def start(self) -> bool:
         """Load the models for the first time; False when that failed."""
@@ -184,6 +188,7 @@ class Service:
             cors_origins=settings.cors_origins,
             serve_metrics=settings.metrics_port is None,
             place=SubPath(settings.root_path, settings.trusted_proxies),
+            tracing=self.tracing,
         )
 
     def _describe_work(self) -> None:

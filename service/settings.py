@@ -143,6 +143,15 @@ class Settings(BaseSettings):
     audit_required: bool = Field(
         True, description="While the audit log cannot be written, photos are refused with 503; false: they are served."
     )
+    otel_endpoint: str | None = Field(
+        None,
+        pattern=r"^https?://[^\s/]+",
+        description="OTLP/HTTP collector that traces are sent to (extra `otel`), such as http://collector:4318; none: "
+        "where OpenTelemetry's own variables say, or no traces.",
+    )
+    otel_exemplars: bool = Field(
+        False, description="With traces: /metrics in OpenMetrics, latency buckets with the id of a trace."
+    )
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least level logged.")
     log_format: Literal["json", "console"] = Field("json", description="json for machines, console for people.")
 

@@ -77,7 +77,8 @@ def build_api(parts: Dependencies, lifespan: Lifespan) -> Api:
     ):
         inner.include_router(routes)
     _answer_errors_with_problems(inner)
-    return Api(RequestLog(with_cors(gate, parts.cors_origins), parts.metrics, ROUTES, parts.place), gate)
+    app = with_cors(gate, parts.cors_origins)
+    return Api(RequestLog(app, parts.metrics, ROUTES, parts.place, parts.tracing), gate)
 
 
 def _terms(parts: Dependencies, gate: Admission) -> Terms:

@@ -15,6 +15,7 @@ from service.api.sub_path import SubPath
 from service.dicom.answer import ObjectEnhancer
 from service.monitoring.audit import AuditLog
 from service.monitoring.metrics import Metrics
+from service.monitoring.tracing import Tracing
 from service.pipeline import Assessor, Enhancer
 from service.serving.model_pool import ModelPool
 
@@ -81,6 +82,7 @@ class Dependencies:
     cors_origins: tuple[str, ...]
     serve_metrics: bool
     place: SubPath
+    tracing: Tracing | None = None
 
 
 async def hung_up(receive: Receive) -> None:

@@ -10,6 +10,9 @@ from collections.abc import Awaitable, Callable, MutableMapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from service.monitoring.tracing import RequestTrace
+from service.pipeline import Interval
+
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
@@ -32,6 +35,8 @@ class RequestContext:
         key: name of the key it came with.
         code: error code of the answer.
         facts: for the log line; nothing personal.
+        stages: when the request was in which stage.
+        trace: its span; None: it is not traced.
     """
 
     request_id: str
@@ -40,6 +45,8 @@ class RequestContext:
     key: str | None = None
     code: str = "ok"
     facts: dict[str, object] = field(default_factory=dict)
+    stages: list[Interval] = field(default_factory=list)
+    trace: RequestTrace | None = None
 
     @property
     def loggable_id(self) -> str:

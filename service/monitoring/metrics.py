@@ -18,6 +18,7 @@ from prometheus_client import (
     generate_latest,
     start_http_server,
 )
+from prometheus_client.exposition import choose_encoder
 
 from service.drift.measures import (
     CONTRAST_BUCKETS,
@@ -42,8 +43,9 @@ SHARE_BUCKETS = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
 class Metrics:
     """The service's metrics; one object a process, made by the composition root."""
 
-    def __init__(self) -> None:
-        """Declare every metric."""
+    def __init__(self, exemplars: bool = False) -> None:
+        """Declare every metric; `exemplars`: scrapers that ask for OpenMetrics, which can hold them, get it."""
+        self._exemplars = exemplars
         self.registry = registry = CollectorRegistry()
         ProcessCollector(registry=registry)
         PlatformCollector(registry=registry)
@@ -140,9 +142,12 @@ class Metrics:
         for verdict in VERDICTS:
             self.verdicts.labels(digest, verdict)
 
-    def exposition(self) -> bytes:
-        """The metrics as Prometheus reads them."""
-        return generate_latest(self.registry)
+    def exposition(self, accept: str = "") -> tuple[bytes, str]:
+        """The metrics as a scraper with this Accept header reads them, and their media type."""
+        if not self._exemplars:
+            return generate_latest(self.registry), METRICS_MEDIA_TYPE
+        generate, media_type = choose_encoder(accept)
+        return generate(self.registry), media_type
 
     def serve(self, host: str, port: int) -> Callable[[], None]:
         """Answer scrapes on a port of their own; the answer stops it."""

@@ -13,7 +13,7 @@ from service.pipeline.enhancer import (
 )
 from service.pipeline.generation import Generator
 from service.pipeline.scorer import ImageFile, Scored, Scorer, check_scorable
-from service.pipeline.stopwatch import STAGES, Stage
+from service.pipeline.stopwatch import STAGES, Interval, Stage, Stopwatch, followed
 
 __all__ = [
     "MAP_SIDE",
@@ -28,9 +28,12 @@ __all__ = [
     "Generator",
     "Generators",
     "ImageFile",
+    "Interval",
     "Scored",
     "Scorer",
     "Stage",
+    "Stopwatch",
     "check_scorable",
+    "followed",
     "heatmap_png",
 ]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from service.errors import ImageDimensions
 from service.imaging.codecs import decode, inspect
 from service.pipeline.deadline import Deadline, PixelBudget
+from service.pipeline.stopwatch import Stopwatch
 from service.quality.assessment import Assessment, assess
 from service.quality.lassim import to_canonical
 
@@ -38,7 +39,9 @@ class Assessor:
                 actual=[header.width, header.height],
             )
         with self._room.hold(header.pixels, patience):
-            pixels = decode(body, declared_type, max_pixels=self._max_pixels).pixels
+            with Stopwatch().stage("decode"):
+                pixels = decode(body, declared_type, max_pixels=self._max_pixels).pixels
             patience.check()
             height, width = pixels.shape[:2]
-            return assess(to_canonical(pixels), width, height), width, height
+            with Stopwatch().stage("score"):
+                return assess(to_canonical(pixels), width, height), width, height

@@ -27,7 +27,7 @@ from service.imaging.working_size import shrink, unpad, working_size
 from service.pipeline.deadline import Deadline, PixelBudget, await_inference
 from service.pipeline.generation import Generator, Run, generate
 from service.pipeline.scorer import Scorer, check_scorable
-from service.pipeline.stopwatch import Stage, Stopwatch
+from service.pipeline.stopwatch import Interval, Stage, Stopwatch
 from service.quality.assessment import Assessment, assess
 from service.quality.guardrail import Judgement, judge
 from service.quality.input_quality import InputQuality, input_quality
@@ -129,6 +129,7 @@ class Enhancement:
         model: `name/version` of the model that made it.
         model_sha256: digest of that model's file.
         seconds: how long each stage took.
+        intervals: when each stage was.
         photo: the input, decoded.
         sent: the input's pixels with what was measured of them.
         quality: how good the input was.
@@ -145,6 +146,7 @@ class Enhancement:
     model: str
     model_sha256: str
     seconds: dict[Stage, float]
+    intervals: list[Interval]
     photo: Photo
     sent: Reference
     quality: InputQuality
@@ -299,6 +301,7 @@ class Enhancer:
             model=card.reference,
             model_sha256=card.file.sha256,
             seconds=watch.seconds,
+            intervals=watch.intervals,
             photo=photo,
             sent=sent,
             quality=input_quality(sent.canonical),
@@ -315,8 +318,8 @@ class Enhancer:
             queued = generator.submit(image, deadline.deadline, alone=self._alone(), output=output)
             inference = await_inference(queued, deadline)
             deadline.check()
-            watch.seconds["queue"] += inference.queue_s
-            watch.seconds["infer"] += inference.infer_s
+            watch.add("queue", inference.queue_s, ago_s=inference.infer_s)
+            watch.add("infer", inference.infer_s)
             return inference.image
 
         return run

@@ -29,6 +29,7 @@ from service.errors import InferenceFailed, LameganError
 from service.pipeline.deadline import Deadline
 from service.pipeline.enhancer import EnhanceDefaults, Enhancement, Enhancer, EnhanceRequest, Generators
 from service.pipeline.generation import Generator
+from service.pipeline.stopwatch import Stopwatch, note
 from service.registry.card import ModelCard
 from service.vocabulary import Output
 
@@ -103,12 +104,14 @@ class ProcessEnhancer(Enhancer):
         card, began = generator.card, time.monotonic()
         with self._taken() as process:
             waited_s = time.monotonic() - began
+            Stopwatch().add("queue", waited_s)
             deadline.check()
             self._load(process, card)
             made = process.ask(_Make(body, request, card.file.sha256, deadline.left_s()))
         if not isinstance(made, Enhancement):
             raise InferenceFailed("The model failed on this image.")
         made.seconds["queue"] += waited_s
+        note(made.intervals)
         return made
 
     def _load(self, process: _Process, card: ModelCard) -> None:

@@ -17,6 +17,7 @@ from service.errors import BadRequest, CommandError, ImageDimensions
 from service.imaging.codecs import decode, inspect
 from service.imaging.headers import Header
 from service.pipeline.deadline import Deadline, PixelBudget
+from service.pipeline.stopwatch import Stopwatch
 from service.quality.guardrail import Measures, measure_between
 from service.quality.lassim import LEVEL, canonical_size
 from service.quality.pyramid import check_level, check_pair
@@ -69,8 +70,9 @@ class Scorer:
         with self.decoded(output, input, deadline) as (made, given):
             check_scorable(made.shape[1], made.shape[0])
             check_pair(made, given)
-            first, second = Reference(made), Reference(given)
-            measures = measure_between(first, second)
+            with Stopwatch().stage("score"):
+                first, second = Reference(made), Reference(given)
+                measures = measure_between(first, second)
             deadline.check()
             yield Scored(measures, first, second)
 
@@ -94,7 +96,7 @@ class Scorer:
         with self._budget.hold(sum(header.pixels for header in headers), deadline):
             pixels = []
             for file in (output, input):
-                with _named(file):
+                with _named(file), Stopwatch().stage("decode"):
                     pixels.append(decode(file.body, file.declared_type, max_pixels=self._max_pixels).pixels)
                 deadline.check()
             yield pixels[0], pixels[1]

@@ -26,7 +26,7 @@ def with_cors(app: App, origins: tuple[str, ...]) -> App:
             allow_headers=(
                 "*",
             ),  # uploaders and tracers send headers of their own: Dropzone, Uppy, Sentry, OpenTelemetry
-            expose_headers=(*ENHANCE_HEADERS, "Retry-After"),
+            expose_headers=(*ENHANCE_HEADERS, "Retry-After", "traceparent"),
         ),
     )
 

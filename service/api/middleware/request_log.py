@@ -1,8 +1,8 @@
 """The outermost middleware: every request passes here first and every answer last.
 
 It gives each request an id, turns every failure into a problem document, adds the headers all answers share, writes
-the one log line and the request metrics, and reads off what a refused client is still sending, so that the client gets
-to see the refusal. HEAD is answered as GET would be; the server sends the headers alone.
+the one log line, the request metrics and the trace, and reads off what a refused client is still sending, so that the
+client gets to see the refusal. HEAD is answered as GET would be; the server sends the headers alone.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from service.api.sub_path import SubPath
 from service.errors import InternalError, LameganError
 from service.monitoring.logs import get_logger
 from service.monitoring.metrics import Metrics
+from service.monitoring.tracing import Tracing
 
 _METHODS = frozenset(("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"))
 REFUSED_WITHOUT_WORK = frozenset(
@@ -44,18 +45,29 @@ SHARED_HEADERS = ((b"x-content-type-options", b"nosniff"),)
 UNMATCHED = "unmatched"
 """The route of requests that are for none, and of what is no request."""
 
+TRACED = ("/enhance", "/score", "/assess")
+"""Routes whose requests have a span, where traces are asked for."""
+
 
 class RequestLog:
     """The outermost ASGI application."""
 
-    def __init__(self, app: App, metrics: Metrics, routes: Iterable[str], place: SubPath | None = None) -> None:
+    def __init__(
+        self,
+        app: App,
+        metrics: Metrics,
+        routes: Iterable[str],
+        place: SubPath | None = None,
+        tracing: Tracing | None = None,
+    ) -> None:
         """`routes` may be named in logs and metrics; one that ends in / stands for what is directly in it.
 
-        `place` is where a proxy shows the service; None: at the root.
+        `place` is where a proxy shows the service; None: at the root. `tracing` None: no traces.
         """
         self._app = app
         self._place = place or SubPath()
         self._metrics = metrics
+        self._tracing = tracing
         self._routes = frozenset(routes)
         self._log = get_logger("lamegan.http")
 
@@ -66,6 +78,10 @@ class RequestLog:
             return
         scope = self._place.enter(scope)
         context = RequestContext(request_id(header(scope, b"x-request-id")), self._route(scope["path"]))
+        if self._tracing is not None and context.route in TRACED:
+            method = _known(scope["method"])
+            context.trace = self._tracing.begin(method, context.route, header(scope, b"traceparent"))
+            context.facts["trace_id"] = context.trace.trace_id
         scope[SCOPE_KEY] = context
         exchange = _Exchange(scope, receive, send, context)
         self._metrics.in_flight.inc()
@@ -101,10 +117,13 @@ class RequestLog:
     def _record(self, context: RequestContext, method: str, status: int, bytes_in: int) -> None:
         """Log and count one answer; `status` 0: the client was gone before."""
         seconds = time.monotonic() - context.arrived
-        method = method if method in _METHODS else "other"
+        method = _known(method)
         code = context.code if status else "client-gone"
         self._metrics.requests.labels(context.route, method, str(status or 499), code).inc()
-        self._metrics.request_seconds.labels(context.route).observe(seconds)
+        exemplar = context.trace.exemplar if context.trace else None
+        self._metrics.request_seconds.labels(context.route).observe(seconds, exemplar)
+        if context.trace is not None:
+            context.trace.end(status or 499, code, context.loggable_id, tuple(context.stages))
         if code in REFUSED_WITHOUT_WORK:
             self._metrics.refusals.labels(code).inc()
         log = self._log.debug if context.route.startswith(("/health", "/metrics")) else self._log.info
@@ -187,7 +206,12 @@ class _Exchange:
 
 
 def _shared_headers(context: RequestContext) -> list[tuple[bytes, bytes]]:
-    return [(b"x-request-id", context.request_id.encode()), *SHARED_HEADERS]
+    traced = [(b"traceparent", context.trace.traceparent.encode())] if context.trace else []
+    return [(b"x-request-id", context.request_id.encode()), *SHARED_HEADERS, *traced]
+
+
+def _known(method: str) -> str:
+    return method if method in _METHODS else "other"
 
 
 def _head_as_get(scope: Scope) -> Scope:

@@ -12,7 +12,7 @@ from service.api.limits.request_body import image_of
 from service.api.openapi import ASSESS_BODY, ASSESS_RESPONSES
 from service.api.request_context import RequestContext, context_of
 from service.api.schemas import AssessFacts, MeasureFacts, QualityFacts, take_no_options
-from service.pipeline import Assessor, Deadline
+from service.pipeline import Assessor, Deadline, followed
 from service.quality.assessment import LIMITS, Assessment
 
 
@@ -55,14 +55,15 @@ def assess_routes(parts: Dependencies) -> APIRouter:
     return router
 
 
-def assess_upload(assessor: Assessor, upload: AssessUpload, patience: Deadline, _queue_s: float) -> bytes:
+def assess_upload(assessor: Assessor, upload: AssessUpload, patience: Deadline, queue_s: float) -> bytes:
     """The work of one request, on a worker's thread: the JSON answer.
 
     Raises:
         LameganError: see `Assessor.assess` and `image_of`.
     """
     part = image_of(upload.body, upload.content_type, upload.content_encoding)
-    found, width, height = assessor.assess(part.content, part.declared_type, patience)
+    with followed(upload.context.stages, queue_s):
+        found, width, height = assessor.assess(part.content, part.declared_type, patience)
     upload.context.facts.update(verdict=found.verdict.value, reasons=",".join(found.reasons))
     facts = AssessFacts(
         **quality_facts(found).model_dump(), width=width, height=height, request_id=upload.context.request_id

@@ -32,7 +32,7 @@ from service.dicom.answer import DICOM_MEDIA_TYPE, available, is_dicom
 from service.errors import AuditUnavailable, InvalidParameter
 from service.monitoring.logs import get_logger
 from service.monitoring.metrics import Metrics
-from service.pipeline import MAP_SIDE, STAGES, Deadline, Enhancement, EnhanceOptions
+from service.pipeline import MAP_SIDE, STAGES, Deadline, Enhancement, EnhanceOptions, followed
 from service.quality.guardrail import Judgement
 
 
@@ -95,6 +95,12 @@ def enhance_upload(parts: Dependencies, upload: Upload, deadline: Deadline, queu
     Raises:
         LameganError: see `Enhancer.enhance`, `DicomEnhancer.enhance`, `image_of` and `write_audit`.
     """
+    with followed(upload.context.stages, queue_s):
+        return _enhance(parts, upload, deadline, queue_s)
+
+
+def _enhance(parts: Dependencies, upload: Upload, deadline: Deadline, queue_s: float) -> EnhanceAnswer:
+    """The answer to a file of whatever kind."""
     query = upload.query
     if query.map and not upload.wants_json:
         raise InvalidParameter("The map comes in a JSON answer alone; send Accept: application/json.", parameter="map")

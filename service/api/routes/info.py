@@ -19,7 +19,6 @@ from service.api.schemas import (
 from service.dicom.answer import DICOM_MEDIA_TYPE
 from service.errors import NotReady
 from service.imaging.codecs import MEDIA_TYPES
-from service.monitoring.metrics import METRICS_MEDIA_TYPE
 from service.quality.lassim import LEVEL
 from service.quality.pyramid import least_side
 from service.serving.model_pool import ModelPool, ServedModel
@@ -64,9 +63,10 @@ def about_routes(parts: Dependencies) -> APIRouter:
             response_class=Response,
             responses=METRICS_RESPONSES,
         )
-        async def metrics() -> Response:
+        async def metrics(request: Request) -> Response:
             """In Prometheus' text format."""
-            return Response(parts.metrics.exposition(), media_type=METRICS_MEDIA_TYPE)
+            body, media_type = parts.metrics.exposition(request.headers.get("accept", ""))
+            return Response(body, media_type=media_type)
 
     return router
 

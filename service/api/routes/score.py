@@ -11,10 +11,10 @@ from fastapi import APIRouter, Depends, Query, Request, Response
 from service.api.dependencies import Dependencies, hung_up
 from service.api.limits.request_body import images_of
 from service.api.openapi import SCORE_BODY, SCORE_RESPONSES
-from service.api.request_context import context_of
+from service.api.request_context import RequestContext, context_of
 from service.api.routes.enhance import map_picture
 from service.api.schemas import BoxFacts, ColourFacts, ScoreFacts, ScoreQuery, WorstFacts, each_option_once
-from service.pipeline import Deadline, ImageFile, Scorer, heatmap_png
+from service.pipeline import Deadline, ImageFile, Scorer, Stopwatch, followed, heatmap_png
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +25,7 @@ class ScoreUpload:
     content_type: str | None
     content_encoding: str | None
     map: bool
-    request_id: str
+    context: RequestContext
 
 
 def score_routes(parts: Dependencies) -> APIRouter:
@@ -49,7 +49,7 @@ def score_routes(parts: Dependencies) -> APIRouter:
                 content_type=request.headers.get("content-type"),
                 content_encoding=request.headers.get("content-encoding"),
                 map=query.map,
-                request_id=context.request_id,
+                context=context,
             )
             body = await parts.pool.run(
                 partial(score_upload, parts.enhancer.scorer, upload), partial(hung_up, request.receive)
@@ -59,17 +59,24 @@ def score_routes(parts: Dependencies) -> APIRouter:
     return router
 
 
-def score_upload(scorer: Scorer, upload: ScoreUpload, deadline: Deadline, _queue_s: float) -> bytes:
+def score_upload(scorer: Scorer, upload: ScoreUpload, deadline: Deadline, queue_s: float) -> bytes:
     """The work of one request, on a worker's thread: the JSON answer.
 
     Raises:
         BadRequest: an image cannot be read, is too small to score, or their sizes differ.
         DeadlineExceeded, ClientGone: the deadline passed, or nobody waits any more.
     """
+    with followed(upload.context.stages, queue_s):
+        return _score(scorer, upload, deadline)
+
+
+def _score(scorer: Scorer, upload: ScoreUpload, deadline: Deadline) -> bytes:
+    """The JSON answer."""
     parts = images_of(upload.body, upload.content_type, ("output", "input"), upload.content_encoding)
     output, given = (ImageFile(parts[name].content, parts[name].declared_type) for name in ("output", "input"))
     with scorer.score(output, given, deadline) as scored:
-        heatmap = heatmap_png(scored.output, scored.input) if upload.map else None
+        with Stopwatch().stage("encode"):
+            heatmap = heatmap_png(scored.output, scored.input) if upload.map else None
         measures = scored.measures
         height, width = scored.output.pixels.shape[:2]
     facts = ScoreFacts(
@@ -81,6 +88,6 @@ def score_upload(scorer: Scorer, upload: ScoreUpload, deadline: Deadline, _queue
         width=width,
         height=height,
         map=map_picture(heatmap, width, height),
-        request_id=upload.request_id,
+        request_id=upload.context.request_id,
     )
     return facts.model_dump_json().encode()
