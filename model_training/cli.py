@@ -6,9 +6,9 @@ import errno
 import io
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn, TypeVar
 
 import typer
 from rich.console import Console
@@ -18,7 +18,10 @@ from service.vocabulary import Device
 
 # Commands import their subject when they run: torch takes seconds, and --help should not.
 if TYPE_CHECKING:
+    from torch import nn
+
     from model_training.config.schema import TrainingConfig
+    from model_training.runs.progress import Start
     from model_training.training.loop import Outcome
     from service.quality.pyramid import Image
 
@@ -29,6 +32,7 @@ EXIT_NOT_HELD = 1
 EXIT_INTERRUPTED = 75
 """Stopped by SIGTERM or Ctrl-C with everything saved: run again with --resume (sysexits.h: EX_TEMPFAIL)."""
 
+T = TypeVar("T")
 _DISK_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 app = typer.Typer(
@@ -215,7 +219,7 @@ def degrade(
 ) -> None:
     """Make degraded photos from clean ones: haze, blur, bad light, colour casts, noise, JPEG."""
     from model_training.data.degradation import recipe_named, write_degraded
-    from model_training.evaluation.progress import bar
+    from model_training.runs.progress import bar
 
     skipped: list[str] = []
     with bar("Degrading") as start:
@@ -239,7 +243,7 @@ def phantom(
     from model_training.data import phantom as throats
     from model_training.data import synthetic as pictures
     from model_training.evaluation.images import parse_size
-    from model_training.evaluation.progress import bar
+    from model_training.runs.progress import bar
 
     shape = parse_size(size, longest_px=PHANTOM_SIDE_PX, area_px=PHANTOM_AREA_PX)
     with bar("Drawing") as start:
@@ -258,9 +262,9 @@ def validate_lassim(
 ) -> None:
     """Run the paper's table I: does LaSSIM tell warped images from blurred ones?"""
     from model_training.evaluation.images import parse_size
-    from model_training.evaluation.progress import bar
     from model_training.evaluation.table1 import validate_lassim as run
     from model_training.evaluation.table1_report import summary
+    from model_training.runs.progress import bar
 
     skipped: list[str] = []
     with bar("Scoring") as start:
@@ -339,11 +343,11 @@ def evaluate(
     if images is None:
         raise InvalidParameter("Name the photos to compare methods over, or give --faults with --domain NAME=PATH.")
     from model_training.evaluation.images import parse_size
-    from model_training.evaluation.progress import bar
     from model_training.evaluation.report import EvaluationRequest
     from model_training.evaluation.report import evaluate as run
     from model_training.guardrail.card_update import calibrate_model, calibration_subject, record
     from model_training.runs.output_checks import require_apart, require_writable
+    from model_training.runs.progress import bar
 
     request = EvaluationRequest(
         images=images,
@@ -393,7 +397,7 @@ def _refuse(options: Mapping[str, object], sentence: str) -> None:
 def _evaluate_faults(*options: Any) -> None:
     from model_training.evaluation.faults.report import FILES
     from model_training.evaluation.faults.run import FaultRequest, evaluate_faults
-    from model_training.evaluation.progress import bar
+    from model_training.runs.progress import bar
 
     request, skipped = FaultRequest(*options), list[str]()
     with bar("Measuring faults") as start:
@@ -419,7 +423,7 @@ def accept(
 
     from model_training.acceptance.accept import QUICK, AcceptRequest, Amount
     from model_training.acceptance.accept import accept as run
-    from model_training.evaluation.progress import bar
+    from model_training.runs.progress import bar
 
     amount = QUICK if quick else Amount()
     amount = replace(amount, frames=frames or amount.frames, photos=photos or amount.photos)
@@ -443,15 +447,14 @@ def fit_guard(
     seed: Annotated[int, typer.Option(help="Seed of the pairs and the weights.", min=0)] = 11,
 ) -> None:
     """Fit the guardrail's structure detector to harmless changes and planted faults; calibrate models again after."""
-    from model_training.evaluation.progress import bar
-    from model_training.guardrail.detector import fit_detector, make_examples, write_detector
+    from model_training.guardrail.detector import fit_detector, make_examples
 
-    images = _detector_photos(photos, out)
-    with bar("Making pairs") as start:
-        examples = make_examples(images, count, seed, start)
-    with bar("Fitting") as start:
-        write_detector(fit_detector(examples, epochs, seed, start), out)
-    Console().print(f"The detector is written to {out}.", markup=False, highlight=False)
+    _fit(
+        photos,
+        out,
+        lambda images, start: make_examples(images, count, seed, start),
+        lambda examples, start: fit_detector(examples, epochs, seed, start),
+    )
 
 
 @app.command("fit-detail")
@@ -463,18 +466,28 @@ def fit_detail(
     seed: Annotated[int, typer.Option(help="Seed of the pairs and the weights.", min=0)] = 5,
 ) -> None:
     """Fit the guardrail's detector of fine detail to harmless and planted changes; calibrate models again after."""
-    from model_training.evaluation.progress import bar
-    from model_training.guardrail.detail_detector import (
-        fit_detail_detector,
-        make_detail_examples,
-        write_detail_detector,
+    from model_training.guardrail.detail_detector import fit_detail_detector, make_detail_examples
+
+    _fit(
+        photos,
+        out,
+        lambda images, start: make_detail_examples(images, count, seed, start),
+        lambda examples, start: fit_detail_detector(examples, epochs, seed, start),
     )
+
+
+def _fit(
+    photos: list[Path], out: Path, make: Callable[[list[Image], Start], T], fit: Callable[[T, Start], nn.Module]
+) -> None:
+    """Make examples of `photos`, fit a detector to them and write it to `out`."""
+    from model_training.guardrail.fitting import write_network
+    from model_training.runs.progress import bar
 
     images = _detector_photos(photos, out)
     with bar("Making pairs") as start:
-        examples = make_detail_examples(images, count, seed, start)
+        examples = make(images, start)
     with bar("Fitting") as start:
-        write_detail_detector(fit_detail_detector(examples, epochs, seed, start), out)
+        write_network(fit(examples, start), out)
     Console().print(f"The detector is written to {out}.", markup=False, highlight=False)
 
 

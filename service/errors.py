@@ -39,8 +39,8 @@
         ├── Diverged                   diverged
         └── ExportError                export
 
-Each class has a stable `code`; `HTTP_STATUS` maps every code to a status and a title. A test fails when an error has
-no row. Details are written for people and never hold a path a client did not give, a file name, or image content.
+Each class states its `code`, HTTP status, title and time to retry; everything else that needs them takes them from the
+class. Details are written for people and never hold a path a client did not give, a file name, or image content.
 """
 
 from __future__ import annotations
@@ -60,11 +60,22 @@ class LameganError(Exception):
 
     Attributes:
         code: stable identifier on the wire.
+        status: HTTP status of a response that tells of it.
+        title: what it is called in a problem document (RFC 9457).
+        retry_after_s: what a client is told to wait where nothing was measured; None: nothing is said.
         detail: one sentence for a person.
         facts: JSON-serialisable values such as `limit`, `actual`, `retry_after_s`.
     """
 
     code: ClassVar[str] = "error"
+    status: ClassVar[int] = 500
+    title: ClassVar[str] = "Error"
+    retry_after_s: ClassVar[int | None] = None
+
+    def __init_subclass__(cls, *, code: str, status: int, title: str, retry_after_s: int | None = None) -> None:
+        """Every error states what it is on the wire; nothing is inherited."""
+        super().__init_subclass__()
+        cls.code, cls.status, cls.title, cls.retry_after_s = code, status, title, retry_after_s
 
     def __init__(self, detail: str, **facts: object) -> None:
         super().__init__(detail)
@@ -72,196 +83,136 @@ class LameganError(Exception):
         self.facts = facts
 
 
-class BadRequest(LameganError):
+class BadRequest(LameganError, code="bad-request", status=400, title="Bad request"):
     """Something in the request is wrong; the caller can mend it."""
 
-    code = "bad-request"
 
-
-class MissingImage(BadRequest):
+class MissingImage(BadRequest, code="missing-image", status=400, title="No image in the request"):
     """No file, or an empty body."""
 
-    code = "missing-image"
 
-
-class Unauthorized(BadRequest):
+class Unauthorized(BadRequest, code="unauthorized", status=401, title="A valid key is needed"):
     """The key is absent, wrong or revoked."""
 
-    code = "unauthorized"
 
-
-class BodyTooLarge(BadRequest):
+class BodyTooLarge(BadRequest, code="body-too-large", status=413, title="The body is too large"):
     """More bytes than the limit, declared or streamed."""
 
-    code = "body-too-large"
 
-
-class BodyTimeout(BadRequest):
+class BodyTimeout(BadRequest, code="body-timeout", status=408, title="The body came in too slowly"):
     """The body came in too slowly."""
 
-    code = "body-timeout"
 
-
-class UnsupportedType(BadRequest):
+class UnsupportedType(BadRequest, code="unsupported-type", status=415, title="This type is not supported"):
     """A type that is not served, or bytes of another type than declared."""
 
-    code = "unsupported-type"
 
-
-class UndecodableImage(BadRequest):
+class UndecodableImage(BadRequest, code="undecodable-image", status=422, title="The image cannot be decoded"):
     """Truncated, damaged or zero-sized."""
 
-    code = "undecodable-image"
 
-
-class ImageDimensions(BadRequest):
+class ImageDimensions(BadRequest, code="image-dimensions", status=422, title="The image's size is outside the limits"):
     """Too many pixels, too few to score, or two images of different sizes."""
 
-    code = "image-dimensions"
 
-
-class LevelUnavailable(ImageDimensions):
+class LevelUnavailable(
+    ImageDimensions, code="level-unavailable", status=422, title="The image is too small for this level"
+):
     """The image is too small for the pyramid level asked for."""
 
-    code = "level-unavailable"
 
-
-class UnknownModel(BadRequest):
+class UnknownModel(BadRequest, code="unknown-model", status=404, title="No such model"):
     """No such model or version."""
 
-    code = "unknown-model"
 
-
-class InvalidParameter(BadRequest):
+class InvalidParameter(BadRequest, code="invalid-parameter", status=422, title="An option is outside its values"):
     """An option outside its values."""
 
-    code = "invalid-parameter"
 
-
-class NotFound(BadRequest):
+class NotFound(BadRequest, code="not-found", status=404, title="No such route"):
     """No such route."""
 
-    code = "not-found"
 
-
-class MethodNotAllowed(BadRequest):
+class MethodNotAllowed(BadRequest, code="method-not-allowed", status=405, title="This route does not take this method"):
     """The route does not take this method."""
 
-    code = "method-not-allowed"
 
-
-class Busy(LameganError):
+class Busy(LameganError, code="busy", status=503, title="Not now", retry_after_s=1):
     """Not now; the caller may come back."""
 
-    code = "busy"
 
-
-class Overloaded(Busy):
+class Overloaded(Busy, code="overloaded", status=429, title="The service is overloaded", retry_after_s=1):
     """The queue is full, or the wait would pass the deadline. Facts: `retry_after_s`."""
 
-    code = "overloaded"
 
-
-class RateLimited(Busy):
+class RateLimited(Busy, code="rate-limited", status=429, title="This key has used its rate", retry_after_s=1):
     """This key has used its rate. Facts: `retry_after_s`."""
 
-    code = "rate-limited"
 
-
-class DeadlineExceeded(Busy):
+class DeadlineExceeded(Busy, code="deadline-exceeded", status=504, title="Not finished in time"):
     """Accepted, but not finished in time; the work was dropped."""
 
-    code = "deadline-exceeded"
 
-
-class ClientGone(Busy):
+class ClientGone(Busy, code="client-gone", status=499, title="The client hung up"):
     """The client hung up; nobody reads the answer."""
 
-    code = "client-gone"
 
-
-class ShuttingDown(Busy):
+class ShuttingDown(Busy, code="shutting-down", status=503, title="The service is shutting down", retry_after_s=5):
     """The service is stopping and takes no new work."""
 
-    code = "shutting-down"
 
-
-class Fault(LameganError):
+class Fault(LameganError, code="fault", status=500, title="A fault of the service"):
     """Ours to mend."""
 
-    code = "fault"
 
-
-class InferenceFailed(Fault):
+class InferenceFailed(Fault, code="inference-failed", status=500, title="The model failed on this image"):
     """The model failed on this image; the next request still works."""
 
-    code = "inference-failed"
 
-
-class NotReady(Fault):
+class NotReady(Fault, code="not-ready", status=503, title="The service is not ready", retry_after_s=1):
     """Not ready yet, or no longer."""
 
-    code = "not-ready"
 
-
-class AuditUnavailable(Fault):
+class AuditUnavailable(
+    Fault, code="audit-unavailable", status=503, title="The audit log cannot be written", retry_after_s=30
+):
     """The audit log cannot be written, and no photo may be answered without a line in it."""
 
-    code = "audit-unavailable"
 
-
-class InternalError(Fault):
+class InternalError(Fault, code="internal-error", status=500, title="Internal error"):
     """Something nobody foresaw; the log has it under the request id."""
 
-    code = "internal-error"
 
-
-class ModelError(LameganError):
+class ModelError(LameganError, code="model-error", status=500, title="The model cannot be served"):
     """A model that cannot be served."""
 
-    code = "model-error"
 
-
-class ModelInvalid(ModelError):
+class ModelInvalid(ModelError, code="model-invalid", status=500, title="The model breaks its contract"):
     """The card or the file breaks the export contract."""
 
-    code = "model-invalid"
 
-
-class ModelCorrupt(ModelError):
+class ModelCorrupt(ModelError, code="model-corrupt", status=500, title="The model file is corrupt"):
     """The file's digest is not the card's."""
 
-    code = "model-corrupt"
 
-
-class ModelUntrusted(ModelError):
+class ModelUntrusted(ModelError, code="model-untrusted", status=500, title="The model is not signed by a trusted key"):
     """Only signed models may serve, and no trusted key signed this one as it is."""
 
-    code = "model-untrusted"
 
-
-class SelfTestFailed(ModelError):
+class SelfTestFailed(ModelError, code="self-test-failed", status=500, title="The model failed its self-test"):
     """The golden self-test gave other pixels than the card's."""
 
-    code = "self-test-failed"
 
-
-class ProviderUnavailable(ModelError):
+class ProviderUnavailable(ModelError, code="provider-unavailable", status=500, title="The asked-for device is absent"):
     """A GPU was asked for and none can be used."""
 
-    code = "provider-unavailable"
 
-
-class ConfigurationError(LameganError):
+class ConfigurationError(LameganError, code="configuration", status=500, title="The configuration is wrong"):
     """The settings contradict each other or the machine."""
 
-    code = "configuration"
 
-
-class CommandError(LameganError):
+class CommandError(LameganError, code="command", status=500, title="The command cannot be done"):
     """A command line asks for something that cannot be done."""
-
-    code = "command"
 
     @classmethod
     def unreadable(cls, path: Path, error: OSError) -> Self:
@@ -279,79 +230,30 @@ class CommandError(LameganError):
         return cls(f"{path} cannot be written: {error.strerror or _UNSAID}.")
 
 
-class TrainingError(LameganError):
+class TrainingError(LameganError, code="training", status=500, title="Training failed"):
     """Training cannot start or go on."""
 
-    code = "training"
 
-
-class DataError(TrainingError):
+class DataError(TrainingError, code="training-data", status=500, title="The training data cannot be used"):
     """The training or evaluation data cannot be used."""
 
-    code = "training-data"
 
-
-class CheckpointError(TrainingError):
+class CheckpointError(TrainingError, code="checkpoint", status=500, title="The checkpoint cannot be used"):
     """A checkpoint cannot be written, read or resumed from."""
 
-    code = "checkpoint"
 
-
-class Diverged(TrainingError):
+class Diverged(TrainingError, code="diverged", status=500, title="Training diverged"):
     """A loss is not finite, or one side of the game has won for good."""
 
-    code = "diverged"
 
-
-class ExportError(TrainingError):
+class ExportError(TrainingError, code="export", status=500, title="The export breaks its contract"):
     """The exported file breaks the export contract."""
-
-    code = "export"
-
-
-HTTP_STATUS: dict[str, tuple[int, str]] = {
-    "error": (500, "Error"),
-    "bad-request": (400, "Bad request"),
-    "missing-image": (400, "No image in the request"),
-    "unauthorized": (401, "A valid key is needed"),
-    "body-too-large": (413, "The body is too large"),
-    "body-timeout": (408, "The body came in too slowly"),
-    "unsupported-type": (415, "This type is not supported"),
-    "undecodable-image": (422, "The image cannot be decoded"),
-    "image-dimensions": (422, "The image's size is outside the limits"),
-    "level-unavailable": (422, "The image is too small for this level"),
-    "unknown-model": (404, "No such model"),
-    "invalid-parameter": (422, "An option is outside its values"),
-    "not-found": (404, "No such route"),
-    "method-not-allowed": (405, "This route does not take this method"),
-    "busy": (503, "Not now"),
-    "overloaded": (429, "The service is overloaded"),
-    "rate-limited": (429, "This key has used its rate"),
-    "deadline-exceeded": (504, "Not finished in time"),
-    "client-gone": (499, "The client hung up"),
-    "shutting-down": (503, "The service is shutting down"),
-    "fault": (500, "A fault of the service"),
-    "inference-failed": (500, "The model failed on this image"),
-    "audit-unavailable": (503, "The audit log cannot be written"),
-    "not-ready": (503, "The service is not ready"),
-    "internal-error": (500, "Internal error"),
-    "model-error": (500, "The model cannot be served"),
-    "model-invalid": (500, "The model breaks its contract"),
-    "model-untrusted": (500, "The model is not signed by a trusted key"),
-    "model-corrupt": (500, "The model file is corrupt"),
-    "self-test-failed": (500, "The model failed its self-test"),
-    "provider-unavailable": (500, "The asked-for device is absent"),
-    "configuration": (500, "The configuration is wrong"),
-    "command": (500, "The command cannot be done"),
-    "training": (500, "Training failed"),
-    "training-data": (500, "The training data cannot be used"),
-    "checkpoint": (500, "The checkpoint cannot be used"),
-    "diverged": (500, "Training diverged"),
-    "export": (500, "The export breaks its contract"),
-}
-"""One row an error code: HTTP status and the problem document's title (RFC 9457)."""
 
 
 def every_error(base: type[LameganError] = LameganError) -> list[type[LameganError]]:
     """`base` and all its subclasses, depth first in order of definition."""
     return [base] + [error for child in base.__subclasses__() for error in every_error(child)]
+
+
+HTTP_STATUS: dict[str, tuple[int, str]] = {error.code: (error.status, error.title) for error in every_error()}
+"""HTTP status and title of every error code."""

@@ -18,8 +18,8 @@ from model_training.evaluation.faults.trials import run_trials
 from model_training.evaluation.images import evenly_spread, read_image
 from model_training.evaluation.methods import Method, exported, file_digest
 from model_training.evaluation.niqe import PristineModel, fit_pristine, read_pristine
-from model_training.evaluation.progress import Start, silent
 from model_training.runs.output_checks import require_writable_file
+from model_training.runs.progress import Start, silent
 from service.errors import InvalidParameter
 from service.quality.pyramid import Image
 

@@ -22,6 +22,7 @@ from model_training.data.photos import find_photos
 from model_training.data.synthetic import everyday
 from model_training.evaluation.images import evenly_spread, read_image
 from model_training.evaluation.niqe import PristineModel, niqe
+from model_training.evaluation.psnr import psnr
 from service.quality.change_detector import worst_region
 from service.quality.colour import colour_shift, redder_than
 from service.quality.lassim import lassim, lassim_map, to_canonical
@@ -52,12 +53,6 @@ class Trial:
     bad: Pixels
     made: Pixels
     label: Pixels | None
-
-
-def psnr(a: Pixels, b: Pixels) -> float:
-    """Peak signal to noise ratio in dB, capped at 60 where the images are nearly equal."""
-    error = float(np.mean((a.astype(np.float64) - b) ** 2))
-    return float(min(60.0, 10 * np.log10(255**2 / max(error, 1e-9))))
 
 
 def delta_e(a: Pixels, b: Pixels) -> float:

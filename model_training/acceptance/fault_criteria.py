@@ -13,7 +13,7 @@ from model_training.evaluation.faults.kinds import CLEAN, FAULTS
 from model_training.evaluation.faults.native import WORKING
 from model_training.evaluation.faults.results import Cell, NativeCell
 from model_training.evaluation.niqe import PristineModel, niqe
-from model_training.evaluation.scores import psnr
+from model_training.evaluation.psnr import psnr
 from service.quality.colour import colour_shift
 from service.quality.lassim import lassim
 from service.quality.pyramid import Image

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model_training.data.degradation import through_jpeg
+from model_training.evaluation.psnr import psnr
 from service.imaging.content_area import find_content_area
 
 Pixels = NDArray[np.uint8]
@@ -54,8 +55,7 @@ class Screen:
 
     def psnr(self, made: Pixels, truth: Pixels) -> float:
         """PSNR in dB of what is shown, capped at 60."""
-        error = float(np.mean((made[self.inside].astype(np.float64) - truth[self.inside]) ** 2))
-        return float(min(60.0, 10 * np.log10(255**2 / max(error, 1e-9))))
+        return psnr(made[self.inside], truth[self.inside])
 
 
 TEXT = ("PATIENT 1234", "F 61Y  0042 B")

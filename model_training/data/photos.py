@@ -15,6 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from model_training.runs.progress import Start, silent
 from service.errors import BadRequest, DataError
 from service.imaging.codecs import decode
 
@@ -86,31 +87,32 @@ def load_photos(
     *,
     least: int,
     fit: Fit = "stretch",
-    seen: Callable[[int, int], None] | None = None,
+    start: Start = silent,
 ) -> PhotoSet:
     """Every usable image of ``source`` at ``size`` (height, width), decoded on all cores.
 
     An image that cannot be read, or with a side under ``least`` pixels, is skipped and says so in ``skipped``.
-    ``seen`` is told after each file how many of how many have been looked at.
+    `start` shows the progress.
 
     Raises:
         DataError: nothing usable is left.
     """
     paths = find_photos(source)
+    advance = start(len(paths))
     pixels: list[NDArray[np.uint8]] = []
     names: list[str] = []
     digests: list[str] = []
     skipped: list[str] = []
     with ThreadPoolExecutor() as threads:
-        for done, found in enumerate(threads.map(lambda path: _decoded(path, size, least, fit), paths), start=1):
+        decoded = threads.map(lambda path: _decoded(path, size, least, fit), paths)
+        for path, found in zip(paths, decoded, strict=True):
             if isinstance(found, DataError):
                 skipped.append(found.detail)
             else:
                 pixels.append(found[0])
                 digests.append(found[1])
-                names.append(str(paths[done - 1]))
-            if seen is not None:
-                seen(done, len(paths))
+                names.append(str(path))
+            advance()
     require_any(len(pixels), source, skipped)
     stack = torch.from_numpy(np.stack(pixels)).permute(0, 3, 1, 2).contiguous()
     return PhotoSet(stack, tuple(names), tuple(skipped), combined_digest(digests), tuple(digests))

@@ -4,10 +4,9 @@ import re
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
-import cv2
 import numpy as np
 
-from model_training.data.photos import Skip, read_photo
+from model_training.data.photos import Skip, read_photo, resize
 from service.errors import DataError, ImageDimensions, InvalidParameter
 from service.quality.pyramid import Image
 
@@ -58,11 +57,7 @@ def read_each(
 
 def resized(image: Image, size: tuple[int, int]) -> Image:
     """`image` at `size` = (width, height): area average to shrink, bilinear to enlarge."""
-    height, width = image.shape[:2]
-    if (width, height) == size:
-        return image
-    shrinks = size[0] <= width and size[1] <= height
-    return cv2.resize(image, size, interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
+    return resize(image, (size[1], size[0]))
 
 
 def working_size(width: int, height: int) -> tuple[int, int]:

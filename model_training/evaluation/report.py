@@ -15,10 +15,10 @@ from model_training.evaluation.brisque import read_published
 from model_training.evaluation.images import LEAST_SIDE_PX, evenly_spread, read_each, resized, working_size
 from model_training.evaluation.methods import INPUT, Method, exported_method, file_digest, find_method
 from model_training.evaluation.niqe import PristineModel, fit_pristine, read_pristine, require_blocks
-from model_training.evaluation.progress import Start, silent
 from model_training.evaluation.results import write_report
 from model_training.evaluation.scores import Judges, Scores, score
 from model_training.runs.output_checks import require_apart, require_writable
+from model_training.runs.progress import Start, silent
 from service.errors import DataError, ImageDimensions, InvalidParameter
 from service.quality.lassim import LEVEL, canonical_size
 from service.quality.pyramid import Image, check_level

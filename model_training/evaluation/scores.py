@@ -7,12 +7,12 @@ import numpy as np
 
 from model_training.evaluation.brisque import PublishedRegressor, brisque
 from model_training.evaluation.niqe import PristineModel, niqe
+from model_training.evaluation.psnr import psnr
 from service.quality.colour import colour_shift, redder_than
 from service.quality.guardrail import measure
 from service.quality.lassim import lassim, ssim
 from service.quality.pyramid import Image
 
-CEILING_DB = 60.0
 """PSNR of nearly equal images is capped here, so that a mean over images stays a number."""
 
 
@@ -80,12 +80,6 @@ def score(output: Image, input: Image, clean: Image | None, judges: Judges) -> S
         lassim_clean=None if clean is None else lassim(output, clean),
         redder_share=None if clean is None else redder_than(output, clean),
     )
-
-
-def psnr(output: Image, clean: Image) -> float:
-    """Peak signal to noise ratio in dB over all channels, at most `CEILING_DB`."""
-    error = float(np.mean(np.square(output.astype(np.float64) - clean)))
-    return CEILING_DB if error == 0 else min(CEILING_DB, float(10 * np.log10(255**2 / error)))
 
 
 MEASURES = tuple(field.name for field in fields(Scores))

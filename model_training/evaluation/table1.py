@@ -15,11 +15,11 @@ import numpy as np
 
 from model_training.data.photos import Skip, find_photos
 from model_training.evaluation.images import read_each
-from model_training.evaluation.progress import Start, silent
 from model_training.evaluation.table1_report import plot_table1, write_table
 from model_training.evaluation.table1_rows import INTENSITIES, Row
 from model_training.guardrail.faults import BLUR_SIZES_PX, WARP_ALPHAS, box_blur, warp
 from model_training.runs.output_checks import require_apart, require_writable
+from model_training.runs.progress import Start, silent
 from service.errors import DataError, InvalidParameter
 from service.quality.lassim import LEVEL, lassim, ssim
 from service.quality.pyramid import Image, check_level

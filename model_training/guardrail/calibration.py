@@ -19,10 +19,10 @@ import numpy as np
 
 from model_training.data.degradation import HELD_OUT, degrade
 from model_training.evaluation.classical import Enhance
-from model_training.evaluation.progress import Start, silent
 from model_training.guardrail.detail_faults import DETAIL_FAULTS
 from model_training.guardrail.faults import FAULTS, Faults
 from model_training.guardrail.harmless import HARMLESS
+from model_training.runs.progress import Start, silent
 from service.drift.measures import MEASURES
 from service.errors import DataError, InvalidParameter
 from service.quality.detail import to_detail_scale, worst_detail

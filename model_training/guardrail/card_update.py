@@ -8,11 +8,11 @@ from model_training.data.photos import Skip, find_photos, without_repeats
 from model_training.evaluation.classical import Enhance
 from model_training.evaluation.images import LEAST_SIDE_PX, read_each
 from model_training.evaluation.methods import exported, file_digest
-from model_training.evaluation.progress import Start, silent
 from model_training.evaluation.report import Evaluation
 from model_training.evaluation.results import TITLES
 from model_training.evaluation.scores import MEASURES, Scores, values
 from model_training.guardrail.calibration import Calibration, calibrate, reference_histograms, require_enough
+from model_training.runs.progress import Start, silent
 from service.errors import DataError
 from service.quality.detail import to_detail_scale
 from service.quality.lassim import LEVEL, canonical_size

@@ -7,7 +7,6 @@ says for each tile whether detail departs there; the loss asks that of every til
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import cv2
 import numpy as np
@@ -17,9 +16,10 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from model_training.data.degradation import HELD_OUT, TRAINING, degrade
-from model_training.evaluation.progress import Start, silent
 from model_training.guardrail import detail_faults
-from model_training.guardrail.harmless import HARMLESS, sharpen
+from model_training.guardrail.fitting import changed, fit_network, worst_and_each
+from model_training.guardrail.harmless import sharpen
+from model_training.runs.progress import Start, silent
 from service.errors import DataError
 from service.quality.detail import PICTURE_FACTS, TILE_MAPS, TILE_PX, detail_evidence
 from service.quality.pyramid import Image
@@ -32,13 +32,9 @@ FAULTY_SHARE = 0.5
 VISIBLE_LEVELS = 4.0
 """A planted fault must change some tile by this root mean square of grey levels to count as one."""
 
-MARKED_LEVELS = 2.5
-"""Tiles that changed by more than this are where the fault is."""
+MARKED_LEVELS, UNMARKED_LEVELS = 2.5, 0.3
+"""Tiles that changed by more than the first are where the fault is; those by less than the second are outside it."""
 
-OFFSET = 3.0
-"""Taken off the logits: harmless changes then have values near 1."""
-
-BATCH, RATE, DECAY = 32, 4e-3, 1e-3
 TILE_WEIGHT = 1.0
 
 
@@ -148,7 +144,7 @@ def _versions(photo: Image, generator: np.random.Generator) -> tuple[Image, Imag
     if kind < 0.05:
         return photo, photo
     if kind < 0.6:
-        return _changed(photo, generator, 1 if kind < 0.45 else 2), photo
+        return changed(photo, generator, 1 if kind < 0.45 else 2), photo
     strength = float(generator.choice([1.0, 0.6, 0.3]))
     recipe = TRAINING if generator.random() < 0.7 else HELD_OUT
     degraded = degrade(photo, int(generator.integers(1 << 30)), recipe=recipe, strength=strength)
@@ -156,7 +152,7 @@ def _versions(photo: Image, generator: np.random.Generator) -> tuple[Image, Imag
         return degraded, photo
     if kind < 0.85:
         return _restored(degraded, photo, generator), degraded
-    return _changed(degraded, generator, 1), degraded
+    return changed(degraded, generator, 1), degraded
 
 
 def _restored(degraded: Image, photo: Image, generator: np.random.Generator) -> Image:
@@ -164,12 +160,6 @@ def _restored(degraded: Image, photo: Image, generator: np.random.Generator) -> 
     share = generator.uniform(0.5, 1.0)
     made = np.asarray(cv2.addWeighted(photo, share, degraded, 1 - share, 0), np.uint8)
     return sharpen(made, generator) if generator.random() < 0.3 else made
-
-
-def _changed(photo: Image, generator: np.random.Generator, count: int) -> Image:
-    for name in generator.choice(list(HARMLESS), count):
-        photo = HARMLESS[str(name)](photo, generator)
-    return photo
 
 
 def _tile_levels(faulty: Image, sound: Image) -> NDArray[np.float32]:
@@ -182,50 +172,15 @@ def _tile_levels(faulty: Image, sound: Image) -> NDArray[np.float32]:
 
 def fit_detail_detector(examples: DetailExamples, epochs: int, seed: int, start: Start = silent) -> DetailDetector:
     """A detector fitted to `examples` in `epochs` passes; the same on the same machine for the same seed."""
-    torch.manual_seed(seed)
-    detector = DetailDetector()
-    steps = max(1, len(examples.faulty) // BATCH) * epochs
-    optimiser = torch.optim.AdamW(detector.parameters(), RATE, weight_decay=DECAY)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, RATE, total_steps=steps + 1)
-    advance = start(steps)
-    generator = np.random.default_rng(seed)
-    for _ in range(epochs):
-        order = generator.permutation(len(examples.faulty))
-        for batch in np.array_split(order, max(1, len(order) // BATCH)):
-            tiles, picture, levels = (
-                torch.from_numpy(part[batch]).float() for part in (examples.tiles, examples.picture, examples.levels)
-            )
-            loss = detail_loss(detector(tiles, picture), levels)
-            optimiser.zero_grad()
-            loss.backward()  # type: ignore[no-untyped-call]
-            optimiser.step()
-            schedule.step()
-            advance()
-    return detector
+    parts = (examples.tiles, examples.picture, examples.levels)
+    return fit_network(DetailDetector, _loss, parts, epochs=epochs, seed=seed, start=start)
+
+
+def _loss(detector: DetailDetector, tiles: Tensor, picture: Tensor, levels: Tensor) -> Tensor:
+    return detail_loss(detector(tiles, picture), levels)
 
 
 def detail_loss(logits: Tensor, levels: Tensor) -> Tensor:
     """Cross-entropy of the worst tile, plus that of tiles surely in or out of a fault (`levels`, (B, h, w))."""
     faulty = (levels.flatten(1).amax(dim=1) > 0).float()
-    worst = logits.flatten(1).amax(dim=1)
-    inside, outside = levels > MARKED_LEVELS, levels < 0.3
-    tiles = F.binary_cross_entropy_with_logits(logits, inside.float(), reduction="none")
-    of_tiles = (tiles * outside).sum() / outside.sum().clamp(min=1) + (tiles * inside).sum() / (inside.sum() + 1)
-    return F.binary_cross_entropy_with_logits(worst, faulty) + TILE_WEIGHT * of_tiles
-
-
-def write_detail_detector(detector: DetailDetector, path: Path) -> None:
-    """Writes the weights as `service.quality.detail` reads them."""
-    weights = {name: tensor.detach().numpy().astype(np.float32) for name, tensor in detector.state_dict().items()}
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("wb") as file:
-        np.savez_compressed(
-            file,
-            first=weights["first.weight"][:, :, 0, 0],
-            first_bias=weights["first.bias"],
-            second=weights["second.weight"][:, :, 0, 0],
-            second_bias=weights["second.bias"],
-            last=weights["last.weight"].reshape(-1),
-            last_bias=weights["last.bias"][0],
-            offset=np.float32(OFFSET),
-        )
+    return worst_and_each(logits, faulty, levels > MARKED_LEVELS, levels < UNMARKED_LEVELS, weight=TILE_WEIGHT)

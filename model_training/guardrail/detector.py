@@ -7,7 +7,6 @@ says for each place whether structure departs there; the loss asks that of every
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import cv2
 import numpy as np
@@ -18,9 +17,9 @@ from torch import Tensor, nn
 
 from model_training.data.degradation import HELD_OUT, TRAINING, degrade
 from model_training.evaluation.images import resized
-from model_training.evaluation.progress import Start, silent
 from model_training.guardrail import faults
-from model_training.guardrail.harmless import HARMLESS
+from model_training.guardrail.fitting import changed, fit_network, worst_and_each
+from model_training.runs.progress import Start, silent
 from service.errors import DataError
 from service.quality.change_detector import CHANNELS, evidence
 from service.quality.pyramid import Image
@@ -36,11 +35,7 @@ VISIBLE_LEVELS = 9
 MARKED_LEVELS = 6
 """Places that changed by more than this are where the fault is."""
 
-OFFSET = 3.0
-"""Taken off the logits: harmless changes then have values near 1, with the floor somewhere about a half."""
-
-BATCH, RATE, DECAY = 32, 4e-3, 1e-3
-PLACE_WEIGHT = 0.5
+POSITION_WEIGHT = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,22 +130,16 @@ def _versions(photo: Image, planted: Image, generator: np.random.Generator) -> t
     """Two versions of one photo, one of them made from `planted`, either of them the output."""
     kind = generator.random()
     if kind < 0.5:
-        versions = [photo, _changed(planted, generator, 1 if kind < 0.4 else 2)]
+        versions = [photo, changed(planted, generator, 1 if kind < 0.4 else 2)]
     elif kind < 0.53:
         versions = [photo, planted]
     elif kind < 0.92:
         versions = [photo, _degraded(planted, generator)]
     else:
-        versions = [_changed(photo, generator, 2), _degraded(planted, generator)]
+        versions = [changed(photo, generator, 2), _degraded(planted, generator)]
     if generator.random() < 0.5:
         versions.reverse()
     return versions[0], versions[1]
-
-
-def _changed(photo: Image, generator: np.random.Generator, count: int) -> Image:
-    for name in generator.choice(list(HARMLESS), count):
-        photo = HARMLESS[str(name)](photo, generator)
-    return photo
 
 
 def _degraded(photo: Image, generator: np.random.Generator) -> Image:
@@ -167,47 +156,14 @@ def _on_grid(levels: NDArray[np.float32], shape: tuple[int, ...]) -> NDArray[np.
 
 def fit_detector(examples: Examples, epochs: int, seed: int, start: Start = silent) -> Detector:
     """A detector fitted to `examples` in `epochs` passes; the same on the same machine for the same seed."""
-    torch.manual_seed(seed)
-    detector = Detector()
-    steps = max(1, len(examples.faulty) // BATCH) * epochs
-    optimiser = torch.optim.AdamW(detector.parameters(), RATE, weight_decay=DECAY)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, RATE, total_steps=steps + 1)
-    advance = start(steps)
-    generator = np.random.default_rng(seed)
-    for _ in range(epochs):
-        order = generator.permutation(len(examples.faulty))
-        for batch in np.array_split(order, max(1, len(order) // BATCH)):
-            maps, marks = (torch.from_numpy(part[batch]).float() for part in (examples.maps, examples.marks))
-            loss = detector_loss(detector(maps), marks, torch.from_numpy(examples.faulty[batch]).float())
-            optimiser.zero_grad()
-            loss.backward()  # type: ignore[no-untyped-call]
-            optimiser.step()
-            schedule.step()
-            advance()
-    return detector
+    parts = (examples.maps, examples.marks, examples.faulty)
+    return fit_network(Detector, _loss, parts, epochs=epochs, seed=seed, start=start)
+
+
+def _loss(detector: Detector, maps: Tensor, marks: Tensor, faulty: Tensor) -> Tensor:
+    return detector_loss(detector(maps), marks, faulty)
 
 
 def detector_loss(logits: Tensor, marks: Tensor, faulty: Tensor) -> Tensor:
-    """Cross-entropy of the worst region against `faulty` (B,), plus that of places surely in or out of a fault."""
-    worst = logits.flatten(1).amax(dim=1)
-    inside, outside = marks > 0.5, marks < 0.01
-    places = F.binary_cross_entropy_with_logits(logits, inside.float(), reduction="none")
-    of_places = (places * outside).sum() / outside.sum().clamp(min=1) + (places * inside).sum() / (inside.sum() + 1)
-    return F.binary_cross_entropy_with_logits(worst, faulty) + PLACE_WEIGHT * of_places
-
-
-def write_detector(detector: Detector, path: Path) -> None:
-    """Writes the weights as `service.quality.change_detector` reads them."""
-    weights = {name: tensor.detach().numpy().astype(np.float32) for name, tensor in detector.state_dict().items()}
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("wb") as file:
-        np.savez_compressed(
-            file,
-            first=weights["first.weight"],
-            first_bias=weights["first.bias"],
-            second=weights["second.weight"],
-            second_bias=weights["second.bias"],
-            last=weights["last.weight"].reshape(-1),
-            last_bias=weights["last.bias"][0],
-            offset=np.float32(OFFSET),
-        )
+    """Cross-entropy of the worst region against `faulty` (B,), plus that of positions surely in or out of a fault."""
+    return worst_and_each(logits, faulty, marks > 0.5, marks < 0.01, weight=POSITION_WEIGHT)

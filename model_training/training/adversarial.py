@@ -28,7 +28,7 @@ from model_training.networks.patchgan import PatchGan, least_crop
 from model_training.runs.checkpoint import load_weights
 from model_training.training.distributed import Ranks
 from model_training.training.image_pool import ImagePool
-from model_training.training.optimiser import Optimisation, blend, learning_rate
+from model_training.training.optimiser import Optimisation, blend, learning_rate, total_steps
 from model_training.training.precision import autocast
 from service.errors import CheckpointError, ConfigurationError
 
@@ -88,6 +88,7 @@ class AdversarialTraining:
         }
         self._pairs = pair_source(config, self._stores["y"], hq, ranks, everyday) if config.restoration.weight else None
         self.steps_per_epoch = -(-max(len(lq), len(hq)) // (config.optimiser.batch * ranks.world))
+        self.steps = total_steps(config.optimiser, self.steps_per_epoch)
 
     def advance(self) -> dict[str, Tensor]:
         """One step; answers its losses, weights included, as they were before it."""

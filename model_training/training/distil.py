@@ -19,22 +19,16 @@ from model_training.data.photos import PhotoSet
 from model_training.losses.lamegan import StructureDistance
 from model_training.losses.objective import read_features, require_residual
 from model_training.networks import build, multiple_of
-from model_training.runs.checkpoint import Checkpoint, Vault, load_weights
+from model_training.runs.checkpoint import Checkpoint, load_weights
 from model_training.runs.generator import find_checkpoint, load_generator
 from model_training.runs.provenance import SourceNote, describe, photos_seen, read_notes
-from model_training.training.distributed import Ranks, joined_ranks
-from model_training.training.fit import (
-    features_digest,
-    find_resumption,
-    load_side,
-    order_digests,
-    require_same_run,
-    write_config,
-)
-from model_training.training.loop import Outcome, Progress, Run, run_loop
+from model_training.runs.resume import features_digest, run_origin
+from model_training.training.distributed import Ranks
+from model_training.training.loop import Outcome
 from model_training.training.optimiser import Optimisation, blend, learning_rate, total_steps
+from model_training.training.photo_sets import load_side
 from model_training.training.precision import autocast
-from model_training.training.run_log import Journal
+from model_training.training.session import Plan, Session
 from service.errors import CheckpointError, ConfigurationError
 from service.vocabulary import Device
 
@@ -85,6 +79,7 @@ class Distillation:
         self._store = PhotoStore(photos.pixels, config.data, device)
         self._sampler = Sampler(len(photos), (config.data.height, config.data.width), config.data, config.seed)
         self.steps_per_epoch = -(-len(photos) // (config.optimiser.batch * ranks.world))
+        self.steps = total_steps(config.optimiser, self.steps_per_epoch)
 
     def advance(self) -> dict[str, Tensor]:
         """One step; answers its losses, weights included."""
@@ -149,44 +144,31 @@ def _structure_distance(config: TrainingConfig) -> StructureDistance:
 
 
 def distil(request: DistilRequest, console: Console) -> Outcome:
-    """Trains the student (or goes on) into ``request.out``; answers why it ended.
+    """Train the student (or continue) into `request.out`; return why it ended.
 
     Raises:
         LameganError: the teacher, data, configuration, device or disk does not allow it, in one sentence.
     """
-    config = request.config
-    vault = Vault(request.out / "checkpoints", config.journal.keep)
-    resumed = find_resumption(vault, request.resume, console)
-    taught_by = find_checkpoint(request.teacher)
+    config, session = request.config, Session(request, console)
+    teacher = find_checkpoint(request.teacher)
     photos = load_side(request.photos, config, console)
-    origin = _origin(request, photos, taught_by)
-    if resumed is not None:
-        require_same_run(resumed, origin)
-        if resumed.state["warm_start"] != origin["warm_start"]:
-            raise CheckpointError(f"{resumed.path} was taught by another checkpoint than {taught_by.path}.")
-    with joined_ranks(request.device) as (ranks, device):
-        training = Distillation(config, load_generator(taught_by), photos, device=device, ranks=ranks)
-        progress = Progress()
-        if resumed is not None:
-            training.load_state_dict(resumed.state)
-            progress = Progress(**resumed.state["progress"])
-        steps = total_steps(config.optimiser, training.steps_per_epoch)
-        journal = Journal(
-            request.out, config.journal, steps=steps, first_step=training.step, speaks=ranks.leads, console=console
-        )
-        write_config(request.out, config, ranks)
-        with journal:
-            run = Run(training, config, steps, vault, journal, ranks, device, origin, minutes=request.minutes)
-            return run_loop(run, progress)
+    origin = _origin(request, photos, teacher)
+    if session.resumed is not None and session.resumed.state["warm_start"] != origin["warm_start"]:
+        raise CheckpointError(f"{session.resumed.path} was taught by another checkpoint than {teacher.path}.")
+
+    def make(ranks: Ranks, device: torch.device) -> Distillation:
+        return Distillation(config, load_generator(teacher), photos, device=device, ranks=ranks)
+
+    return session.train(Plan(origin, make))
 
 
 def _origin(request: DistilRequest, photos: PhotoSet, teacher: Checkpoint) -> dict[str, Any]:
     note = read_notes(request.sources).get("lq", SourceNote())
-    return {
-        "config": request.config.recipe(),
-        "features": features_digest(request.config),
-        "data": {"photos": describe(photos, note)},
-        "order": order_digests({"photos": photos}),
-        "warm_start": f"taught by checkpoint {teacher.digest}",
-        "seen": photos_seen(teacher.state),
-    }
+    return run_origin(
+        request.config,
+        {"photos": describe(photos, note)},
+        {"photos": photos},
+        features=features_digest(request.config),
+        warm_start=f"taught by checkpoint {teacher.digest}",
+        seen=photos_seen(teacher.state),
+    )

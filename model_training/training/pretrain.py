@@ -12,6 +12,7 @@ import math
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -30,26 +31,17 @@ from model_training.data.stage_pairs import ColourPairs, DetailPairs, Pixels, So
 from model_training.losses.restoration import restoration_loss
 from model_training.networks import build, multiple_of
 from model_training.networks.conditional import without_code
-from model_training.runs.checkpoint import Checkpoint, Vault, handed_on, load_weights, read_checkpoint
+from model_training.runs.checkpoint import Checkpoint, handed_on, load_weights, read_checkpoint
 from model_training.runs.exported import fast_generator_weights
 from model_training.runs.provenance import SourceNote, describe, photos_seen, read_notes
-from model_training.training.distributed import joined_ranks, world_size
-from model_training.training.fit import (
-    INHERITED,
-    find_resumption,
-    name_shared,
-    name_skipped,
-    order_digests,
-    require_same_run,
-    require_same_start,
-    write_config,
-)
-from model_training.training.loop import Outcome, Progress, Run, run_loop
+from model_training.runs.resume import run_origin
+from model_training.training.distributed import Ranks, world_size
+from model_training.training.loop import Outcome
 from model_training.training.optimiser import blend
+from model_training.training.photo_sets import name_skipped
 from model_training.training.precision import autocast
-from model_training.training.run_log import Journal
+from model_training.training.session import Plan, Session
 from model_training.training.stages import PairSource, Stage
-from model_training.training.validation import Validation
 from service.errors import CheckpointError, ConfigurationError
 from service.vocabulary import Device
 
@@ -140,7 +132,7 @@ class WarmStarting:
         """
         torch.manual_seed(config.seed)
         self.settings = config.warm_start()
-        self.step = 0
+        self.step, self.steps = 0, self.settings.steps
         self._source, self._config, self._device = source, config, device
         generator = build(config.generator_config).to(device)
         self.stage = Stage(self.settings, generator)
@@ -270,44 +262,37 @@ class WarmStartRequest:
 
 
 def warm_start(request: WarmStartRequest, console: Console) -> Outcome:
-    """Pre-trains G and F on pairs made from `request.hq` into `request.out`; answers why it ended.
+    """Pre-train G and F on pairs made from `request.hq` into `request.out`; return why it ended.
 
     Raises:
         LameganError: the data, configuration, device, checkpoint or disk does not allow it, in one sentence.
     """
     if world_size() > 1:
         raise ConfigurationError("The warm start trains in one process; start it without torchrun.")
-    config, settings = request.config, request.config.warm_start()
-    vault = Vault(request.out / "checkpoints", config.journal.keep)
-    resumed = find_resumption(vault, request.resume, console)
-    photos, everyday, origin = _given(request, settings, console)
-    if resumed is not None:
-        require_same_run(resumed, origin)
-        require_same_start(resumed, request.begin)
-    with joined_ranks(request.device) as (ranks, device):
-        pairs = _pairs(config, as_images(photos), as_images(everyday))
-        training = WarmStarting(config, pairs, device)
-        progress = Progress()
-        if resumed is not None:
-            training.load_state_dict(resumed.state)
-            progress = Progress(**resumed.state["progress"])
-            origin |= {key: resumed.state[key] for key in INHERITED if key in resumed.state}
-        elif request.begin is not None and request.begin.suffix == ".onnx":
-            origin["warm_start"] = training.begin_with_colours_of(request.begin)
-        elif request.begin is not None:
-            first = read_checkpoint(request.begin)
-            origin |= {"warm_start": training.begin(first), "seen": photos_seen(first.state)}
-        validation = Validation(request.validate, config) if request.validate else None
-        name_shared(validation, [photos, everyday], console)
-        journal = Journal(
-            request.out, config.journal, steps=settings.steps, first_step=training.step, speaks=True, console=console
+    session = Session(request, console)
+    photos, everyday, origin = _given(request, console)
+
+    def make(_: Ranks, device: torch.device) -> WarmStarting:
+        return WarmStarting(request.config, _pairs(request.config, as_images(photos), as_images(everyday)), device)
+
+    return session.train(
+        Plan(
+            origin=origin,
+            make=make,
+            begin=partial(_begin, request.begin) if request.begin is not None else None,
+            start=request.begin,
+            validate=request.validate,
+            photos=(photos, everyday),
         )
-        write_config(request.out, config, ranks)
-        with journal:
-            run = Run(
-                training, config, settings.steps, vault, journal, ranks, device, origin, validation, request.minutes
-            )  # fmt: skip
-            return run_loop(run, progress)
+    )
+
+
+def _begin(start: Path, training: WarmStarting) -> dict[str, Any]:
+    """Give `training` its first weights from an exported model or a checkpoint; return what its origin says of them."""
+    if start.suffix == ".onnx":
+        return {"warm_start": training.begin_with_colours_of(start)}
+    first = read_checkpoint(start)
+    return {"warm_start": training.begin(first), "seen": photos_seen(first.state)}
 
 
 def _pairs(config: TrainingConfig, photos: Sequence[Pixels], everyday: Sequence[Pixels]) -> PairSource:
@@ -323,10 +308,9 @@ def _pairs(config: TrainingConfig, photos: Sequence[Pixels], everyday: Sequence[
     return ColourPairs(sources, config.seed, large_after, mixture.count_phantoms, mixture.count_everyday)
 
 
-def _given(
-    request: WarmStartRequest, settings: WarmStart, console: Console
-) -> tuple[PhotoSet, PhotoSet | None, dict[str, Any]]:
-    """The good photos, the everyday ones if any, and what every checkpoint says about where it comes from."""
+def _given(request: WarmStartRequest, console: Console) -> tuple[PhotoSet, PhotoSet | None, dict[str, Any]]:
+    """The clean photos, the everyday ones if any, and what every checkpoint says about where it comes from."""
+    settings = request.config.warm_start()
 
     def read(source: Path) -> PhotoSet:
         if settings.stage == "whole":
@@ -336,19 +320,11 @@ def _given(
         name_skipped(photos, console)
         return photos
 
-    good, everyday = read(request.hq), read(request.everyday) if request.everyday is not None else None
-    notes = read_notes(request.sources)
-    side = describe(good, notes.get("hq", SourceNote()))
-    data = {"x": side, "y": side}  # the bad photos are made of the good ones
+    clean, everyday = read(request.hq), read(request.everyday) if request.everyday is not None else None
+    notes, sides = read_notes(request.sources), {"x": clean}
+    side = describe(clean, notes.get("hq", SourceNote()))
+    data = {"x": side, "y": side}  # the degraded photos are made of the clean ones
     if everyday is not None:
         data["everyday"] = describe(everyday, notes.get("everyday", SourceNote()))
-    sides = {"x": good} | ({} if everyday is None else {"everyday": everyday})
-    origin = {
-        "config": request.config.recipe(),
-        "features": "",
-        "data": data,
-        "order": order_digests(sides),
-        "warm_start": "",
-        "seen": {},
-    }
-    return good, everyday, origin
+        sides["everyday"] = everyday
+    return clean, everyday, run_origin(request.config, data, sides)

@@ -17,10 +17,12 @@ from torch import nn
 from model_training.config.schema import TrainingConfig
 from model_training.data.degradation import degrade
 from model_training.data.photos import load_photos
+from model_training.evaluation.psnr import psnr
 from model_training.export.wrapper import PixelContract
 from service.quality.lassim import lassim
 
 Pixels = NDArray[np.uint8]
+CEILING_DB = 100.0
 _FIRST_SEED = 1_000_000
 _ALLOWED_LOSS = 0.005
 _DECIBELS_PER_LASSIM = 100.0
@@ -62,14 +64,10 @@ class Validation:
         """The generator's score now."""
         contract = PixelContract(generator).eval()
         made = [contract(torch.from_numpy(bad)[None].to(device))[0].cpu().numpy() for bad in self.bad]
-        psnr_db = float(np.mean([psnr(image, clean) for image, clean in zip(made, self.clean, strict=True)]))
+        psnr_db = float(
+            np.mean([psnr(image, clean, ceiling_db=CEILING_DB) for image, clean in zip(made, self.clean, strict=True)])
+        )
         kept = float(np.mean([lassim(image, bad) for image, bad in zip(made, self.bad, strict=True)]))
         faithful = float(np.mean([lassim(image, clean) for image, clean in zip(made, self.clean, strict=True)]))
         lost = max(0.0, self._attainable - _ALLOWED_LOSS - kept)
         return Score(psnr_db - _DECIBELS_PER_LASSIM * lost, psnr_db, kept, faithful)
-
-
-def psnr(first: Pixels, second: Pixels) -> float:
-    """Peak signal-to-noise ratio in dB of two uint8 images; 100 for equal ones."""
-    error = float(np.mean((first.astype(np.float64) - second.astype(np.float64)) ** 2))
-    return 100.0 if error == 0 else 10 * float(np.log10(255.0**2 / error))

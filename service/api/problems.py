@@ -8,19 +8,9 @@ from dataclasses import dataclass
 from pydantic import BaseModel, ConfigDict, Field
 
 from service.api.request_context import RequestContext, Send
-from service.errors import HTTP_STATUS, PROBLEM_TYPE_PREFIX, LameganError
+from service.errors import PROBLEM_TYPE_PREFIX, LameganError
 
 PROBLEM_MEDIA_TYPE = "application/problem+json"
-
-_RETRY_AFTER_S = {
-    "shutting-down": 5,
-    "not-ready": 1,
-    "audit-unavailable": 30,
-    "busy": 1,
-    "overloaded": 1,
-    "rate-limited": 1,
-}
-"""What to tell clients whose error carries no measured `retry_after_s`."""
 
 
 class Problem(BaseModel):
@@ -47,28 +37,27 @@ class ProblemAnswer:
 
 
 def problem_answer(error: LameganError, request_id: str) -> ProblemAnswer:
-    """The answer for `error`: status and title from the table, headers that its status calls for."""
-    status, title = HTTP_STATUS[error.code]
+    """The answer for `error`: status and title of its class, headers that its status calls for."""
     facts = dict(error.facts)
     headers = {"content-type": PROBLEM_MEDIA_TYPE, "cache-control": "no-store"}
     if isinstance(allow := facts.pop("allow", None), str):
         headers["allow"] = allow
-    if status == 401:
+    if error.status == 401:
         headers["www-authenticate"] = str(facts.pop("challenge", 'Bearer realm="lamegan"'))
-    if error.code in _RETRY_AFTER_S:
-        wait_s = facts.setdefault("retry_after_s", _RETRY_AFTER_S[error.code])
+    if error.retry_after_s is not None:
+        wait_s = facts.setdefault("retry_after_s", error.retry_after_s)
         headers["retry-after"] = str(max(1, math.ceil(float(str(wait_s)))))
     document = Problem(
         type=PROBLEM_TYPE_PREFIX + error.code,
         code=error.code,
-        title=title,
-        status=status,
+        title=error.title,
+        status=error.status,
         detail=error.detail,
         request_id=request_id,
         **facts,
     )
     body = document.model_dump_json().encode()
-    return ProblemAnswer(status, error.code, body, headers | {"content-length": str(len(body))})
+    return ProblemAnswer(error.status, error.code, body, headers | {"content-length": str(len(body))})
 
 
 async def send_problem(send: Send, context: RequestContext, error: LameganError) -> None:

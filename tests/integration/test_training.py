@@ -29,9 +29,10 @@ from model_training.export.wrapper import PixelContract
 from model_training.networks import build
 from model_training.runs.checkpoint import Vault, content_digest, read_checkpoint, write_checkpoint
 from model_training.runs.generator import load_generator
+from model_training.runs.resume import find_resumption
 from model_training.training.adversarial import AdversarialTraining
 from model_training.training.distil import DistilRequest, distil
-from model_training.training.fit import FitRequest, find_resumption, fit
+from model_training.training.fit import FitRequest, fit
 from model_training.training.loop import Outcome
 from service.errors import CheckpointError, Diverged, ExportError
 from service.registry.card import BUILT_IN_FLOORS, read_card

@@ -48,7 +48,7 @@ from model_training.evaluation.faults.results import FaultResults, NativeCell
 from model_training.evaluation.faults.trials import run_trials
 from model_training.evaluation.methods import Method
 from model_training.evaluation.niqe import fit_pristine, write_pristine
-from model_training.evaluation.scores import psnr
+from model_training.evaluation.psnr import psnr
 from service.errors import CommandError, DataError, InvalidParameter
 from tests import models
 

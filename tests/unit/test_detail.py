@@ -11,8 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from model_training.data.phantom import phantom
-from model_training.guardrail.detail_detector import fit_detail_detector, make_detail_examples, write_detail_detector
+from model_training.guardrail.detail_detector import fit_detail_detector, make_detail_examples
 from model_training.guardrail.detail_faults import DETAIL_FAULTS, checkerboard, halo, vessel
+from model_training.guardrail.fitting import write_network
 from model_training.guardrail.harmless import HARMLESS
 from service.errors import DataError, ImageDimensions
 from service.quality import detail as detail_module
@@ -108,7 +109,7 @@ def test_a_detector_is_fitted_from_pairs_and_written_as_the_service_reads_it(
 ) -> None:
     examples = make_detail_examples([phantom(320, 300, 0)], 24, 0)
     assert 0 < examples.faulty.sum() < 24
-    write_detail_detector(fit_detail_detector(examples, 2, 0), tmp_path / "quality" / "detail.npz")
+    write_network(fit_detail_detector(examples, 2, 0), tmp_path / "quality" / "detail.npz")
     monkeypatch.setattr(detail_module, "files", lambda _package: tmp_path / "quality")
     detail_module.detail_weights.cache_clear()
     try:

@@ -13,7 +13,8 @@ import torch
 from model_training.cli import main
 from model_training.data.phantom import phantom
 from model_training.guardrail import faults
-from model_training.guardrail.detector import Detector, detector_loss, fit_detector, make_examples, write_detector
+from model_training.guardrail.detector import Detector, detector_loss, fit_detector, make_examples
+from model_training.guardrail.fitting import write_network
 from service.errors import DataError, ImageDimensions
 from service.quality import change_detector
 from service.quality.change_detector import CHANNELS, evidence, structure_map, worst_region
@@ -100,7 +101,7 @@ def test_fitting_lowers_the_loss_and_its_file_is_what_the_service_reads(photos: 
         detector = fit_detector(examples, epochs, seed=0)
         losses.append(float(detector_loss(detector(maps), marks, faulty).detach()))
     assert losses[1] < 0.8 * losses[0]
-    write_detector(detector, tmp_path / "made" / "change_detector.npz")
+    write_network(detector, tmp_path / "made" / "change_detector.npz")
     shipped = Path(change_detector.__file__).with_name("change_detector.npz")
     with np.load(tmp_path / "made" / "change_detector.npz") as ours, np.load(shipped) as theirs:
         assert {name: ours[name].shape for name in ours} == {name: theirs[name].shape for name in theirs}

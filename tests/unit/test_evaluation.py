@@ -26,8 +26,9 @@ from model_training.data.synthetic import everyday
 from model_training.evaluation import niqe
 from model_training.evaluation.images import parse_size
 from model_training.evaluation.methods import find_method
+from model_training.evaluation.psnr import CEILING_DB, psnr
 from model_training.evaluation.report import EvaluationRequest, evaluate
-from model_training.evaluation.scores import CEILING_DB, Judges, psnr, score
+from model_training.evaluation.scores import Judges, score
 from service.errors import DataError, ImageDimensions, InvalidParameter
 from tests import models
 

@@ -32,8 +32,8 @@ from model_training.evaluation.faults.results import FaultResults, behind_filter
 from model_training.evaluation.faults.run import FaultRequest, evaluate_faults
 from model_training.evaluation.faults.trials import run_trials
 from model_training.evaluation.methods import INPUT, Method
+from model_training.evaluation.psnr import psnr
 from model_training.evaluation.redness import redness_kept
-from model_training.evaluation.scores import psnr
 from service.errors import CommandError, DataError, InvalidParameter
 from service.registry.card import read_card
 from tests import models

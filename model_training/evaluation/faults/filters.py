@@ -12,7 +12,7 @@ import numpy as np
 
 from model_training.evaluation.classical import Enhance, clahe, dark_channel_prior
 from model_training.evaluation.faults.kinds import Fault
-from model_training.evaluation.scores import psnr
+from model_training.evaluation.psnr import psnr
 from service.quality.pyramid import Image
 
 STRETCH_PERCENTILES = (1, 99)

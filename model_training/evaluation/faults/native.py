@@ -17,8 +17,8 @@ import numpy as np
 from model_training.evaluation.classical import Enhance
 from model_training.evaluation.faults.domains import Domain, Photo
 from model_training.evaluation.faults.kinds import Fault, damaged
-from model_training.evaluation.progress import Start, silent
-from model_training.evaluation.scores import psnr
+from model_training.evaluation.psnr import psnr
+from model_training.runs.progress import Start, silent
 from service.engine.engine import EngineOptions
 from service.errors import DataError
 from service.imaging.codecs import decode, encode

@@ -16,8 +16,8 @@ from model_training.evaluation.faults.results import FaultResults
 from model_training.evaluation.faults.trials import run_trials
 from model_training.evaluation.methods import Method, find_method
 from model_training.evaluation.niqe import read_pristine
-from model_training.evaluation.progress import Start, silent
 from model_training.runs.output_checks import require_apart, require_writable
+from model_training.runs.progress import Start, silent
 from service.errors import DataError
 
 

@@ -11,9 +11,9 @@ from model_training.evaluation.faults.filters import Best, best_filter
 from model_training.evaluation.faults.kinds import Fault, damaged
 from model_training.evaluation.methods import INPUT, Method
 from model_training.evaluation.niqe import PristineModel, niqe
-from model_training.evaluation.progress import Start, silent
+from model_training.evaluation.psnr import psnr
 from model_training.evaluation.redness import redness_kept
-from model_training.evaluation.scores import psnr
+from model_training.runs.progress import Start, silent
 from service.quality.colour import colour_shift
 from service.quality.lassim import lassim, ssim
 from service.quality.pyramid import Image

@@ -9,7 +9,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 Advance: TypeAlias = Callable[[], None]
 Start: TypeAlias = Callable[[int], Advance]
-"""Told the number of steps, answers the function to call after each step."""
+"""Told the number of steps, returns the function to call after each step."""
 
 
 def silent(steps: int) -> Advance:
@@ -19,10 +19,10 @@ def silent(steps: int) -> Advance:
 
 
 @contextmanager
-def bar(title: str) -> Iterator[Start]:
-    """A progress bar with count and remaining time on standard error, for as long as the block lasts."""
+def bar(title: str, console: Console | None = None) -> Iterator[Start]:
+    """A progress bar with count and remaining time, for as long as the block lasts; on standard error by default."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+    with Progress(*columns, console=console or Console(stderr=True), transient=True) as progress:
 
         def start(steps: int) -> Advance:
             task = progress.add_task(title, total=steps)
