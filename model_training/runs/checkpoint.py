@@ -8,13 +8,11 @@ from __future__ import annotations
 
 import hashlib
 import io
-import os
 import pickle
 import re
 import struct
 import zipfile
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +20,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from service.durable import write_whole
 from service.errors import CheckpointError
 
 FORMAT = 1
@@ -122,17 +121,10 @@ def write_checkpoint(path: Path, state: Mapping[str, Any]) -> str:
     digest = content_digest(state)
     payload = io.BytesIO()
     torch.save({"format": FORMAT, "digest": digest, "state": dict(state)}, payload)
-    partial = path.with_suffix(".partial")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with partial.open("wb") as file:
-            file.write(payload.getbuffer())
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(path)
+        write_whole(path, payload.getbuffer())
     except OSError as error:
-        with suppress(OSError):
-            partial.unlink(missing_ok=True)
         raise CheckpointError(
             f"The checkpoint {path} could not be written ({error.strerror}); those saved before it are untouched.",
             path=str(path),

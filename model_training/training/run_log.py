@@ -28,6 +28,7 @@ from torch.utils.tensorboard import SummaryWriter
 
 from model_training.config.schema import JournalConfig
 from model_training.training.validation import Score
+from service.durable import write_whole
 
 _LOSSES, _SCORES = "losses.jsonl", "validation.jsonl"
 
@@ -135,9 +136,7 @@ def _forget_after(step: int, path: Path) -> None:
     if not path.is_file():
         return
     kept = [line for line in path.read_text(encoding="utf-8", errors="replace").splitlines() if _until(step, line)]
-    partial = path.with_suffix(".partial")
-    partial.write_text("".join(f"{line}\n" for line in kept), encoding="utf-8")
-    partial.replace(path)
+    write_whole(path, "".join(f"{line}\n" for line in kept).encode())
 
 
 def _until(step: int, line: str) -> bool:

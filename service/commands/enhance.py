@@ -8,7 +8,6 @@ import stat
 import sys
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -17,6 +16,7 @@ from service.commands.enhance_plan import BY_SUFFIX, MADE, STREAM, Job
 from service.commands.journal import Journal
 from service.commands.output_files import Targets
 from service.dicom.answer import DICOM_SUFFIX, ObjectEnhancer, available, is_dicom, load_dicom_enhancer
+from service.durable import write_whole
 from service.errors import CommandError, LameganError, MissingImage
 from service.imaging.codecs import ANSWERED_AS, LOSSY
 from service.imaging.headers import SourceFormat, sniff
@@ -294,14 +294,10 @@ def read_source(path: Path) -> bytes:
 
 def _write(path: Path, content: bytes) -> None:
     """Write whole or not at all."""
-    partial = path.with_name(f".{path.name}.partial")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        partial.write_bytes(content)
-        partial.replace(path)
+        write_whole(path, content)
     except OSError as error:
-        with suppress(OSError):
-            partial.unlink(missing_ok=True)
         raise CommandError.unwritable(path, error) from error
 
 

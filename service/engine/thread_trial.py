@@ -14,6 +14,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from service.durable import write_whole
+
 Run = Callable[[NDArray[np.uint8]], NDArray[np.uint8]]
 
 SHAPE = (1, 272, 480, 3)
@@ -56,11 +58,9 @@ class ThreadTrial:
     def _write(self, known: dict[str, object]) -> None:
         if self.file is None:
             return
-        partial = self.file.with_suffix(".partial")
         try:
             self.file.parent.mkdir(parents=True, exist_ok=True)
-            partial.write_text(json.dumps(known, indent=1) + "\n", encoding="utf-8")
-            partial.replace(self.file)
+            write_whole(self.file, (json.dumps(known, indent=1) + "\n").encode(), synced=False)
         except OSError:  # a read-only place: it is tried again at the next start
             return
 

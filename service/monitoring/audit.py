@@ -18,6 +18,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from service.durable import write_whole
 from service.errors import AuditUnavailable, ConfigurationError
 
 try:
@@ -157,9 +158,8 @@ class AuditLog:
 
     def _keep_head(self, head: Head | None = None) -> None:
         head = head or self._head
-        partial = self._folder / f"{HEAD_FILE}.partial"
-        partial.write_text(json.dumps({"number": head.number, "hash": head.hash}) + "\n", encoding="ascii")
-        partial.replace(self._folder / HEAD_FILE)
+        text = json.dumps({"number": head.number, "hash": head.hash}) + "\n"
+        write_whole(self._folder / HEAD_FILE, text.encode("ascii"), synced=False)
 
 
 def verify(folder: Path, expected: Head | None = None) -> Audit:

@@ -13,6 +13,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
 
 from service.drift.measures import MEASURES
+from service.durable import write_whole
 from service.errors import ModelInvalid
 from service.vocabulary import LASSIM_LEVEL
 
@@ -326,6 +327,4 @@ def read_card(path: Path) -> ModelCard:
 
 def write_card(card: ModelCard, path: Path) -> None:
     """Write `card` as indented JSON with a final newline, atomically."""
-    partial = path.with_suffix(".partial")
-    partial.write_text(card.model_dump_json(indent=2) + "\n", encoding="utf-8")
-    partial.replace(path)
+    write_whole(path, (card.model_dump_json(indent=2) + "\n").encode())

@@ -22,6 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from service.durable import write_whole
 from service.errors import (
     CommandError,
     InferenceFailed,
@@ -260,13 +261,9 @@ class ModelStore:
         return Installed(reference, card, None)
 
     def _remember(self, history: list[str]) -> None:
-        partial = self.state_file.with_suffix(".partial")
+        text = json.dumps({"history": history[-HISTORY_LENGTH:]}, indent=2) + "\n"
         try:
-            with partial.open("w", encoding="utf-8") as file:
-                file.write(json.dumps({"history": history[-HISTORY_LENGTH:]}, indent=2) + "\n")
-                file.flush()
-                os.fsync(file.fileno())
-            partial.replace(self.state_file)
+            write_whole(self.state_file, text.encode())
         except OSError as error:
             raise CommandError(
                 f"The choice of model cannot be kept ({error.strerror}); set LAMEGAN_STATE_DIR to a writable folder."

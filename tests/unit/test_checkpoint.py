@@ -139,7 +139,7 @@ def test_a_file_size_limit_while_saving_is_one_sentence_and_loses_nothing(tmp_pa
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="this machine has no /dev/full")
 def test_a_full_disk_is_the_same_sentence(tmp_path, monkeypatch):
     # The temporary file is /dev/full itself: the kernel answers ENOSPC to real writes.
-    (tmp_path / "a.partial").symlink_to("/dev/full")
+    (tmp_path / ".a.pt.partial").symlink_to("/dev/full")
     with pytest.raises(CheckpointError, match="No space left on device") as caught:
         write_checkpoint(tmp_path / "a.pt", STATE)
     assert isinstance(caught.value.__cause__, OSError)

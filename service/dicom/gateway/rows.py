@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+import time
 from dataclasses import dataclass
 from typing import Literal
 
@@ -98,3 +99,8 @@ def migrate(index: sqlite3.Connection) -> bool:
         index.execute(f"PRAGMA user_version = {number}")
         index.execute("COMMIT")
     return bool(version <= len(MIGRATIONS))
+
+
+def clock(now: float | None) -> float:
+    """`now`, or where it is None the time."""
+    return time.time() if now is None else now

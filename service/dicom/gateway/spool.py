@@ -22,7 +22,6 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Literal
 
-from service.dicom.gateway.durable import clock, sync_folder, write_durably
 from service.dicom.gateway.rows import (
     DELIVERY_COLUMNS,
     OBJECT_COLUMNS,
@@ -31,8 +30,10 @@ from service.dicom.gateway.rows import (
     Item,
     ObjectState,
     SpooledObject,
+    clock,
     migrate,
 )
+from service.durable import sync_folder, write_whole
 from service.errors import ConfigurationError
 
 
@@ -72,7 +73,7 @@ class Spool:
         """
         partial = self.folder / "incoming" / f"{os.getpid()}-{threading.get_ident()}-{time.monotonic_ns()}"
         try:
-            write_durably(partial, body)
+            write_whole(partial, body, mode=0o600)
             with self._transaction():
                 known = self._rows.execute(
                     "SELECT id, state FROM object WHERE source_uid = ?", (source_uid,)
@@ -119,7 +120,7 @@ class Spool:
         """Keep the objects made of one, and where each has to go; without any delivery it is done."""
         home = self._home(object_id)
         for item, body in items.items():
-            write_durably(home / f"{item}.dcm", body)
+            write_whole(home / f"{item}.dcm", body, mode=0o600)
         with self._transaction():
             self._rows.execute(
                 "UPDATE object SET state = 'enhanced', verdict = ?, attempts = 0, reason = '' WHERE id = ?",
