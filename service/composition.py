@@ -26,7 +26,7 @@ from service.drift.reference import SiteReference, find_references
 from service.engine.engine import Engine, EngineOptions
 from service.engine.thread_trial import ThreadTrial
 from service.engine.threads import usable_cores
-from service.errors import ConfigurationError, LameganError
+from service.errors import AuditUnavailable, ConfigurationError, LameganError
 from service.monitoring.audit import AuditLog
 from service.monitoring.logs import get_logger
 from service.monitoring.metrics import Metrics
@@ -159,7 +159,10 @@ class Service:
     def _close_audit(self) -> None:
         if self.audit is not None:
             self._log.info("audit log closed", line=self.audit.head.number, hash=self.audit.head.hash)
-            self.audit.close()
+            try:
+                self.audit.close()
+            except AuditUnavailable as error:
+                self._log.error("audit log not durable", reason=error.detail)
 
     def _enhancers(self, settings: Settings) -> tuple[Enhancer, Enhancer]:
         """What enhances photos, in processes of its own or on this one's threads; and what does on threads always."""
@@ -284,7 +287,7 @@ def engine_options(settings: Settings) -> EngineOptions:
         device=settings.device,
         allow_cpu_fallback=settings.allow_cpu_fallback,
         threads=settings.infer_threads,
-        trial=ThreadTrial(_remembered_threads(settings)),
+        trial=ThreadTrial(_remembered_threads(settings), _tell_unwritten if settings.state_dir else None),
         max_batch=settings.max_batch,
         max_wait_s=settings.max_wait_ms / 1000,
     )
@@ -299,6 +302,14 @@ def engine_loader(settings: Settings, metrics: Metrics | None = None) -> Callabl
             metrics.batch_size.observe(size)
 
     return lambda weights: Engine(weights, options, count_batch)
+
+
+def _tell_unwritten(error: OSError) -> None:
+    get_logger("lamegan.service").warning(
+        "state not written",
+        reason=f"LAMEGAN_STATE_DIR: {error.strerror}.",
+        effect="Photos are served; the trial of threads runs again at the next start; no model can be activated.",
+    )
 
 
 def _remembered_threads(settings: Settings) -> Path:

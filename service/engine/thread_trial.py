@@ -32,9 +32,11 @@ class ThreadTrial:
 
     Attributes:
         file: where it is remembered across restarts; None, or a place that cannot be written: not at all.
+        tell: is told why the place cannot be written; None: nobody is.
     """
 
     file: Path | None = None
+    tell: Callable[[OSError], None] | None = None
 
     def choose(self, weights: bytes, most: int, run_with: Callable[[int], Run]) -> int:
         """The fewest of at most `most` threads that are nearly as quick as any; `run_with(n)` runs with n threads."""
@@ -61,8 +63,9 @@ class ThreadTrial:
         try:
             self.file.parent.mkdir(parents=True, exist_ok=True)
             write_whole(self.file, (json.dumps(known, indent=1) + "\n").encode(), synced=False)
-        except OSError:  # a read-only place: it is tried again at the next start
-            return
+        except OSError as error:  # a read-only place or a full disk: it is tried again at the next start
+            if self.tell is not None:
+                self.tell(error)
 
 
 def fewest_worthwhile(seconds: dict[int, float]) -> int:

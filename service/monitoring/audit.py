@@ -13,6 +13,7 @@ import json
 import os
 import threading
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -84,7 +85,10 @@ class AuditLog:
             raise ConfigurationError(f"LAMEGAN_AUDIT_DIR cannot be used: {error.strerror}.") from error
         try:
             self._resume()
-        except (OSError, ValueError) as error:
+        except OSError as error:
+            os.close(self._own)
+            raise ConfigurationError(f"LAMEGAN_AUDIT_DIR cannot be used: {error.strerror}.") from error
+        except ValueError as error:
             os.close(self._own)
             raise ConfigurationError(
                 "LAMEGAN_AUDIT_DIR: the log there does not end as its head says; see `lamegan audit verify`."
@@ -114,11 +118,19 @@ class AuditLog:
             return head
 
     def close(self) -> None:
-        """Make everything durable and let the folder go."""
+        """Make everything durable and let the folder go.
+
+        Raises:
+            AuditUnavailable: the disk does not take the last lines.
+        """
         with self._lock:
-            os.fsync(self._file)
-            os.close(self._file)
-            os.close(self._own)
+            try:
+                os.fsync(self._file)
+            except OSError as error:
+                raise AuditUnavailable(f"The audit log is not durable: {error.strerror}.") from error
+            finally:
+                os.close(self._file)
+                os.close(self._own)
 
     def _resume(self) -> None:
         files = log_files(self._folder)
@@ -131,21 +143,23 @@ class AuditLog:
         if ends_with != self._head:
             raise ValueError("the last line is not the head")
         self._open(self._after(path) if torn else path)  # what a power cut tore stays, for `verify` to show
-        self._keep_head()
+        with suppress(OSError):  # a full disk: the head stays one line behind, which the next start takes too
+            self._keep_head()
 
     def _after(self, path: Path) -> Path:
         return self._folder / _name(int(path.stem.rpartition("-")[2]) + 1)
 
     def _open(self, path: Path) -> None:
-        self._path = path
         self._file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+        self._path = path
         self._size = os.fstat(self._file).st_size
 
     def _write(self, data: bytes) -> None:
         if self._size and self._size + len(data) > self._max_bytes:
             os.fsync(self._file)
-            os.close(self._file)
+            ended = self._file
             self._open(self._after(self._path))
+            os.close(ended)
         try:
             written = os.write(self._file, data)
             if written != len(data):

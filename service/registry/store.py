@@ -266,7 +266,8 @@ class ModelStore:
             write_whole(self.state_file, text.encode())
         except OSError as error:
             raise CommandError(
-                f"The choice of model cannot be kept ({error.strerror}); set LAMEGAN_STATE_DIR to a writable folder."
+                f"The choice of model cannot be kept ({error.strerror}), so nothing changed; LAMEGAN_STATE_DIR must "
+                "name a writable folder with room."
             ) from error
 
     def _folder(self, reference: str) -> Path:

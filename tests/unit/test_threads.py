@@ -56,6 +56,14 @@ def test_the_least_quota_of_all_groups_one_lies_in_is_the_limit(
     assert cpu_limit(*groups(tmp_path, own, files)) == pytest.approx(limit)
 
 
+def test_a_trial_that_cannot_be_remembered_is_told_and_its_answer_taken(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"")
+    told: list[OSError] = []
+    trial = ThreadTrial(tmp_path / "file" / "threads.json", told.append)
+    assert trial.choose(b"model", 2, lambda _threads: lambda image: image) in (1, 2)
+    assert len(told) == 1
+
+
 def test_without_control_groups_the_cores_are_the_limit(tmp_path: Path) -> None:
     assert cpu_limit(tmp_path / "none", tmp_path / "nor this") == CORES
 
