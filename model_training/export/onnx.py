@@ -23,6 +23,7 @@ from torch import nn
 from model_training.config.schema import TrainingConfig
 from model_training.data.phantom import phantom
 from model_training.export.card import CardFacts, compose_card
+from model_training.export.stages import skip_second_stage_on_request
 from model_training.export.wrapper import PixelContract, StagedPixelContract, pixel_contract
 from model_training.networks import parameter_count
 from model_training.runs.generator import find_checkpoint, load_generator
@@ -135,6 +136,8 @@ def to_onnx(contract: PixelContract) -> bytes:
             dynamic_axes={name: {0: "B", 1: "H", 2: "W"} for name in ("image", *outputs)},
         )
         model = onnx.load(path)
+    if len(outputs) > 1:
+        model = skip_second_stage_on_request(model)
     onnx.checker.check_model(model, full_check=True)
     return bytes(model.SerializeToString())
 

@@ -31,6 +31,12 @@ CONTRACT = {"image": "tensor(uint8)", "enhanced": "tensor(uint8)"}
 DETAIL_CONTRACT = {**CONTRACT, "detail": "tensor(uint8)"}
 """A model in two stages also gives what its first stage, which mends detail at any size, makes of the image."""
 
+DETAIL_ONLY = "detail_only"
+"""Optional input of a model in two stages, a boolean scalar: the second stage, which nobody fetches, does not run.
+
+The runtime runs every node, whichever outputs are fetched; models exported before 1.2.0 have no such input.
+"""
+
 
 @dataclass(frozen=True, slots=True)
 class SessionOptions:
@@ -62,8 +68,7 @@ class Session:
         if self.provider == "cuda" and "CUDAExecutionProvider" not in self._session.get_providers():
             self.provider = _fall_back(options, "the CUDA libraries could not be loaded")
         self.gives_detail = _check_contract(self._session)
-        self._only_needed = onnxruntime.RunOptions()
-        self._only_needed.only_execute_path_to_fetches = True
+        self._can_skip = DETAIL_ONLY in {node.name for node in self._session.get_overridable_initializers()}
 
     def run(self, batch: Batch, output: Output = "enhanced") -> Batch:
         """Run the batch through the model, or through its detail stage alone: (B, H, W, 3) uint8 RGB in and out.
@@ -84,20 +89,22 @@ class Session:
         """Run the batch through the detail stage alone; see `run`."""
         return self.run(batch, "detail")
 
-    def _options(self, output: Output) -> onnxruntime.RunOptions | None:
-        """The detail stage comes first in the graph: what follows it need not run."""
-        return self._only_needed if output == "detail" else None
-
     def _run_plain(self, batch: Batch, name: Output) -> Batch:
-        output: Batch = self._session.run([name], {"image": batch}, self._options(name))[0]
+        given = {"image": batch, **self._options(name)}
+        output: Batch = self._session.run([name], given)[0]
         return output
+
+    def _options(self, output: Output) -> dict[str, NDArray[np.bool_]]:
+        return {DETAIL_ONLY: np.array(True)} if self._can_skip and output == "detail" else {}
 
     def _run_bound(self, batch: Batch, name: Output) -> Batch:
         """Copy uint8 over the bus once each way; the graph's own casts run on the GPU."""
         binding = self._session.io_binding()
         binding.bind_cpu_input("image", np.ascontiguousarray(batch))
+        for option, value in self._options(name).items():
+            binding.bind_cpu_input(option, value)
         binding.bind_output(name, "cuda")
-        self._session.run_with_iobinding(binding, self._options(name))
+        self._session.run_with_iobinding(binding)
         output: Batch = binding.copy_outputs_to_cpu()[0]
         return output
 

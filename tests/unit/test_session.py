@@ -6,9 +6,11 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
 from onnx import TensorProto, helper
 
+from model_training.export.stages import skip_second_stage_on_request
 from service.engine.engine import Engine, EngineOptions
 from service.engine.session import Session, SessionOptions, gpu_count
 from service.errors import InferenceFailed, ModelInvalid, ProviderUnavailable
@@ -102,3 +104,16 @@ def test_a_model_in_one_stage_has_no_detail(tmp_path: Path) -> None:
     engine = Engine(saved(tmp_path, models.identity()), EngineOptions(device="cpu"))
     assert not engine.gives_detail
     engine.close(20)
+
+
+def test_the_second_stage_of_an_exported_model_does_not_run_where_detail_alone_is_fetched(tmp_path: Path) -> None:
+    path = saved(tmp_path, skip_second_stage_on_request(models.staged()))
+    session = Session(path, SessionOptions(device="cpu"))
+    given = np.full((1, 64, 96, 3), 101, np.uint8)
+    assert session.gives_detail
+    assert (session.run_detail(given) == 50).all()
+    assert (session.run(given) == 70).all()
+
+    plain = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    skipped = plain.run(["enhanced"], {"image": given, "detail_only": np.array(True)})[0]
+    assert (skipped == 50).all(), "the second stage ran"
