@@ -17,10 +17,11 @@ RUN --mount=type=secret,id=apt.conf \
     && DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends python3 ca-certificates \
     && rm -rf /var/lib/apt/lists/* /var/cache/apt/archives/*.deb
 
-# ---- installs into /opt/lamegan and writes the bill of materials; none of its tools go further
+# ---- installs into /opt/lamegan and writes the bill of materials and the licences; none of its tools go further
 FROM python AS build
 ARG DEVICE=cpu
 ARG CYCLONEDX=cyclonedx-bom==7.5.0
+ARG LICENCES=pip-licenses==5.5.5
 RUN --mount=type=secret,id=apt.conf \
     export APT_CONFIG=/run/secrets/apt.conf; [ -f "$APT_CONFIG" ] || unset APT_CONFIG; \
     apt-get update -q \
@@ -35,10 +36,14 @@ RUN --mount=type=secret,id=pip.conf --mount=type=secret,id=ca.pem \
     cd /build/source \
     && /build/tools/bin/pip --python /opt/lamegan/bin/python install --quiet \
        --constraint constraints.txt --constraint constraints-cuda.txt ".$extra" \
-    && /build/tools/bin/pip install --quiet "$CYCLONEDX" \
+    && /build/tools/bin/pip install --quiet "$CYCLONEDX" "$LICENCES" \
     && mkdir -p /opt/lamegan/share \
     && /build/tools/bin/cyclonedx-py environment --output-reproducible --of JSON -o /opt/lamegan/share/sbom.cdx.json \
        /opt/lamegan/bin/python \
+    && /build/tools/bin/pip-licenses --python /opt/lamegan/bin/python --with-system --with-urls --format csv \
+       --output-file /opt/lamegan/share/licences.csv \
+    && /build/tools/bin/pip-licenses --python /opt/lamegan/bin/python --with-system --with-license-file --no-license-path \
+       --with-notice-file --format plain-vertical --output-file /opt/lamegan/share/licences.txt \
     && rm -f /opt/lamegan/bin/lamegan-train
 # Without a GPU these are 280 MB that cannot run.
 RUN [ "$DEVICE" != cpu ] || rm -f /opt/lamegan/lib/python3*/site-packages/onnxruntime/capi/libonnxruntime_providers_*.so

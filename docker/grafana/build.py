@@ -23,7 +23,9 @@ from grafana_foundation_sdk.models.common import (
 from grafana_foundation_sdk.models.prometheus import PromQueryFormat
 
 FOLDER = Path(__file__).resolve().parent / "dashboards"
-SOURCE = models.DataSourceRef(type_val="prometheus", uid="prometheus")
+SOURCE = models.DataSourceRef(type_val="prometheus", uid="${datasource}")
+"""The Prometheus that the board's variable names; at first the one that is provisioned."""
+
 JOB = 'job="lamegan"'
 MODEL = f'{JOB}, model_digest=~"$model"'
 HEIGHT, HALF, QUARTER = 8, 12, 6
@@ -94,10 +96,13 @@ def board(uid: str, title: str, *, by_model: bool = False) -> dashboard.Dashboar
         .icon_color("red")
         .expr('ALERTS{alertstate="firing", alertname=~"Lamegan.+"}')
     )
+    source = dashboard.DatasourceVariable("datasource").label("Prometheus").type("prometheus")
+    made = made.with_variable(source.current(models.VariableOption(text="Prometheus", value="prometheus")))
     if not by_model:
         return made
     variable = dashboard.QueryVariable("model").label("Model digest").datasource(SOURCE)
     variable = variable.query("label_values(lamegan_model_info, model_digest)").include_all(True).all_value(".+")
+    variable = variable.refresh(models.VariableRefresh.ON_TIME_RANGE_CHANGED)
     return made.with_variable(variable.multi(True).current(models.VariableOption(text="All", value="$__all")))
 
 

@@ -22,6 +22,7 @@ from tests.live import LiveService, encoded, scene, wait_until
 
 PROMETHEUS = ROOT / "docker" / "prometheus"
 DOCKERFILE = (ROOT / "docker" / "service.Dockerfile").read_text()
+TRAINING_DOCKERFILE = (ROOT / "docker" / "training.Dockerfile").read_text()
 COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
 OURS = ("service", "service-gpu")
 
@@ -44,11 +45,12 @@ def test_every_variable_of_the_containers_is_a_setting() -> None:
 
 def test_the_compose_file_names_only_what_it_declares() -> None:
     for name, service in COMPOSE["services"].items():
-        assert set(service["networks"]) <= set(COMPOSE["networks"]), name
+        assert set(service.get("networks", ())) <= set(COMPOSE["networks"]), name
+        assert ("networks" in service) != (service.get("network_mode") == "none"), name
         secrets = {secret if isinstance(secret, str) else secret["source"] for secret in service.get("secrets", ())}
         assert secrets <= set(COMPOSE["secrets"]), name
-        volumes = [volume.split(":")[0] for volume in service["volumes"]]
-        assert all(volume in COMPOSE["volumes"] or (ROOT / volume).exists() for volume in volumes), name
+        volumes = [re.sub(r"^\$\{\w+:-[^}]*\}", "", volume).split(":")[0] for volume in service["volumes"]]
+        assert all(not volume or volume in COMPOSE["volumes"] or (ROOT / volume).exists() for volume in volumes), name
         if "build" in service:
             assert (ROOT / service["build"]["context"] / service["build"]["dockerfile"]).is_file()
 
@@ -60,7 +62,9 @@ def test_nothing_is_published_beyond_loopback_and_nothing_runs_with_more_rights_
         assert service["cap_drop"] == ["ALL"], name
         assert service["security_opt"] == ["no-new-privileges:true"], name
     assert COMPOSE["networks"]["metrics"]["internal"] is True
-    assert re.search(r"^USER 10001:10001$", DOCKERFILE, re.MULTILINE)
+    for text in (DOCKERFILE, TRAINING_DOCKERFILE):
+        assert re.search(r"^USER 10001:10001$", text, re.MULTILINE)
+    assert COMPOSE["services"]["training"]["network_mode"] == "none"
 
 
 def test_there_is_no_key_that_works_before_the_operator_makes_one() -> None:
@@ -86,9 +90,22 @@ def test_what_the_gpu_image_adds_is_pinned_for_the_runtime_that_is_pinned() -> N
             assert requirement.specifier.contains(pin[1]), requirement.name
 
 
-def test_only_the_gpu_profile_asks_for_a_gpu() -> None:
+def test_both_images_have_the_same_base_and_the_same_tools() -> None:
+    def pinned(text: str) -> list[str]:
+        return re.findall(r"^ARG \w+=\S+$", text.replace("ARG DEVICE=cpu\n", ""), re.MULTILINE)
+
+    def base(text: str) -> str:
+        return text[text.index("# ---- Python") : text.index("# ---- installs")]
+
+    assert pinned(DOCKERFILE) == pinned(TRAINING_DOCKERFILE)
+    assert base(DOCKERFILE) == base(TRAINING_DOCKERFILE)
+
+
+def test_only_the_profiles_gpu_and_training_ask_for_a_gpu() -> None:
     wants = {name for name, service in COMPOSE["services"].items() if "nvidia" in str(service.get("deploy"))}
-    assert wants == {name for name, service in COMPOSE["services"].items() if service.get("profiles") == ["gpu"]}
+    assert wants == {
+        name for name, service in COMPOSE["services"].items() if service["profiles"][0] in ("gpu", "training")
+    }
     assert COMPOSE["services"]["service-gpu"]["build"]["args"] == {"DEVICE": "cuda"}
 
 
@@ -102,7 +119,7 @@ def test_every_service_has_a_profile_and_none_a_password_that_is_known() -> None
     assert ignored.returncode in (0, 128)  # 128: not a git checkout
 
 
-@pytest.mark.parametrize("profile", ["cpu", "gpu", "observability"])
+@pytest.mark.parametrize("profile", ["cpu", "gpu", "training", "observability", "pacs"])
 def test_docker_compose_accepts_every_profile(profile: str) -> None:
     command = ["docker-compose", "--project-directory", ROOT, "--profile", profile, "config", "--quiet"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
