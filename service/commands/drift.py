@@ -129,7 +129,7 @@ def draw(found: Sequence[Finding], window: Counts, reference: Counts, path: Path
 def _drifted(measure: Measure, one: Comparison) -> bool:
     shaped = one.js_bits - one.js_noise_bits >= 0.08 and one.js_bits >= 3 * one.js_noise_bits
     if measure.per_model:
-        return shaped or (one.mean - one.reference_mean <= -0.015 and one.zscore <= -3)
+        return shaped or (one.mean - one.reference_mean <= -0.015 and one.zscore <= -2.7)
     return shaped or (abs(one.deviations) >= 0.5 and abs(one.zscore) >= 4.5)
 
 
