@@ -60,12 +60,12 @@ class LiveService:
         assert not self._thread.is_alive()
 
 
-def wait_until(holds: Callable[[], bool], patience_s: float = PATIENCE_S) -> None:
+def wait_until(holds: Callable[[], bool], patience_s: float = PATIENCE_S, every_s: float = 0.005) -> None:
     """Wait until `holds`, or fail loudly."""
     deadline = time.monotonic() + patience_s
     while not holds():
         assert time.monotonic() < deadline, "the condition did not hold in time"
-        time.sleep(0.005)
+        time.sleep(every_s)
 
 
 @contextmanager

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -11,10 +12,19 @@ from typing import Any, Self
 import httpx
 import yaml
 
+from tests import live
 from tests.conftest import ROOT
-from tests.live import wait_until
 
 RULES = ROOT / "docker" / "prometheus" / "rules"
+
+
+PATIENCE_S = 240.0
+"""How long a scrape, a rule and the next rule may take where several tests share two cores."""
+
+
+def wait_until(holds: Callable[[], bool]) -> None:
+    """Wait until `holds`, or fail loudly; a query a time is enough."""
+    live.wait_until(holds, PATIENCE_S, every_s=0.1)
 
 
 class Prometheus:
@@ -56,6 +66,11 @@ class Prometheus:
         self._process.terminate()
         self._process.wait()
         self._log.close()
+
+    @property
+    def url(self) -> str:
+        """Where it answers."""
+        return f"http://{self.address}"
 
     def query(self, expression: str) -> list[dict[str, Any]]:
         """The result of an instant query; an error of Prometheus fails the test."""

@@ -18,7 +18,8 @@ from packaging.requirements import Requirement
 from service.settings import Settings
 from tests import models
 from tests.conftest import ROOT
-from tests.live import LiveService, encoded, scene, wait_until
+from tests.live import LiveService, encoded, scene
+from tests.prometheus import wait_until
 
 PROMETHEUS = ROOT / "docker" / "prometheus"
 DOCKERFILE = (ROOT / "docker" / "service.Dockerfile").read_text()
@@ -156,9 +157,8 @@ def test_a_real_prometheus_scrapes_a_real_service(tmp_path: Path) -> None:
         with (tmp_path / "log").open("wb") as log, subprocess.Popen(command, stdout=log, stderr=log) as prometheus:
             try:
                 query = 'sum(lamegan_requests_total{job="lamegan", route="/enhance", status="200"})'
-                wait_until(lambda: _asked(address, query) == "1")
-                assert _asked(address, 'sum(lamegan_lassim_count{job="lamegan"})') == "1"
-                assert _asked(address, 'up{job="lamegan"}') == "1"
+                for asked in (query, 'sum(lamegan_lassim_count{job="lamegan"})', 'up{job="lamegan"}'):
+                    wait_until(lambda: _asked(address, asked) == "1")  # noqa: B023  (waited for within the loop)
             finally:
                 prometheus.terminate()
 

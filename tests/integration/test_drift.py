@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,12 +14,12 @@ import numpy as np
 import pytest
 
 from service.drift.measures import MEASURES, Measure
-from service.drift.reference import SiteReference, write_reference
+from service.drift.reference import SiteReference, read_reference, write_reference
 from service.drift.statistics import Comparison, compare
 from tests import models
 from tests.conftest import ROOT
-from tests.live import Image, LiveService, encoded, scene, wait_until
-from tests.prometheus import Prometheus
+from tests.live import Image, LiveService, encoded, scene
+from tests.prometheus import Prometheus, wait_until
 
 PHOTOS = 130
 """A few above the hundred below which the rules say nothing."""
@@ -38,6 +40,31 @@ def blurred(seed: int) -> Image:
 
 USUAL = [encoded(usual(seed)) for seed in range(PHOTOS)]
 BLURRED = [encoded(blurred(seed)) for seed in range(PHOTOS)]
+
+
+OF_DRIFT = {
+    "LameganFidelityDropped",
+    "LameganFidelityChanged",
+    "LameganInputChanged",
+    "LameganWithheld",
+    "LameganConstrained",
+    "LameganDriftUnmeasured",
+}
+"""Alerts of what this module changes; those of speed and readiness say how busy the tests' machine is."""
+
+
+def drift(*options: str | Path) -> tuple[int, str, str]:
+    """Exit code, output and errors of `lamegan drift`."""
+    command = [sys.executable, "-m", "service.commands.main", "drift", *options]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    return done.returncode, done.stdout, done.stderr
+
+
+def reference_file(live: LiveService) -> Path:
+    """The reference that a service reads."""
+    assert live.settings.references_dir
+    (path,) = live.settings.references_dir.glob("*/*/reference.json")
+    return path
 
 
 def dashboard_queries(board: str) -> list[str]:
@@ -110,7 +137,56 @@ def test_the_photos_of_the_reference_raise_no_alert_and_the_numbers_are_numpys(
     for name, measure in MEASURES.items():
         wanted = compare(counts_of(text, measure, digest), reference.counts[name], measure.middles)
         wait_until(lambda: _same(prometheus, name, wanted))  # noqa: B023  (waited for within the loop)
-    assert prometheus.firing() <= {"LameganUncalibrated"}  # the tests' model is
+    assert not prometheus.firing() & OF_DRIFT
+
+
+def test_the_command_reads_the_same_numbers_from_prometheus_and_cron_sees_no_drift(
+    steady: tuple[LiveService, Prometheus],
+) -> None:
+    live, prometheus = steady
+    code, told, _ = drift(
+        "--prometheus", prometheus.url, "--window", "1h", "--reference", reference_file(live), "--json"
+    )
+    found = json.loads(told)
+    assert (code, found["drift"]) == (0, False)
+    assert found["model_digest"] == live.service.store.card("tiny/1.0.0").file.sha256
+    recorded = prometheus.values('lamegan:measure_js:bits{window="1h"}', "measure")
+    assert {(name,) for name in found["measures"]} == set(recorded)
+    for name, one in found["measures"].items():
+        assert one["js_bits"] == pytest.approx(recorded[(name,)], abs=1e-6)
+
+
+def test_a_reference_is_made_of_what_a_real_prometheus_kept(
+    steady: tuple[LiveService, Prometheus], tmp_path: Path
+) -> None:
+    live, prometheus = steady
+    digest = live.service.store.card("tiny/1.0.0").file.sha256
+    options = ["--prometheus", prometheus.url, "--days", "1", "--model-digest", digest, "--name", "site"]
+    command = [sys.executable, "-m", "model_training.cli", "reference", *options, "--out", tmp_path]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    made = read_reference(tmp_path / "site" / "1.0.0" / "reference.json")
+    text = live.http.get("/metrics").text
+    assert set(made.counts) == set(MEASURES)
+    for name, measure in MEASURES.items():
+        seen, kept = np.array(counts_of(text, measure, digest)), np.array(made.counts[name])
+        assert kept.sum() == pytest.approx(seen.sum(), rel=0.05)  # `increase` extends to the window's ends
+        assert np.abs(kept - seen * kept.sum() / seen.sum()).max() <= 1, name
+
+
+def test_the_command_tells_drift_by_exit_code_1_and_what_cannot_be_told_by_2(tmp_path: Path) -> None:
+    (tmp_path / "first.csv").write_text("lassim\n" + "0.9\n0.95\n" * 700)
+    (tmp_path / "now.csv").write_text("lassim\n" + "0.8\n0.85\n" * 100)
+    made = ["--csv", tmp_path / "first.csv", "--model-digest", "a" * 64, "--name", "site", "--out", tmp_path]
+    subprocess.run([sys.executable, "-m", "model_training.cli", "reference", *made], capture_output=True, check=True)
+    reference = tmp_path / "site" / "1.0.0" / "reference.json"
+    code, told, _ = drift("--csv", tmp_path / "now.csv", "--reference", reference)
+    assert (code, "Drift in lassim." in told) == (1, True)
+    code, told, _ = drift("--csv", tmp_path / "first.csv", "--reference", reference)
+    assert (code, "No drift." in told) == (0, True)
+    code, told, error = drift("--csv", tmp_path / "absent.csv", "--reference", reference)
+    assert (code, told) == (2, "")
+    assert error.startswith("lamegan: ")
 
 
 @pytest.mark.parametrize("board", ["operations", "model"])
@@ -124,10 +200,15 @@ def test_every_query_of_every_dashboard_returns_data(board: str, steady: tuple[L
 
 
 def test_a_blurred_camera_fires_the_input_alert_and_not_the_models(tmp_path: Path, reference: SiteReference) -> None:
-    with watched(tmp_path, reference, BLURRED) as (_, prometheus):
+    with watched(tmp_path, reference, BLURRED) as (live, prometheus):
         wait_until(lambda: "LameganInputChanged" in prometheus.firing())
-        assert prometheus.firing() - {"LameganUncalibrated"} == {"LameganInputChanged"}
+        assert prometheus.firing() & OF_DRIFT == {"LameganInputChanged"}
         assert prometheus.values('lamegan:measure_shift:zscore{measure="input_sharpness",window="1h"}')[()] < -4.5
+        options = ("--prometheus", prometheus.url, "--window", "1h", "--reference", reference_file(live))
+        code, told, _ = drift(*options, "--plot", tmp_path / "drift.png")
+        assert code == 1
+        assert "input_sharpness" in told.splitlines()[-1]
+        assert (tmp_path / "drift.png").read_bytes().startswith(b"\x89PNG")
 
 
 def test_a_worse_model_fires_the_fidelity_alert_and_not_the_inputs(tmp_path: Path, reference: SiteReference) -> None:
