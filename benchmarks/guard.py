@@ -43,7 +43,7 @@ def _one_size(name: str, size: tuple[int, int]) -> dict[str, object]:
     seconds = take_turns(
         {
             "LaSSIM, canonical": lambda: lassim(*small),
-            "worst place": lambda: worst_region(*small),
+            "worst region": lambda: worst_region(*small),
             "colour": lambda: colour_shift(*small),
             "judge, passes": lambda: judge(harmless, input, FLOORS),
             "judge, blends": lambda: judge(faulty, input, FLOORS),

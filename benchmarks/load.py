@@ -1,7 +1,7 @@
-"""A load generator that costs little beside the service it loads: raw sockets, requests made once, answers skimmed.
+"""A load generator that costs little beside the service it loads: raw sockets, requests made once, responses skimmed.
 
 Run as a process of its own: `python -m benchmarks.load URL PHOTO --seconds 10 --clients 8 [--rate 400]`. Without a rate
-each client sends its next request when it has its answer (closed loop: saturation); with one, requests are due on a
+each client sends its next request when it has its response (closed loop: saturation); with one, requests are due on a
 schedule whether or not the service keeps up (open loop), and waits count from when a request was due, not from when it
 could be sent, so that a stall is paid by every request it held up. Prints one JSON object.
 """
@@ -26,7 +26,7 @@ class Tally:
 
     Attributes:
         seconds: waits by status.
-        done: answers of status 200 that came before the load ended; what came after would flatter a long queue.
+        done: responses of status 200 that came before the load ended; what came after would flatter a long queue.
         broken: connections that broke.
     """
 
@@ -35,7 +35,7 @@ class Tally:
     broken: int = 0
 
     def add(self, status: int, seconds: float, *, in_time: bool) -> None:
-        """Count one answer."""
+        """Count one response."""
         self.seconds.setdefault(status, []).append(seconds)
         self.done += status == 200 and in_time
 
@@ -49,10 +49,10 @@ class Client:
         self._timeout_s = timeout_s
         self._socket: socket.socket | None = None
         self.head = b""
-        """Status line and headers of the last answer, in lower case."""
+        """Status line and headers of the last response, in lower case."""
 
     def ask(self) -> tuple[int, bytes]:
-        """Send the request; status and body of the answer.
+        """Send the request; status and body of the response.
 
         Raises:
             OSError: the connection broke.

@@ -1,6 +1,6 @@
 """Which way of carrying a change to full size keeps most: detail, edges, faithfulness, for what cost?
 
-A photo is taken badly; the ideal generator's answer is the good photo at working size, so the good photo at full size
+A photo is taken badly; the ideal generator makes the clean photo at working size, so the clean photo at full size
 is what a perfect transfer would give. Three sets: larynx frames in bad light only (veil, exposure, cast), where all of
 the fine detail is worth keeping; larynx frames with every fault of `degrade`, noise and blur included; frames and the
 throat photo enlarged to 2 megapixels, whose good versions have no detail finer than the working image. Working sizes

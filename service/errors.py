@@ -154,7 +154,7 @@ class DeadlineExceeded(Busy, code="deadline-exceeded", status=504, title="Not fi
 
 
 class ClientGone(Busy, code="client-gone", status=499, title="The client hung up"):
-    """The client hung up; nobody reads the answer."""
+    """The client hung up; nobody reads the response."""
 
 
 class ShuttingDown(Busy, code="shutting-down", status=503, title="The service is shutting down", retry_after_s=5):

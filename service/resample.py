@@ -11,8 +11,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-Pixels = npt.NDArray[np.uint8]
-Plane = npt.NDArray[np.float32]
+from service.pixels import Pixels, Plane
 
 LEAST_FACTOR = 2.0
 """From this shrinking factor on, summing rows first pays: a row of the result has a whole source row at least."""

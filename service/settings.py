@@ -66,7 +66,7 @@ class Settings(BaseSettings):
         description="Addresses or networks of proxies whose X-Forwarded-Prefix is believed, separated by commas.",
     )
     rate_per_key_per_s: float = Field(
-        0.0, ge=0, le=1_000_000, description="Requests a second a key may make; 0 is no limit."
+        0.0, ge=0, le=1_000_000, description="Requests a second a key may make; 0: no limit."
     )
 
     models_dir: Path = Field(Path("models"), description="Folder of <name>/<version>/{model.onnx, card.json}.")
@@ -107,7 +107,7 @@ class Settings(BaseSettings):
         10.0,
         gt=0,
         le=DAY_S,
-        description="From the last byte of the body to the answer; later is 504, foreseeably later 429.",
+        description="From the last byte of the body to the response; later is 504, foreseeably later 429.",
     )
     body_timeout_s: float = Field(
         60.0,
@@ -133,8 +133,12 @@ class Settings(BaseSettings):
         256, ge=1, description="Requests being received or answered at once; one more is refused with 429."
     )
     max_pixels: int = Field(MAX_PIXELS, ge=4096, description="Most pixels of an image, frames counted.")
-    policy: PolicyName = Field("constrain", description="What happens below a floor: annotate, constrain or withhold.")
-    jpeg_quality: int = Field(95, ge=1, le=100, description="Quality of JPEG and WebP answers unless asked otherwise.")
+    policy: PolicyName = Field(
+        "constrain", description="What happens below a threshold: annotate, constrain or withhold."
+    )
+    jpeg_quality: int = Field(
+        95, ge=1, le=100, description="Quality of JPEG and WebP responses unless one is asked for."
+    )
 
     audit_dir: Path | None = Field(
         None, description="Folder of the audit log: a hash-chained line for each enhanced photo; none: no audit log."

@@ -7,7 +7,7 @@ from typing import Literal
 
 
 class Policy(StrEnum):
-    """What to do with an image below a floor, from the mildest to the strictest."""
+    """What to do with an image below a threshold, from the mildest to the strictest."""
 
     ANNOTATE = "annotate"
     CONSTRAIN = "constrain"
@@ -18,7 +18,7 @@ PolicyName = Literal["annotate", "constrain", "withhold"]
 """The values of `Policy`, as settings spell them."""
 
 OutputFormat = Literal["same", "jpeg", "png", "webp"]
-"""What an answer is written as; `same` is the format of the image sent."""
+"""What a result is written as; `same` is the format of the image sent."""
 
 Scale = Literal["native", "canonical"]
 """At which size LaSSIM is computed: that of the images, or with a longer side of at most 480 px."""

@@ -38,9 +38,9 @@ from service.registry.card import (
 OPSET = 18
 IR_VERSION = 9
 LOOSE = GuardFloors(lassim=-1, worst=-1, delta_e_mean=1000, delta_e_p95=1000, redder_share=1)
-"""Floors that any image keeps: whatever the model paints is delivered."""
+"""Thresholds that any image keeps: whatever the model paints is delivered."""
 STRICT = GuardFloors(lassim=0.9, worst=0.6, delta_e_mean=8.0, delta_e_p95=16.0, redder_share=0.05)
-"""Floors of about the size that calibration gives."""
+"""Thresholds of about the size that calibration gives."""
 
 POISON = (255, 0, 0)
 """An image all of this colour makes the `poisoned` model fail."""

@@ -29,7 +29,7 @@ class Peer:
         command: its arguments after the interpreter, for a port and a number of cores.
         variables: environment variables beside those of all peers.
         request: the bytes of a POST of a photo to a URL.
-        answer: the photo in the body of an answer.
+        answer: the photo in the body of a response.
     """
 
     name: str

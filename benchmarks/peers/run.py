@@ -4,7 +4,7 @@
     python -m benchmarks.peers.run --environments /tmp/peers [--peer NAME ...] [--turns 3] [--seconds 3] [--no-record]
 
 Each server does the very same work (`benchmarks.peers.work`), started with its own advice on the same cores, one at a
-time, in turns; the order is turned by one place each time. A turn: start to first answer, whose pixels must be ours;
+time, in turns; the order is turned by one place each time. A turn: start to first response, whose pixels must be ours;
 closed loops of 1, 8 and 64 clients at each size; at 480x272 then an open loop at 80 % of what it reached, with waits
 counted from when each request was due, and an overload of three times that. Medians over the turns; every wait is kept
 in benchmarks/results/peers-waits.json. Beside each rate stands the processor time that a server's processes spent on an
@@ -37,7 +37,7 @@ OVERLOAD_CLIENTS = 192
 OVERLOAD = 3.0
 SHARE = 0.8
 DEADLINE_S = 10.0
-"""An answer later than this is not counted as done under overload: nobody waits for it any more."""
+"""A response later than this is not counted as done under overload: nobody waits for it any more."""
 
 Figures = dict[str, Any]
 
@@ -85,7 +85,7 @@ def _load(
 
 
 def answers(peer: Peer, url: str, bodies: list[bytes]) -> list[bytes]:
-    """Its answers to some photos."""
+    """Its responses to some photos."""
     found = []
     for body in bodies:
         client = Client(post(url, body)[0], peer.request(url, body))
@@ -149,7 +149,7 @@ def _summary(runs: list[Figures]) -> Figures:
 
 
 def _in_time(run: Figures) -> float:
-    """Answers a second that came before anybody had given up."""
+    """Responses a second that came before anybody had given up."""
     waits = run["waits_ms"].get("200", [])
     return float(run["done_per_s"]) * sum(one <= 1000 * DEADLINE_S for one in waits) / max(1, len(waits))
 
@@ -173,7 +173,7 @@ def measure(peers: list[tuple[Peer, Path]], *, turns: int, seconds: float, model
     """Every turn of every server.
 
     Raises:
-        SystemExit: a server's answer is not the others'.
+        SystemExit: a server's response is not the others'.
     """
     found: dict[str, list[Figures]] = {peer.name: [] for peer, _ in peers}
     first: bytes | None = None

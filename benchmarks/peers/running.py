@@ -1,4 +1,4 @@
-"""Starts a server, waits for its first right answer, weighs it, and stops it with all its children."""
+"""Starts a server, waits for its first right response, weighs it, and stops it with all its children."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ class Running:
 
     Attributes:
         url: where it listens.
-        start_s: from its start to its first answer.
-        first: that answer's photo.
+        start_s: from its start to its first response.
+        first: that response's photo.
         process: its first process.
     """
 
@@ -64,7 +64,7 @@ class Running:
 
 @contextmanager
 def running(peer: Peer, python: Path, photo: bytes, *, cores: int, model: str) -> Iterator[Running]:
-    """`peer`, started with `python`, from its first answer to the end of the block."""
+    """`peer`, started with `python`, from its first response to the end of the block."""
     port = _free_port()
     url = f"http://127.0.0.1:{port}"
     with tempfile.TemporaryFile() as log:
@@ -101,7 +101,7 @@ def _first_answer(peer: Peer, port: int, request: bytes, process: subprocess.Pop
             raise RuntimeError(f"{peer.label} ended at its start")
         try:
             status, body = client.ask()
-        except (OSError, ValueError):  # not up yet, or an answer of its own making without a length
+        except (OSError, ValueError):  # not up yet, or a response of its own making without a length
             status, body = 0, b""
         if status == 200:
             client.close()

@@ -31,8 +31,8 @@ def table(recorded: dict[str, Any]) -> str:
     labels = {peer.name: peer.label for peer in PEERS}
     sizes = [size for size in ("480x272", "1280x720") if size in servers[OURS]]
     heads = [f"{size}, {key.removeprefix('clients ')}" for size in sizes for key in CLIENTS]
-    heads += ["p99 at 80 %, ms", "kept at 3x load", "CPU an answer, ms", "start, s", "idle, MB"]
-    lines = [f"| answers a second | {' | '.join(heads)} |", f"|---|{'---|' * len(heads)}"]
+    heads += ["p99 at 80 %, ms", "kept at 3x load", "CPU a response, ms", "start, s", "idle, MB"]
+    lines = [f"| responses a second | {' | '.join(heads)} |", f"|---|{'---|' * len(heads)}"]
     for name, one in servers.items():
         cells = [f"{one[size][key]['per_s']:.1f}" for size in sizes for key in CLIENTS]
         cells += [f"{one['open']['p99_ms']:.0f}", f"{one['overload']['kept']:.2f}"]
@@ -47,7 +47,7 @@ def table(recorded: dict[str, Any]) -> str:
         f"{machine['cores']} cores, {machine['processor']}, commit {recorded['commit']}; medians of {figures['turns']} "
         f"turns of {figures['seconds']:g} s. Ours over the best of the others: {said}. The machine had other work "
         f"meanwhile (load average {min(loads):.0f} to {max(loads):.0f}), so rates are rougher than on a quiet one; "
-        "the processor time of an answer is the steadier figure."
+        "the processor time of a response is the steadier figure."
     )
     return "\n".join((BEGIN, "", *lines, "", words, "", END))
 
@@ -59,7 +59,7 @@ def replaced(text: str, block: str) -> str:
 
 
 def draw(recorded: dict[str, Any], path: Path) -> None:
-    """A figure of answers a second, by clients and size."""
+    """A figure of responses a second, by clients and size."""
     import matplotlib as mpl  # noqa: PLC0415 (a second to import, and only the figure needs it)
 
     mpl.use("svg")

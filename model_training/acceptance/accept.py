@@ -61,7 +61,7 @@ class AcceptRequest:
             and larynx_labels/ if there are labels.
         amount: how many photos.
         niqe: npz with NIQE's published model.
-        elsewhere: folder of clean photos of anything else, not trained on.
+        elsewhere: folder of clean photos of other subjects, not trained on.
         outs: files to write, each .json or .md.
     """
 

@@ -16,18 +16,19 @@ from numpy.typing import NDArray
 
 from model_training.acceptance.criterion import Criterion, at_least, at_most
 from model_training.acceptance.screens import SHAPES, as_served, screen, with_text
-from model_training.data.degradation import HELD_OUT, Recipe, degrade, exposure, haze, uneven_light
+from model_training.data.degradation import HELD_OUT, Recipe, degrade
 from model_training.data.phantom import phantom
+from model_training.data.photo_faults import exposure, haze, uneven_light
 from model_training.data.photos import find_photos
 from model_training.data.synthetic import everyday
 from model_training.evaluation.images import evenly_spread, read_image
 from model_training.evaluation.niqe import PristineModel, niqe
 from model_training.evaluation.psnr import psnr
+from service.pixels import Pixels
 from service.quality.change_detector import worst_region
 from service.quality.colour import colour_shift, redder_than
 from service.quality.lassim import lassim, lassim_map, to_canonical
 
-Pixels = NDArray[np.uint8]
 Enhance = Callable[[Pixels], Pixels]
 
 WORKING_AREA_PX = 130_560

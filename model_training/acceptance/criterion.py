@@ -19,7 +19,7 @@ class Criterion:
 
     @property
     def holds(self) -> bool:
-        """Whether the value keeps the bound; one that is no number does not."""
+        """Whether the value keeps the bound; one that is not a number does not."""
         return self.value >= self.bound if self.at_least else self.value <= self.bound
 
     def __str__(self) -> str:

@@ -11,11 +11,11 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from model_training.data.degradation import through_jpeg
+from model_training.data.photo_faults import through_jpeg
 from model_training.evaluation.psnr import psnr
 from service.imaging.content_area import find_content_area
+from service.pixels import Pixels
 
-Pixels = NDArray[np.uint8]
 Shape = Literal["disc", "octagon"]
 SHAPES: tuple[Shape, ...] = ("disc", "octagon")
 

@@ -22,12 +22,12 @@ class RestorationWeights:
         pixel: Charbonnier in RGB, range [-1, 1].
         bands: L1 of the luminance's Laplacian bands, levels 0 to 3, range [0, 1].
         lassim: 1 - LaSSIM at level 3, the border read as often as the rest: the metric reads a corner once where
-            it reads other places 49 times.
+            it reads others 49 times.
         lab: CIE76 colour difference at half the resolution, in units of 100.
         decibels: log10 of each image's mean squared error, so that mild faults count as heavy ones do.
         redness: what a* exceeds the clean one's by, beyond REDNESS_MARGIN, in units of 100.
-        harm: log10 of how much further from the clean photo than the bad one the output is, in mean squared error; 0
-            where it is nearer. Only where the bad photo is given.
+        harm: log10 of how much further from the clean photo than the degraded one the output is, in mean squared error;
+            0 where it is nearer. Only where the degraded photo is given.
         grain: log of the strength of fine detail (what varies from pixel to pixel, and levels 0 and 1; in tiles) over
             the clean one's, either way: the other terms are least where grain is smoothed away, and a photo without
             grain looks like wax.
@@ -51,10 +51,10 @@ class Mixture:
         phantoms: share of digital phantoms.
         everyday: share of everyday pictures; the rest are real photos, and so is the share of a kind that is absent.
         clean_photos: share of clean-to-clean pairs among real photos; `clean_phantoms`, `clean_everyday` alike.
-        heavy: share of bad photos that are made by the heavy recipe; the rest by the training recipe.
+        heavy: share of degraded photos that are made by the heavy recipe; the rest by the training recipe.
         everyday_as_is: whether everyday pictures are left as they are even when taken badly: what a generator cannot
-            judge it shall not touch, and a dark wood is no underexposed throat.
-        jitter: share of real photos whose colours are changed before anything else.
+            judge it shall not touch, and a dark wood is not an underexposed throat.
+        jitter: share of real photos whose colours are changed first of all.
         extremes: share of all pictures made night-dark, blown out or grey, which then count as clean.
         extremes_as_is: whether these, too, are left as they are when taken badly: white under haze and grey without
             haze look alike, and a guess would often make them worse.

@@ -125,7 +125,7 @@ class RestorationConfig(Section):
     pairs: Count = 1
     """Pairs a step."""
     clean: Annotated[float, Field(ge=0, le=1)] = 0.0
-    """Share of the pairs left clean, so that G learns to leave a good photo alone."""
+    """Share of the pairs left clean, so that G learns to leave a clean photo alone."""
     degrader: bool = True
     """Whether F learns from the same pairs backwards."""
     recipe: Literal["training", "held-out"] = "training"
@@ -136,7 +136,7 @@ class RestorationConfig(Section):
     weights: RestorationWeights = RestorationWeights()
     """Of the full loss's terms."""
     mixture: Mixture | None = None
-    """What the pairs are made of, as in the warm start; None: the good photos alone. Where given, it replaces `clean`,
+    """What the pairs are made of, as in the warm start; None: the clean photos alone. Where given, it replaces `clean`,
     `recipe` and `strength`; its views are crops, and its shares of clean pairs hold from the first step."""
 
     @model_validator(mode="after")

@@ -1,4 +1,4 @@
-"""Generated pairs: a good photo and what ``degrade`` makes of it, the same for the same seed."""
+"""Generated pairs: a clean photo and what ``degrade`` makes of it, the same for the same seed."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class PairSource(Protocol):
     """Draws pairs, the next ones each time; its whole state can be saved and put back."""
 
     def draw(self, device: torch.device) -> tuple[Tensor, Tensor]:
-        """The next pairs, bad and good. Shapes: two (B, 3, crop, crop) in [-1, 1] on ``device``."""
+        """The next pairs, degraded and clean. Shapes: two (B, 3, crop, crop) in [-1, 1] on ``device``."""
 
     def state_dict(self) -> dict[str, Any]:
         """What decides the next pairs."""
@@ -33,7 +33,7 @@ class PairSource(Protocol):
 
 
 class PhotoPairs:
-    """Draws crops of the good photos and degrades them, on the CPU, some left clean."""
+    """Draws crops of the clean photos and degrades them, on the CPU, some left clean."""
 
     def __init__(self, config: TrainingConfig, store: PhotoStore, ranks: Ranks) -> None:
         self._restoration, self._store, self._ranks = config.restoration, store, ranks
@@ -42,7 +42,7 @@ class PhotoPairs:
         )
 
     def draw(self, device: torch.device) -> tuple[Tensor, Tensor]:
-        """The next pairs, bad and good. Shapes: two (B, 3, crop, crop) in [-1, 1] on ``device``."""
+        """The next pairs, degraded and clean. Shapes: two (B, 3, crop, crop) in [-1, 1] on ``device``."""
         count, ranks = self._restoration.pairs * self._ranks.world, self._ranks
         cut = self._sampler.draw(count).part(ranks.rank, ranks.world)
         seeds, chances = (self._sampler.seeds(count)[ranks.rank :: ranks.world] for _ in range(2))
@@ -85,7 +85,7 @@ class MixturePairs:
         self._count, self._side, self._drawn = config.restoration.pairs, config.data.crop, 0
 
     def draw(self, device: torch.device) -> tuple[Tensor, Tensor]:
-        """The next pairs, bad and good. Shapes: two (B, 3, crop, crop) in [-1, 1] on ``device``."""
+        """The next pairs, degraded and clean. Shapes: two (B, 3, crop, crop) in [-1, 1] on ``device``."""
         rng = np.random.default_rng([*self._first, self._drawn, 0xF17])
         self._drawn += 1
         bad, good = self._pairs.batch_of(self._side, self._side, self._count, rng)
@@ -103,7 +103,7 @@ class MixturePairs:
 def pair_source(
     config: TrainingConfig, store: PhotoStore, good: PhotoSet, ranks: Ranks, everyday: PhotoSet | None = None
 ) -> PairSource:
-    """What the configuration's `restoration` section asks for, drawn from the good photos (``store`` has them too)."""
+    """What the configuration's `restoration` section asks for, drawn from the clean photos (``store`` has them too)."""
     if config.restoration.mixture is None:
         return PhotoPairs(config, store, ranks)
     return MixturePairs(config, config.restoration.mixture, good, ranks, everyday)

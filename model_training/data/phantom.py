@@ -25,7 +25,7 @@ LEAST_SIDE_PX = 64
 
 @dataclass(slots=True)
 class Canvas:
-    """The scene while it is painted: coordinates, colour, height, and light that reaches each place."""
+    """The scene while it is painted: coordinates, colour, height, and light that reaches each pixel."""
 
     u: Field
     """(H, W) across, 0 in the middle, 1 at half the longer side."""
@@ -161,7 +161,7 @@ def _palette(rng: np.random.Generator) -> Palette:
 
 
 def _canvas(width: int, height: int, rng: np.random.Generator) -> Canvas:
-    """An empty scene seen from a slightly random place, its plane gently bent so that no two halves match."""
+    """An empty scene seen from a slightly random viewpoint, its plane gently bent so that no two halves match."""
     y, x = np.mgrid[0:height, 0:width].astype(np.float32)
     pixel = 2.0 / max(width, height)
     zoom, angle = rng.uniform(0.75, 1.2), rng.normal(0, 0.1)
@@ -324,9 +324,9 @@ def write_phantoms(
     pairs: bool = False,
     start: Callable[[int], Callable[[], None]] = lambda steps: lambda: None,
 ) -> int:
-    """Writes `count` phantoms (or what `draw` draws) of `size` (width, height) as PNG; with `pairs` bad ones beside.
+    """Writes `count` phantoms (or what `draw` draws) of `size` (width, height) as PNG; with `pairs` degraded ones too.
 
-    Pictures are named `phantom-SEED.png`, or `good/SEED.png` and `bad/SEED.png`; answers how many were written.
+    Pictures are named `phantom-SEED.png`, or `good/SEED.png` and `bad/SEED.png`; returns how many were written.
 
     Raises:
         ImageDimensions: a side is under 64 px.

@@ -13,7 +13,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-FloatImage = NDArray[np.float32]
+from service.pixels import FloatImage
+
 SignalFault = Callable[[FloatImage, np.random.Generator], FloatImage]
 
 SUBSAMPLINGS = (

@@ -1,7 +1,7 @@
 """Batches for the restorer's two stages, each a pure function of seed and step.
 
 Detail: small crops of any picture, (photometric faults + signal faults -> photometric faults alone).
-Colour: views of whole photos; of throats and other mucosa (all faults -> clean), of anything else what is photometric
+Colour: views of whole photos; of throats and other mucosa (all faults -> clean), of other pictures what is photometric
 stays, for only who knows the scene can tell a dark wood from an underexposed one.
 """
 
@@ -16,16 +16,14 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from model_training.data.degradation import Fault, Scene, cast, exposure, haze, specks, uneven_light, vignette
 from model_training.data.mixture import random_view, to_tensor
 from model_training.data.phantom import phantom
+from model_training.data.photo_faults import Fault, Scene, cast, exposure, haze, specks, uneven_light, vignette
 from model_training.data.signal_faults import as_pixels, gaussian, jpeg, noise, signal_faults
 from model_training.data.synthetic import everyday
 from model_training.data.throat_colours import overexposed, wet, with_throat_palette
 from service.errors import DataError
-
-Pixels = NDArray[np.uint8]
-FloatImage = NDArray[np.float32]
+from service.pixels import FloatImage, Pixels
 
 WORKING_AREA_PX = 480 * 272
 MARGIN_PX = 16

@@ -11,12 +11,12 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from model_training.data.degradation import smooth_field
 from model_training.data.phantom import Field, texture
+from model_training.data.photo_faults import smooth_field
 
 
 def _outline(rng: np.random.Generator, width: int, height: int, radius: float) -> NDArray[np.int32]:
-    """A closed polygon (N, 2) around a random place: round, cornered or ragged."""
+    """A closed polygon (N, 2) around a random point: round, cornered or ragged."""
     corners = int(rng.choice([3, 4, 6, 40]))
     angles = np.sort(rng.uniform(0, 2 * np.pi, corners)) if corners < 40 else np.linspace(0, 2 * np.pi, 40)
     reach = radius * (1 + (0.3 if corners < 40 else 0.1) * rng.uniform(-1, 1, corners))

@@ -12,9 +12,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from model_training.data.degradation import smooth_field
-
-FloatImage = NDArray[np.float32]
+from model_training.data.photo_faults import smooth_field
+from service.pixels import FloatImage
 
 SHARES = (0, 0.05, 0.25, 0.5, 0.75, 0.95, 1)
 MEANS = (
@@ -74,7 +73,7 @@ def _from_lab8(lab: NDArray[Any]) -> FloatImage:
 
 
 def overexposed(image: FloatImage, rng: np.random.Generator) -> FloatImage:
-    """`image` with places, most often at its rim, that the flash has washed out to white."""
+    """`image` with regions, most often at its rim, that the flash has washed out to white."""
     height, width = image.shape[:2]
     field = smooth_field((height, width), rng, int(rng.integers(1, 4)))
     if rng.random() < 0.6:

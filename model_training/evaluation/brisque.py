@@ -120,7 +120,7 @@ def read_published(folder: Path) -> PublishedRegressor:
     try:
         width, offset = float(header["gamma"]), float(header["rho"])
     except (KeyError, ValueError) as error:
-        raise DataError(f"{folder / MODEL_FILE} is no libsvm model with a radial kernel.") from error
+        raise DataError(f"{folder / MODEL_FILE} is not a libsvm model with a radial kernel.") from error
     return PublishedRegressor(vectors, weights, width, offset, low, high)
 
 
@@ -130,7 +130,7 @@ def _read_model(path: Path) -> tuple[dict[str, str], Floats, Floats]:
     header = dict(line.split(maxsplit=1) for line in head.splitlines() if " " in line)
     rows = [line.split() for line in body.splitlines() if line.strip()]
     if not separator or not rows or header.get("kernel_type") != "rbf":
-        raise DataError(f"{path} is no libsvm model with a radial kernel.")
+        raise DataError(f"{path} is not a libsvm model with a radial kernel.")
     vectors = np.zeros((len(rows), 2 * FEATURES))
     try:
         for place, row in enumerate(rows):
@@ -139,7 +139,7 @@ def _read_model(path: Path) -> tuple[dict[str, str], Floats, Floats]:
                 vectors[place, int(index) - 1] = float(value)
         return header, vectors, np.array([float(row[0]) for row in rows])
     except (ValueError, IndexError) as error:
-        raise DataError(f"{path} is no libsvm model of {2 * FEATURES} statistics.") from error
+        raise DataError(f"{path} is not a libsvm model of {2 * FEATURES} statistics.") from error
 
 
 def _read_range(path: Path) -> tuple[Floats, Floats]:
@@ -147,10 +147,10 @@ def _read_range(path: Path) -> tuple[Floats, Floats]:
     lines = [line.split() for line in _text(path).splitlines() if line.strip()]
     try:
         if lines[0] != ["x"] or [float(value) for value in lines[1]] != [-1.0, 1.0]:
-            raise DataError(f"{path} is no libsvm range file that scales to -1 .. 1.")
+            raise DataError(f"{path} is not a libsvm range file that scales to -1 .. 1.")
         table = np.array([[float(value) for value in line] for line in lines[2:]])
     except (IndexError, ValueError) as error:
-        raise DataError(f"{path} is no libsvm range file.") from error
+        raise DataError(f"{path} is not a libsvm range file.") from error
     if table.shape != (2 * FEATURES, 3):
         raise DataError(f"{path} has other statistics than BRISQUE's {2 * FEATURES}.")
     return table[:, 1], table[:, 2]

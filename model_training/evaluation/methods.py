@@ -50,7 +50,7 @@ def find_method(text: str) -> Method:
     path = Path(rest)
     if not rest or not path.exists():
         known = ", ".join((INPUT, *CLASSICAL))
-        raise DataError(f"{text!r} is no method: give one of {known}, or the path of a model or checkpoint.")
+        raise DataError(f"{text!r} is not a method: give one of {known}, or the path of a model or checkpoint.")
     model = path / "model.onnx" if path.is_dir() else path
     if model.suffix == ".onnx" and model.is_file():
         return exported_method(model, name)
@@ -88,12 +88,12 @@ def exported(model: Path, *, threads: int = 0) -> Enhance:
     try:
         session = onnxruntime.InferenceSession(str(model), options, providers=["CPUExecutionProvider"])
     except Exception as error:  # ONNX Runtime's errors have no base class of their own
-        raise DataError(f"{model} is no model that ONNX Runtime can load.") from error
+        raise DataError(f"{model} is not a model that ONNX Runtime can load.") from error
     ends = {end.name: (end.type, end.shape) for end in (*session.get_inputs(), *session.get_outputs())}
     kinds = {name: kind for name, (kind, _) in ends.items()}
     if kinds not in (CONTRACT, CONTRACT | DETAIL) or not _of_any_size(ends["image"][1]):
         raise DataError(
-            f"{model} is no exported generator: it must take `image` and give `enhanced`, both uint8 (B, H, W, 3) "
+            f"{model} is not an exported generator: it must take `image` and give `enhanced`, both uint8 (B, H, W, 3) "
             "of any size."
         )
 

@@ -1,7 +1,7 @@
 """NIQE and BRISQUE: how natural an image looks, without anything to compare it with. Lower is better in both.
 
 NIQE measures how far an image's statistics lie from those of pristine ones: with the published model (a file the
-user has) its values compare with the literature's; with a model fitted on our own good images they say how far an
+user has) its values compare with the literature's; with a model fitted on our own clean images they say how far an
 image is from those. BRISQUE needs a regressor from the same kind of statistics to opinion scores.
 """
 
@@ -135,7 +135,7 @@ def read_pristine(path: Path) -> PristineModel:
     """The pristine model in an npz with `mu_pris_param` and `cov_pris_param`, as BasicSR ships it.
 
     Raises:
-        DataError: the file is absent or is no such model.
+        DataError: the file is absent or is not such a model.
     """
     try:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:

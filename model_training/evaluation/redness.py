@@ -1,4 +1,4 @@
-"""Redness is a sign: whether a picture keeps it, by the erythema index log(R/G) of its places."""
+"""Redness is a sign: whether a picture keeps it, by the erythema index log(R/G) of its regions."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ from service.errors import ImageDimensions
 from service.quality.pyramid import Image
 
 PLACE_PX = 8
-"""Side of a place whose mean colour counts: noise of single pixels is no redness."""
+"""Side of a region whose mean colour counts: noise of single pixels is not redness."""
 
 DARKEST, LIGHTEST = 16.0, 250.0
-"""Places with red or green outside these grey levels are left out: in the dark the quotient is noise, in a highlight
+"""Regions with red or green outside these grey levels are left out: in the dark the quotient is noise, in a highlight
 it is the sensor's limit."""
 
 LEAST_PLACES = 16
 
 
 class Redness(NamedTuple):
-    """How far the redness of a picture's places is that of another's.
+    """How far the redness of a picture's regions is that of another's.
 
     Attributes:
-        rank: Spearman's rank correlation of log(R/G) over places, 1 where the order is kept; nan where nothing varies.
-        shift: mean change of log(R/G), above 0 for redder; nan without places to judge.
+        rank: Spearman's rank correlation of log(R/G) over regions, 1 where the order is kept; nan where nothing varies.
+        shift: mean change of log(R/G), above 0 for redder; nan without regions to judge.
     """
 
     rank: float
@@ -51,7 +51,7 @@ def redness_kept(output: Image, truth: Image) -> Redness:
 
 
 def _places(image: Image) -> NDArray[np.float64]:
-    """(N, 2) mean red and green of the picture's places."""
+    """(N, 2) mean red and green of the picture's regions."""
     height, width = image.shape[:2]
     size = (max(1, width // PLACE_PX), max(1, height // PLACE_PX))
     means = cv2.resize(image[..., :2].astype(np.float32), size, interpolation=cv2.INTER_AREA)

@@ -1,6 +1,6 @@
 """The comparison of methods: every method over the same held-out images, measured alike, with tables and pictures.
 
-Good images are degraded by `model_training.data.degradation` with the recipe that training never uses, so that the
+Clean images are degraded by `model_training.data.degradation` with the recipe that training never uses, so that the
 truth is known; photos without a truth can be given instead. Two rows frame the table: `input`, a method that returns
 what it gets, and `clean`, the truth.
 """
@@ -42,7 +42,7 @@ class EvaluationRequest:
         size: (width, height) to resize to; None keeps the proportions at the generator's working area.
         seed: of the degradations.
         limit: at most so many images, evenly spread; None for all.
-        pristine: folder of good photos for the own NIQE model.
+        pristine: folder of clean photos for the own NIQE model.
         niqe_model: npz with NIQE's published model.
         brisque_folder: folder with BRISQUE's two published files.
         strips: before/after pictures to write.
@@ -188,7 +188,7 @@ def gather_judges(request: EvaluationRequest, skip: Skip = lambda sentence: None
 
 
 def _good_photos(request: EvaluationRequest, skip: Skip) -> list[Image]:
-    """The good photos that own models are fitted on."""
+    """The clean photos that own models are fitted on."""
     if request.pristine is None:
         return []
 
@@ -203,10 +203,10 @@ def _good_photos(request: EvaluationRequest, skip: Skip) -> list[Image]:
 
 def _own_pristine(good: list[Image], absent: dict[str, str]) -> PristineModel | None:
     if not good:
-        absent["NIQE (own model)"] = "no good photos that it can be fitted on were given (--pristine)"
+        absent["NIQE (own model)"] = "no clean photos that it can be fitted on were given (--pristine)"
         return None
     try:
-        return fit_pristine(good, f"{len(good)} good photos")
+        return fit_pristine(good, f"{len(good)} clean photos")
     except DataError as error:
         absent["NIQE (own model)"] = error.detail
         return None

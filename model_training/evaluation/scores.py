@@ -13,15 +13,13 @@ from service.quality.guardrail import measure
 from service.quality.lassim import lassim, ssim
 from service.quality.pyramid import Image
 
-"""PSNR of nearly equal images is capped here, so that a mean over images stays a number."""
-
 
 @dataclass(frozen=True, slots=True)
 class Judges:
     """The no-reference measures at hand.
 
     Attributes:
-        own_pristine: NIQE's model fitted on our good images, if there were enough.
+        own_pristine: NIQE's model fitted on our clean images, if there were enough.
         published_pristine: NIQE's published model, if the user has it.
         regressor: BRISQUE's published one.
     """
@@ -39,7 +37,7 @@ class Scores:
         lassim: against the input.
         worst: value of the worst region against the input.
         niqe: with the published model, else None.
-        niqe_own: with the model fitted on our good images.
+        niqe_own: with the model fitted on our clean images.
         brisque: by the published regressor, where it is at hand.
         psnr_db: against the clean image.
         ssim: against the clean image.

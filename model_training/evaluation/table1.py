@@ -103,7 +103,7 @@ def validate_lassim(
     """Runs table I over `images` (file or folder) and writes table.md, table.csv and distributions.png to `out`.
 
     Args:
-        start: told the number of steps, answers the function to call after each (see `progress`).
+        start: told the number of steps, returns the function to call after each (see `progress`).
         skip: told why each file that cannot be read is left out.
 
     Raises:

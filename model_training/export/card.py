@@ -117,7 +117,7 @@ def _said(notes: Mapping[str, SourceNote], key: str) -> dict[str, Any]:
 def _note_key(side: str, data: Mapping[str, Mapping[str, Any]]) -> str:
     """What a user's file calls the photos of a checkpoint's side."""
     if side == "x" and data["x"]["digest"] == data.get("y", {}).get("digest"):
-        return "hq"  # a warm start makes its bad photos of the good ones
+        return "hq"  # a warm start makes its degraded photos of the clean ones
     return {"x": "lq", "y": "hq", "photos": "lq"}.get(side, side)
 
 

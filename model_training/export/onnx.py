@@ -16,7 +16,6 @@ import numpy as np
 import onnx
 import onnxruntime
 import torch
-from numpy.typing import NDArray
 from PIL import Image
 from torch import nn
 
@@ -29,9 +28,8 @@ from model_training.networks import parameter_count
 from model_training.runs.generator import find_checkpoint, load_generator
 from model_training.runs.provenance import read_notes
 from service.errors import ExportError
+from service.pixels import Pixels
 from service.registry.card import MODEL_REFERENCE, OPSET, Golden, write_card
-
-Pixels = NDArray[np.uint8]
 
 WORST_DIFFERENCE = 1
 """Grey levels that ONNX Runtime may differ from torch."""

@@ -1,8 +1,8 @@
-"""Floors for the guardrail, by split conformal prediction on held-out photos.
+"""Thresholds for the guardrail, by split conformal prediction on held-out photos.
 
-Half of the photos set each floor at the conformal quantile of harmless changes: blur, light, contrast, noise, file,
+Half of the photos set each threshold at the conformal quantile of harmless changes: blur, light, contrast, noise, file,
 and what the generator itself does to clean and to degraded photos. The other half measures what came of it: the
-false-alarm rate, and how often planted faults are caught, by kind and size. Each floor gets a share of alpha, so
+false-alarm rate, and how often planted faults are caught, by kind and size. Each threshold gets a share of alpha, so
 that the union bound holds for all of them together, with a reserve because photos of one video are alike.
 
 The guarantee covers the changes drawn here, on photos like these, and nothing else.
@@ -40,7 +40,7 @@ SHARES = {
     **dict.fromkeys(("lassim", "delta_e_mean", "delta_e_p95"), 0.05),
     **dict.fromkeys(("redder_share", "paler_share", "redness_order", "detail"), 0.05),
 }
-"""How alpha is divided among the floors: most to the worst region, which has the small faults to catch.
+"""How alpha is divided among the thresholds: most to the worst region, which has the small faults to catch.
 
 More than a third of alpha is kept back. The changes of one photo, and neighbours in a video, are alike, so that 38
 photos with 15 changes each are worth far fewer than 570 independent ones: with all of alpha spent, a fresh half of the
@@ -59,14 +59,14 @@ Pair: TypeAlias = tuple[Image, Image]
 
 @dataclass(frozen=True, slots=True)
 class Calibration:
-    """Floors and what they do on photos that had no say in them.
+    """Thresholds and what they do on photos that had no say in them.
 
     Attributes:
         floors: for the card.
         alpha: the stated bound.
-        calibration_photos: photos that set the floors.
+        calibration_photos: photos that set the thresholds.
         test_photos: photos that measured the rates.
-        false_alarms: share of harmless changes below a floor, by kind.
+        false_alarms: share of harmless changes below a threshold, by kind.
         detection: planted faults caught, by kind and size, in clean photos.
         restored_detection: the same, planted in what the generator makes of degraded photos.
         detail_detection: the same of `DETAIL_FAULTS`, planted in clean photos in native resolution.
@@ -104,7 +104,7 @@ class Calibration:
             covers=(
                 f"Harmless: {', '.join(self.false_alarms)}; each drawn as model_training.guardrail.harmless and "
                 "degrade draw them. Faults: those listed under detection, one a photo, sizes at a longer side of "
-                f"480 px, those of fine detail in native pixels. {self.calibration_photos} photos set the floors, "
+                f"480 px, those of fine detail in native pixels. {self.calibration_photos} photos set the thresholds, "
                 f"{self.test_photos} others measured the rates. Other changes, other faults and other kinds of photo "
                 "are not covered."
             ),
@@ -118,9 +118,9 @@ RESTORED = "the generator's output on a degraded photo"
 def calibrate(
     photos: Sequence[Image], enhance: Enhance, *, alpha: float = ALPHA, seed: int = 0, start: Start = silent
 ) -> Calibration:
-    """Floors for `enhance` from held-out clean `photos`, (H, W, 3) uint8 RGB of any sizes.
+    """Thresholds for `enhance` from held-out clean `photos`, (H, W, 3) uint8 RGB of any sizes.
 
-    Every other photo sets the floors, the rest measure them: neighbours in a video are alike, so a random split
+    Every other photo sets the thresholds, the rest measure them: neighbours in a video are alike, so a random split
     would not be harder.
 
     Raises:
@@ -154,7 +154,7 @@ def require_enough(photos: int, alpha: float) -> None:
 
 
 def least_photos(alpha: float) -> int:
-    """Photos that give the floor of the smallest share of `alpha` a rank; half of them, rounded up, set the floors."""
+    """Photos that give the threshold with the smallest share of `alpha` a rank; half of them, rounded up, set it."""
     changes = math.ceil(1 / (Fraction(alpha) * Fraction(min(SHARES.values())))) - 1
     setting = -(-changes // (len(HARMLESS) + 1 + OWN_RUNS))
     return max(2 * LEAST_PHOTOS, 2 * setting - 1)
@@ -191,10 +191,10 @@ def harmless_pairs(
 
 
 def conformal_floors(harmless: Sequence[Measures], alpha: float) -> GuardFloors:
-    """The tightest floors that the union bound allows at `alpha`, rounded to the lenient side.
+    """The tightest thresholds that the union bound allows at `alpha`, rounded to the lenient side.
 
     Raises:
-        DataError: too few changes for a floor's share of alpha.
+        DataError: too few changes for a threshold's share of alpha.
     """
     return GuardFloors(
         lassim=_floor([item.lassim for item in harmless], alpha * SHARES["lassim"]),
@@ -289,7 +289,7 @@ def faulty_pairs(
 
 
 def _below(pair: Pair, floors: GuardFloors) -> bool:
-    """Whether a floor is missed; fine detail is the quickest to measure."""
+    """Whether a threshold is missed; fine detail is the quickest to measure."""
     detail = None
     if floors.detail is not None:
         detail = worst_detail(*pair)

@@ -1,4 +1,4 @@
-"""What an evaluation writes into a model's card: floors, reference distribution, measured figures."""
+"""What an evaluation writes into a model's card: thresholds, reference distribution, measured figures."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -49,9 +49,9 @@ def calibration_subject(model: Path, images: Path, alpha: float, skip: Skip = la
         ModelInvalid: the card cannot be read.
     """
     if not (model / "card.json").is_file() or not (model / "model.onnx").is_file():
-        raise DataError(f"{model} is no model's folder: it needs model.onnx and card.json.")
+        raise DataError(f"{model} is not a model's folder: it needs model.onnx and card.json.")
     if read_card(model / "card.json").file.sha256 != file_digest(model / "model.onnx"):
-        raise DataError(f"{model} is no model's folder: model.onnx is not the file that card.json describes.")
+        raise DataError(f"{model} is not a model's folder: model.onnx is not the file that card.json describes.")
     paths = without_repeats(find_photos(images), skip)
     require_enough(len(paths), alpha)
     found = read_each(paths, skip, least=LEAST_SIDE_PX, prepare=_measurable)
@@ -72,7 +72,7 @@ def _measurable(photo: Image) -> Image:
 
 
 def calibrate_model(subject: Subject, out: Path, *, seed: int = 0, start: Start = silent) -> Calibration:
-    """Calibrates the guard of a model on held-out photos and writes floors and reference.
+    """Calibrates the guard of a model on held-out photos and writes thresholds and reference.
 
     The card gets them; `out` gets guard.md with every rate.
 
@@ -122,21 +122,21 @@ def record_figures(model: Path, scores: Sequence[Scores], on: str) -> None:
 
 
 def guard_markdown(calibration: Calibration) -> str:
-    """Floors, false alarms by kind, and detection by fault and size, as Markdown."""
+    """Thresholds, false alarms by kind, and detection by fault and size, as Markdown."""
     floors = calibration.floors
     lines = [
         "# Guardrail calibration",
         "",
         f"Stated bound on false alarms: {calibration.alpha}.",
-        f"{calibration.calibration_photos} photos set the floors, {calibration.test_photos} others gave these rates.",
+        f"{calibration.calibration_photos} photos set the thresholds, {calibration.test_photos} others the rates.",
         "",
-        "| floor | value |",
+        "| threshold | value |",
         "|---|---|",
         *(f"| {name} | {value} |" for name, value in floors.model_dump().items()),
         "",
         "## False alarms on harmless changes",
         "",
-        "| change | below a floor |",
+        "| change | below a threshold |",
         "|---|---|",
         *(f"| {kind} | {rate:.3f} |" for kind, rate in calibration.false_alarms.items()),
         f"| **all** | **{calibration.false_alarm_rate:.3f}** |",

@@ -2,7 +2,7 @@
 
 An example is a pair of versions of one clean photo. Half of them differ by light, sharpness, noise, file or a whole
 degradation only, in either direction; in the other half a fault was planted in one of the two first. The network
-says for each place whether structure departs there; the loss asks that of every place, and of the worst one.
+says for each position whether structure departs there; the loss asks that of every position, and of the worst one.
 """
 
 from collections.abc import Sequence
@@ -33,7 +33,7 @@ VISIBLE_LEVELS = 9
 """A planted fault must change some place, averaged over sigma 4 px, by this many grey levels to count as one."""
 
 MARKED_LEVELS = 6
-"""Places that changed by more than this are where the fault is."""
+"""Regions that changed by more than this are where the fault is."""
 
 POSITION_WEIGHT = 0.5
 
@@ -63,7 +63,7 @@ class Detector(nn.Module):
         self.last = nn.Conv2d(WIDTH, 1, 1)
 
     def forward(self, maps: Tensor) -> Tensor:
-        """Logits that structure departs at each place."""
+        """Logits that structure departs at each position."""
         hidden = F.relu(self.second(F.relu(self.first(maps))))
         return torch.squeeze(self.last(hidden), 1)
 
@@ -102,7 +102,7 @@ def _view(photo: Image, generator: np.random.Generator) -> Image:
 
 
 def _planted(photo: Image, generator: np.random.Generator) -> tuple[Image, NDArray[np.float32] | None]:
-    """The photo with a visible fault, and how many grey levels each place changed; a few tries, then none."""
+    """The photo with a visible fault, and how many grey levels each pixel changed; a few tries, then none."""
     for _ in range(4):
         changed = _plant(photo, generator)
         levels = np.abs(changed.astype(np.int16) - photo).max(axis=2).astype(np.float32)

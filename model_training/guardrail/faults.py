@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from service.quality.pyramid import LUMINANCE, Image
 
 Plant: TypeAlias = Callable[[Image, np.random.Generator], Image]
-"""Plants a fault at a random place."""
+"""Plants a fault at a random position."""
 
 BLUR_SIZES_PX = {"L": 9, "M": 13, "H": 17}
 """Box blur widths by intensity. Source: the paper, table I."""
@@ -73,7 +73,7 @@ def lesion(image: Image, generator: np.random.Generator, *, sigma_px: float = 6.
 
 
 def moved(image: Image, generator: np.random.Generator, *, shift_px: float = 5.0, reach_px: float = 20.0) -> Image:
-    """`image` with the edges around one place moved by up to `shift_px`, fading out over `reach_px`."""
+    """`image` with the edges around one point moved by up to `shift_px`, fading out over `reach_px`."""
     height, width = image.shape[:2]
     weight = _bump((height, width), lit_place(image, generator), reach_px) * np.float32(shift_px)
     angle = generator.uniform(0, 2 * np.pi)
@@ -91,7 +91,7 @@ def inpainted(image: Image, generator: np.random.Generator, *, radius_px: float 
 
 
 def pasted(image: Image, generator: np.random.Generator, *, radius_px: float = 16.0) -> Image:
-    """`image` with a soft-edged disc of another place of its own laid over it."""
+    """`image` with a soft-edged disc of another part of its own laid over it."""
     here, there = lit_place(image, generator), lit_place(image, generator)
     shift = (here[0] - there[0], here[1] - there[1])
     moved_over = cv2.warpAffine(
@@ -119,7 +119,7 @@ def reddened(image: Image, generator: np.random.Generator, *, radius_px: float =
 
 
 def red_place(image: Image, generator: np.random.Generator) -> tuple[float, float]:
-    """(column, row) of a random lit place, red tissue if one of a few tries is."""
+    """(column, row) of a random lit region, red tissue if one of a few tries is."""
     smooth = cv2.blur(image, (15, 15)).astype(np.float32)
     place = lit_place(image, generator)
     for _ in range(20):
@@ -131,7 +131,7 @@ def red_place(image: Image, generator: np.random.Generator) -> tuple[float, floa
 
 
 def lit_place(image: Image, generator: np.random.Generator) -> tuple[float, float]:
-    """(column, row) of a random place away from the border, lit if one of a few tries is."""
+    """(column, row) of a random position away from the border, lit if one of a few tries is."""
     height, width = image.shape[:2]
     light = cv2.blur(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), (15, 15))
     margin = min(30, height // 4, width // 4)

@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from model_training.data.degradation import through_jpeg
+from model_training.data.photo_faults import through_jpeg
 from service.quality.pyramid import Image
 
 Change: TypeAlias = Callable[[Image, np.random.Generator], Image]

@@ -67,10 +67,10 @@ class StructureDistance(nn.Module):
 
 
 def colour_distance(mapped: Tensor, image: Tensor, grid: int = 8) -> Tensor:
-    """How far the colours of places moved apart from what one saturation gain for the whole image explains.
+    """How far the colours of regions moved apart from what one saturation gain for the whole image explains.
 
-    Each image is averaged over ``grid`` x ``grid`` places and reduced to two opponent colours, red-green and
-    yellow-blue. Clearing haze saturates every place alike, which costs nothing; one place turning redder than
+    Each image is averaged over ``grid`` x ``grid`` cells and reduced to two opponent colours, red-green and
+    yellow-blue. Clearing haze saturates every region alike, which costs nothing; one region turning redder than
     the rest (the paper's "bold red areas") does.
 
     Shape: two (B, 3, H, W) in [-1, 1] -> a scalar. The first is the one that learns.

@@ -16,7 +16,7 @@ from model_training.losses.exchange import Exchange, Objective
 # SSIM's third constant for values in [0, 1], and the Gaussian window's standard deviation in pixels.
 _C3 = 0.03**2 / 2
 _SIGMA_PX = 1.5
-# The authors add N(0, 0.01) noise, the same to both images, so that flat places do not divide nothing by nothing.
+# The authors add N(0, 0.01) noise, the same to both images, so that flat regions do not divide nothing by nothing.
 # We add its variance to the moments instead, which is its effect on average and draws nothing.
 _NOISE_VARIANCE = 0.01**2
 

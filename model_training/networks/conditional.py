@@ -1,6 +1,6 @@
-"""A degradation code: a few numbers read off a bad photo, so that F can know which badness to put back.
+"""A degradation code: a few numbers read off a degraded photo, so that F can know which badness to put back.
 
-Many bad photos have one clean one, so F cannot rebuild x from G(x) unless G leaves the badness in. Told in a few
+Many degraded photos have one clean one, so F cannot rebuild x from G(x) unless G leaves the badness in. Told in a few
 numbers how x looked, it can. Source: the idea of Augmented CycleGAN (Almahairi et al. 2018), with a code that is
 measured instead of inferred.
 """

@@ -52,7 +52,7 @@ STRENGTHS = (0.5, 2.0, 0.3)
 so training sharpens blotches at 4 pixels and leaves detail at 2 soft; NIQE on training photos chose the three."""
 
 GRAIN, TILE = 1.2 / 127.5, 16
-"""Strength of grain, in tiles, at which half of the finest scale's bound is allowed; good photos have about as much."""
+"""Strength of grain, in tiles, at which half of the finest scale's bound is allowed; clean photos have about that."""
 
 STEM = 48
 """Filters that look at each patch of 4x4 pixels: as many as it has numbers."""

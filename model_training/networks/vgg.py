@@ -84,7 +84,7 @@ def read_weights(path: Path) -> tuple[list[tuple[Tensor, Tensor]], bool]:
 
 def _wrong_kind(path: Path) -> DataError:
     return DataError(
-        f"{path} holds no VGG16 weights: wanted an .npz with conv1_1_w ... conv2_2_b (Caffe's values) "
+        f"{path} holds no VGG16 weights: expected an .npz with conv1_1_w ... conv2_2_b (Caffe's values) "
         "or torchvision's VGG16 state dict with features.0.weight ... features.7.bias.",
         path=str(path),
     )

@@ -18,7 +18,7 @@ ORIGIN = ("kind", "config", "data", "features", "step")
 
 
 def write_mean(begun: Path, tuned: Path, out: Path, *, share: float = 0.5) -> str:
-    """Writes the mean of G in `begun` and `tuned`, `share` of it from `tuned`, as a checkpoint; answers its digest.
+    """Writes the mean of G in `begun` and `tuned`, `share` of it from `tuned`, as a checkpoint; returns its digest.
 
     Everything else the new checkpoint holds and says (F, kind, configuration, data, steps) is `tuned`'s; F is `begun`'s
     where `tuned` has none.

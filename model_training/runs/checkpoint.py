@@ -113,7 +113,7 @@ def _feed(digest: Any, value: Any) -> None:
 
 
 def write_checkpoint(path: Path, state: Mapping[str, Any]) -> str:
-    """Writes ``state`` whole or not at all, and answers its digest. What was at ``path`` stays until then.
+    """Writes ``state`` whole or not at all, and returns its digest. What was at ``path`` stays until then.
 
     Raises:
         CheckpointError: the disk is full or cannot be written.

@@ -57,7 +57,7 @@ def read_notes(path: Path | None) -> dict[str, SourceNote]:
 
 def _no_notes(path: Path, more: str = "") -> DataError:
     return DataError(
-        f"{path} does not describe the photos: wanted YAML with {', '.join(SIDES)} or a set's digest, "
+        f"{path} does not describe the photos: expected YAML with {', '.join(SIDES)} or a set's digest, "
         f"each with name, licence, credit and patients.{more}"
     )
 

@@ -1,6 +1,7 @@
 """The game of two mappings and two discriminators: what one step computes and what it learns from it.
 
-G: bad photo -> good photo, F: good -> bad; D_y tells real good photos from G's, D_x real bad ones from F's.
+G: degraded photo -> clean photo, F: clean -> degraded; D_y tells real clean
+photos from G's, D_x real degraded ones from F's.
 """
 
 from __future__ import annotations
@@ -91,7 +92,7 @@ class AdversarialTraining:
         self.steps = total_steps(config.optimiser, self.steps_per_epoch)
 
     def advance(self) -> dict[str, Tensor]:
-        """One step; answers its losses, weights included, as they were before it."""
+        """One step; returns its losses, weights included, as they were before it."""
         batch = self._sample()
         rate = learning_rate(self._config.optimiser, self.step, self.steps_per_epoch)
 
@@ -253,7 +254,7 @@ class AdversarialTraining:
             torch.cuda.set_rng_state(local["random"]["cuda"], self._device)
 
     def warm_start(self, networks: Mapping[str, Mapping[str, Tensor]]) -> list[str]:
-        """Takes G and, where given, F from another run's weights; answers which.
+        """Takes G and, where given, F from another run's weights; returns which.
 
         Raises:
             CheckpointError: there is no G, or the weights are another network's.

@@ -82,7 +82,7 @@ class Distillation:
         self.steps = total_steps(config.optimiser, self.steps_per_epoch)
 
     def advance(self) -> dict[str, Tensor]:
-        """One step; answers its losses, weights included."""
+        """One step; returns its losses, weights included."""
         ranks, weights = self._ranks, self._config.distillation
         cut = self._sampler.draw(self._config.optimiser.batch * ranks.world).part(ranks.rank, ranks.world)
         photos = self._store.crops(cut)

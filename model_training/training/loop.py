@@ -28,8 +28,6 @@ from model_training.training.run_log import Journal
 from model_training.training.validation import Score, Validation
 from service.errors import Diverged
 
-"""The kind of training that has a learning rate of its own."""
-
 _WATCH_DECAY = 0.99
 
 
@@ -44,7 +42,7 @@ class Training(Protocol):
         ...
 
     def advance(self) -> dict[str, Tensor]:
-        """One step; answers its scalar losses."""
+        """One step; returns its scalar losses."""
         ...
 
     def preview(self) -> Tensor:
@@ -152,7 +150,7 @@ def require_finite(losses: Mapping[str, float], step: int, rate: str = "optimise
 
 
 def require_sound(enhancer: nn.Module, state: Mapping[str, Any], step: int, rate: str = "optimiser.rate") -> None:
-    """Stops a run before a step that ruined the generator, or anything else that is learned, is saved.
+    """Stops a run before a step that ruined the generator, or other learned weights, is saved.
 
     `rate` is the setting to lower.
 

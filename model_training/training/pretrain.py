@@ -1,6 +1,6 @@
 """The warm start: G and F first learn from generated pairs, before any adversary sees them.
 
-The degradation that makes bad photos from good ones is ours, so G can learn from pairs what the cycle loss alone
+The degradation that makes degraded photos from clean ones is ours, so G can learn from pairs what the cycle loss alone
 would leave in (haze), and F, given the same pairs the other way round, learns to degrade.
 Every batch is a function of seed and step, so an interrupted run resumes where it stopped, with equal weights.
 Source: restoration pre-training in the spirit of UVCGAN's inpainting (Torbunov et al. 2023).
@@ -27,7 +27,7 @@ from model_training.config.schema import WARM_START, TrainingConfig
 from model_training.data.batches import to_bytes
 from model_training.data.mixture import LARGE_SHAPES, SHAPES, MixedPairs
 from model_training.data.photos import PhotoSet, as_images, file_sha256, load_at_own_size, load_photos
-from model_training.data.stage_pairs import ColourPairs, DetailPairs, Pixels, Sources
+from model_training.data.stage_pairs import ColourPairs, DetailPairs, Sources
 from model_training.losses.restoration import restoration_loss
 from model_training.networks import build, multiple_of
 from model_training.networks.conditional import without_code
@@ -43,6 +43,7 @@ from model_training.training.precision import autocast
 from model_training.training.session import Plan, Session
 from model_training.training.stages import PairSource, Stage
 from service.errors import CheckpointError, ConfigurationError
+from service.pixels import Pixels
 from service.vocabulary import Device
 
 PREVIEW_SIDE_PX = 192
@@ -120,7 +121,7 @@ class Learner:
 
 
 class WarmStarting:
-    """The warm start as the loop trains it: G, F if wanted, and where they stand."""
+    """The warm start as the loop trains it: G, F if asked for, and where they stand."""
 
     kind = WARM_START
 
@@ -155,7 +156,7 @@ class WarmStarting:
         return s.rate * rise * 0.5 * (1 + math.cos(math.pi * min(1.0, self.step / s.steps)))
 
     def advance(self) -> dict[str, Tensor]:
-        """One step of G, and of F when it is its turn; answers the weighted loss terms."""
+        """One step of G, and of F when it is its turn; returns the weighted loss terms."""
         bad, good = (side.to(self._device) for side in self._source.batch(self.step, self.settings.batch))
         terms = self._restoring(bad, good)
         self.learners["G"].descend(terms, self.rate())
@@ -215,7 +216,7 @@ class WarmStarting:
         self.step = state["step"]
 
     def begin(self, checkpoint: Checkpoint) -> str:
-        """Takes the averages of another run as first weights; answers where from.
+        """Takes the averages of another run as first weights; returns where from.
 
         Raises:
             CheckpointError: it is another network's.

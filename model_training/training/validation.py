@@ -11,7 +11,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import nn
 
 from model_training.config.schema import TrainingConfig
@@ -19,9 +18,9 @@ from model_training.data.degradation import degrade
 from model_training.data.photos import load_photos
 from model_training.evaluation.psnr import psnr
 from model_training.export.wrapper import PixelContract
+from service.pixels import Pixels
 from service.quality.lassim import lassim
 
-Pixels = NDArray[np.uint8]
 CEILING_DB = 100.0
 _FIRST_SEED = 1_000_000
 _ALLOWED_LOSS = 0.005
@@ -39,7 +38,7 @@ class Score:
 
 
 class Validation:
-    """Held-out photos and the bad ones made of them, the same at every call.
+    """Held-out photos and the degraded ones made of them, the same at every call.
 
     Attributes:
         digests: SHA-256 of each usable file of the source.

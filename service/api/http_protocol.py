@@ -31,7 +31,7 @@ class HttpProtocol(HttpToolsProtocol):
     _head_parsed = 0
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Take the connection, or answer that there are too many."""
+        """Take the connection, or refuse it: there are too many."""
         super().connection_made(transport)
         self._start_head()
         if len(self.connections) > MAX_CONNECTIONS:
@@ -123,7 +123,8 @@ class HttpProtocol(HttpToolsProtocol):
         front = cast(RequestLog, self.app)  # uvicorn wraps it in nothing
         answer = front.turn_away(error)
         cycle: RequestResponseCycle | None = self.cycle
-        if cycle is None or cycle.response_complete or not cycle.response_started:  # else it would land in that answer
+        # Once a response has begun, this would land in it.
+        if cycle is None or cycle.response_complete or not cycle.response_started:
             headers = answer.headers | {"connection": "close"}
             lines = [f"{name}: {value}" for name, value in headers.items()]
             head = "\r\n".join((f"HTTP/1.1 {answer.status} {answer.code}", *lines, "", ""))

@@ -55,7 +55,7 @@ _WORK_PROBLEMS = (
 )
 
 HTTP_CODES = frozenset((*_WORK_PROBLEMS, "unknown-model", "not-found", "method-not-allowed"))
-"""Every problem code that an answer can carry; docs/http.md says what to do about each."""
+"""Every problem code that a response can carry; docs/http.md says what to do about each."""
 
 ENHANCE_HEADERS = {
     "LaSSIM": _text("Structure kept, against the input, at the canonical scale; 4 decimals, 1 is all."),
@@ -67,7 +67,7 @@ ENHANCE_HEADERS = {
     },
     "LaSSIM-Blend": _text("Share of the input blended back in; 4 decimals."),
     "Dicom-Object": {
-        "description": "Of a DICOM answer: image, or report where the image is withheld.",
+        "description": "Of a DICOM response: image, or report where the image is withheld.",
         "required": False,
         "schema": {"type": "string", "enum": ["image", "report"]},
     },

@@ -1,4 +1,4 @@
-"""RFC 9457 problem documents: what every error path answers."""
+"""RFC 9457 problem documents: the response of every error path."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class ProblemAnswer:
 
 
 def problem_answer(error: LameganError, request_id: str) -> ProblemAnswer:
-    """The answer for `error`: status and title of its class, headers that its status calls for."""
+    """The response for `error`: status and title of its class, headers that its status calls for."""
     facts = dict(error.facts)
     headers = {"content-type": PROBLEM_MEDIA_TYPE, "cache-control": "no-store"}
     if isinstance(allow := facts.pop("allow", None), str):

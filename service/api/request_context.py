@@ -27,13 +27,13 @@ _NAMES_NOBODY = re.compile(r"^[0-9A-Fa-f-]{16,64}$")
 
 @dataclass(slots=True)
 class RequestContext:
-    """Facts of one request for its answer, its log line and the metrics.
+    """Facts of one request for its response, its log line and the metrics.
 
     Attributes:
         request_id: sent by the client if well-formed, else made here.
         route: path of the route, or "unmatched"; never what a client made up.
         key: name of the key it came with.
-        code: error code of the answer.
+        code: error code of the response.
         facts: for the log line; nothing personal.
         stages: when the request was in which stage.
         trace: its span; None: it is not traced.

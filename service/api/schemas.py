@@ -55,11 +55,11 @@ class EnhanceQuery(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    format: OutputFormat = Field("same", description="Format of the answer; same is that of the image sent.")
+    format: OutputFormat = Field("same", description="Format of the response; same is that of the image sent.")
     quality: Quality | None = Field(None, description="Of JPEG and WebP; the server's setting if not given.")
     policy: Policy | None = Field(None, description="As strict as the server's, or stricter.")
     model: str | None = Field(None, max_length=128, description="name or name/version; the default model if not given.")
-    map: Flag = Field(False, description="Add the LaSSIM heat map to a JSON answer.")
+    map: Flag = Field(False, description="Add the LaSSIM heat map to a JSON response.")
 
 
 class ScoreQuery(BaseModel):
@@ -111,7 +111,7 @@ class ColourFacts(BaseModel):
     delta_e_p95: float = Field(description="95th percentile of CIEDE2000.")
     redder_share: float = Field(description="Share of the area that turned clearly redder.")
     paler_share: float = Field(description="Share of the area that was red and turned clearly paler.")
-    redness_order: float = Field(description="Rank correlation of the redness of places; 1: their order is kept.")
+    redness_order: float = Field(description="Rank correlation of the redness of regions; 1: their order is kept.")
 
 
 class ModelName(BaseModel):
@@ -149,7 +149,7 @@ class QualityFacts(BaseModel):
 
 
 class AssessFacts(QualityFacts):
-    """The answer of POST /assess."""
+    """The response of POST /assess."""
 
     width: int
     height: int
@@ -164,14 +164,14 @@ class BeforeAfter(BaseModel):
 
 
 class EnhanceFacts(BaseModel):
-    """The JSON answer of POST /enhance."""
+    """The JSON response of POST /enhance."""
 
     lassim: float
     worst: WorstFacts
     colour: ColourFacts
     verdict: Literal["pass", "constrained", "withheld"]
     blend: float = Field(description="Share of the input blended back in: 0 passed, 1 withheld.")
-    missed: list[str] = Field(description="Floors that the output as made did not keep.")
+    missed: list[str] = Field(description="Thresholds that the output as made did not keep.")
     detail: DetailFacts | None = Field(None, description="Where the model has a limit for the finest detail.")
     model: ModelName
     image: Picture
@@ -183,7 +183,7 @@ class EnhanceFacts(BaseModel):
 
 
 class ScoreFacts(BaseModel):
-    """The answer of POST /score."""
+    """The response of POST /score."""
 
     lassim: float = Field(description="At the canonical scale (longer side 480), level 3.")
     worst: WorstFacts
@@ -209,13 +209,13 @@ class ModelFactsheet(BaseModel):
     signed_by: str | None = Field(
         default=None, description="SHA-256 of the public key that signed it; null where signatures are not asked for."
     )
-    calibrated: bool = Field(description="Whether the floors were calibrated for this model on held-out photos.")
+    calibrated: bool = Field(description="Whether the thresholds were calibrated for this model on held-out photos.")
     intended_use: str
     limits: str
 
 
 class ModelList(BaseModel):
-    """The answer of GET /models."""
+    """The response of GET /models."""
 
     models: list[ModelFactsheet]
 
@@ -255,13 +255,13 @@ class Capabilities(BaseModel):
     key_needed: bool
     limits: Limits
     formats: Formats
-    quality: int = Field(description="Of JPEG and WebP answers unless asked otherwise.")
+    quality: int = Field(description="Of JPEG and WebP responses unless asked otherwise.")
     policy: PolicyFacts
     providers: list[str]
     models: list[ModelFactsheet]
 
 
 class Health(BaseModel):
-    """The answer of the health routes when all is well."""
+    """The response of the health routes when all is well."""
 
     status: Literal["live", "ready"]

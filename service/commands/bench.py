@@ -30,7 +30,7 @@ SIZES = ("480x272", "1280x720", "1920x1080", "4000x3000")
 MOST_PIXELS = 50_000_000
 LEAST_ROUNDS = 3
 PATIENT_S = 1.0
-"""A queue is suggested that the machine empties within this time, so that nobody waits much longer for an answer."""
+"""A queue is suggested that the machine empties within this time, so that nobody waits much longer for a response."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,7 +32,7 @@ def print_line(text: str) -> None:
 
 
 def progress_bar(quiet: bool = False) -> Progress:
-    """A bar on the error output, so that standard output stays clean; it shows nothing where that is no terminal."""
+    """A bar on the error output, so that standard output stays clean; it shows nothing where that is not a terminal."""
     return Progress(
         TextColumn("{task.description}"),
         BarColumn(),

@@ -42,7 +42,7 @@ class Outcome:
         output: what was written; None if nothing was.
         facts: the columns of `CSV_COLUMNS`, as values.
         error: one sentence, empty when all went well.
-        skipped: the answer was there already; the facts are those of the run that made it, as far as they are known.
+        skipped: the result was there already; the facts are those of the run that made it, as far as they are known.
     """
 
     source: Path
@@ -70,7 +70,7 @@ class Outcome:
 
     @property
     def missed(self) -> list[str]:
-        """Floors that the enhancement as made did not keep."""
+        """Thresholds that the enhancement as made did not keep."""
         missed = self.facts.get("missed", [])
         return [str(name) for name in missed] if isinstance(missed, list) else []
 
@@ -98,8 +98,8 @@ class Run:
         options: of every file.
         targets: what may be written, from `targets_of`.
         journal: what earlier runs did, and where this one notes it.
-        overwrite: replace answers that exist.
-        skip_existing: leave alone answers that exist, and take what the table needs from the journal.
+        overwrite: replace results that exist.
+        skip_existing: leave alone results that exist, and take what the table needs from the journal.
     """
 
     options: EnhanceOptions
@@ -168,13 +168,13 @@ def _enhance_file(enhancer: Enhancer, job: Job, run: Run) -> Outcome:
 
 
 def _stays_dicom(job: Job, options: EnhanceOptions) -> bool:
-    """Whether the answer to an object is an object: unless an image format is asked for by option or ending."""
+    """Whether the result for an object is an object: unless an image format is asked for by option or ending."""
     return options.format == "same" and (job.suffix is None or job.suffix.lower() == DICOM_SUFFIX)
 
 
 def _enhance_object(enhancer: ObjectEnhancer | None, body: bytes, job: Job, run: Run) -> Outcome:
     if job.to_stdout:
-        raise CommandError("A DICOM object has two answers, image and report; name a file or a folder for them.")
+        raise CommandError("A DICOM object has two results, image and report; name a file or a folder for them.")
     paths = image_and_report(dicom_target(job.folder, job.stem, job.suffix), MADE)
     if (done := _done_before(job, paths, run)) is not None:
         return done
@@ -273,14 +273,14 @@ def read_source(path: Path) -> bytes:
     """The bytes of an input file; `-` is standard input.
 
     Raises:
-        CommandError: it cannot be read, is no regular file, or is too large.
+        CommandError: it cannot be read, is not a regular file, or is too large.
     """
     if str(path) == STREAM:
         return sys.stdin.buffer.read(LARGEST_FILE_BYTES)
     try:
         found = path.stat()
         if not stat.S_ISREG(found.st_mode):
-            raise CommandError(f"{path} is no regular file.")
+            raise CommandError(f"{path} is not a regular file.")
         if found.st_size > LARGEST_FILE_BYTES:
             raise CommandError(f"{path} is larger than {LARGEST_FILE_BYTES >> 30} GiB.")
         return path.read_bytes()

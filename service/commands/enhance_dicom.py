@@ -10,11 +10,11 @@ from service.errors import CommandError
 from service.pipeline import EnhanceOptions
 
 REPORT = ".report"
-"""Stands in a report's name before the mark of an answer, if it has one, and the ending."""
+"""Stands in a report's name before the mark of a result, if it has one, and the ending."""
 
 
 def image_and_report(target: Path, mark: str) -> tuple[Path, Path]:
-    """Where the image named `target` and its report go; `mark` ends the stem of an answer beside its input."""
+    """Where the image named `target` and its report go; `mark` ends the stem of a result beside its input."""
     stem = target.stem.removesuffix(mark)
     marked = mark if stem != target.stem else ""
     return target, target.with_name(f"{stem}{REPORT}{marked}{target.suffix}")
@@ -41,7 +41,7 @@ def enhance_object(
     """Write the objects made of `body`; the path of the image, or of the report where the image is withheld.
 
     Raises:
-        CommandError: an answer cannot be written there.
+        CommandError: a result cannot be written there.
         LameganError: see `DicomEnhancer.enhance`.
     """
     answer = enhancer.enhance(body, options)

@@ -1,4 +1,4 @@
-"""Which files `lamegan enhance` is to enhance, and where each answer goes."""
+"""Which files `lamegan enhance` is to enhance, and where each result goes."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from service.imaging.codecs import SUFFIXES, WRITTEN
 from service.imaging.headers import SourceFormat, sniff
 
 MADE = ".enhanced"
-"""Ends the stem of an answer that lies beside its input; such files are skipped in folders and patterns."""
+"""Ends the stem of a result that lies beside its input; such files are skipped in folders and patterns."""
 
 STREAM = "-"
 """Standard input, or standard output."""
@@ -41,11 +41,11 @@ class Job:
 
     Attributes:
         source: the file; `-` is standard input.
-        folder: where the answer goes.
-        stem: the answer's name without its ending.
-        suffix: the answer's ending; None: the format's own.
-        heatmap: where the heat map goes, if wanted.
-        to_stdout: the answer goes to standard output instead.
+        folder: where the result goes.
+        stem: the result's name without its ending.
+        suffix: the result's ending; None: the format's own.
+        heatmap: where the heat map goes, if asked for.
+        to_stdout: the result goes to standard output instead.
     """
 
     source: Path
@@ -56,7 +56,7 @@ class Job:
     to_stdout: bool = False
 
     def target(self, form: SourceFormat) -> Path:
-        """The file that the answer in `form` is written to."""
+        """The file that the result in `form` is written to."""
         kept = self.suffix or (self.source.suffix if BY_SUFFIX.get(self.source.suffix.lower()) == form else "")
         return self.folder / f"{self.stem}{kept or SUFFIXES[form]}"
 
@@ -67,7 +67,7 @@ class Plan:
 
     Attributes:
         jobs: the files to enhance.
-        passed_over: how many files in folders are no images.
+        passed_over: how many files in folders are not images.
         journal_folder: where a journal may be kept; None for a single file.
     """
 
@@ -86,11 +86,11 @@ def plan(
 ) -> Plan:
     """What `IN... [-o OUT]` means.
 
-    Without OUT each answer lies beside its input, named NAME.enhanced. OUT is a folder, or for a single input file a
-    file, or `-`. The older form `IN... OUT` holds where the last path is no file that exists: a file that is there is
-    an input, and with `inputs_only` every path is. Folders are walked and patterns that no shell expanded are expanded,
-    hidden files and earlier answers skipped, and in folders what is no image too. A broken link, or what is no regular
-    file, fails by itself.
+    Without OUT each result lies beside its input, named NAME.enhanced. OUT is a folder, or for a single input file a
+    file, or `-`. The older form `IN... OUT` holds where the last path is not an existing file, since that would be an
+    input; with `inputs_only` every path is one. Folders are walked and patterns that no shell expanded are expanded;
+    hidden files and earlier results are skipped, and in folders what is not an image too. A broken link, or what is
+    not a regular file, fails by itself.
 
     Raises:
         CommandError: an input does not exist, nothing is meant, OUT does not fit the inputs, or OUT was meant by its
@@ -101,7 +101,7 @@ def plan(
     if out is None and not inputs_only and len(paths) > 1 and not is_named(Path(paths[-1])):
         *paths, out = paths
         if overwrite and _is_folder(Path(out)):
-            raise CommandError(f"To replace files in {out}, say that the answers go there: -o {out} --overwrite.")
+            raise CommandError(f"To replace files in {out}, say that the results go there: -o {out} --overwrite.")
     if STREAM in paths or out == STREAM:
         return _streamed(paths, out, maps)
     walk = _Walk(Path(out) if out is not None else None)
@@ -126,10 +126,10 @@ def _streamed(paths: Sequence[str], out: str | None, maps: Path | None) -> Plan:
     source = Path(paths[0])
     if out in (None, STREAM):
         if paths[0] != STREAM and (_is_folder(source) or not is_named(source)):
-            raise CommandError(f"{source} is no file; only one can go to standard output.")
+            raise CommandError(f"{source} is not a file; only one can go to standard output.")
         return Plan([Job(source, Path(), "", None, maps, to_stdout=True)])
     if _is_folder(Path(out)) or out.endswith(("/", "\\")):
-        raise CommandError("Standard input has no name; say which file the answer goes to.")
+        raise CommandError("Standard input has no name; say which file the result goes to.")
     return Plan(_jobs([(source, source)], out, maps, several=False))
 
 
@@ -138,7 +138,7 @@ def _jobs(files: Sequence[tuple[Path, Path]], out: str | None, maps: Path | None
         return [_job(source, name, None, maps, several) for source, name in files]
     folder = Path(out)
     if several and is_named(folder):
-        raise CommandError(f"{folder} is a file; for several inputs the answers go to a folder.")
+        raise CommandError(f"{folder} is a file; for several inputs the results go to a folder.")
     if not several and not _is_folder(folder) and not out.endswith(("/", "\\")):
         if folder.suffix.lower() != DICOM_SUFFIX and BY_SUFFIX.get(folder.suffix.lower()) not in WRITTEN:
             raise CommandError(f"{folder} does not end in the name of a format that is written, such as .png or .jpg.")
@@ -224,7 +224,7 @@ def _is_folder(path: Path) -> bool:
 
 
 def is_named(path: Path) -> bool:
-    """Whether a directory entry that is no folder is there, be it a file, a pipe or a broken link."""
+    """Whether a directory entry that is not a folder is there, be it a file, a pipe or a broken link."""
     return os.path.lexists(path) and not _is_folder(path)
 
 

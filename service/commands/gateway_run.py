@@ -84,7 +84,7 @@ Told = TypeVar("Told")
 
 
 def with_spool(file: Path, act: Callable[[Spool], Told]) -> Told:
-    """What `act` answers about the spool of the gateway that `file` configures, running or not.
+    """What `act` returns about the spool of the gateway that `file` configures, running or not.
 
     Raises:
         ConfigurationError: the file makes no sense, or there is no spool yet.

@@ -32,7 +32,7 @@ def own_url(host: str, port: int) -> str:
 
 
 def ask_readiness(url: str, timeout_s: float) -> ReadinessAnswer:
-    """The answer of the service at `url`, never through a proxy.
+    """The response of the service at `url`, never through a proxy.
 
     Raises:
         CommandError: `url` is no HTTP address, or `timeout_s` is not above 0 and at most `LONGEST_TIMEOUT_S`.
@@ -44,9 +44,9 @@ def ask_readiness(url: str, timeout_s: float) -> ReadinessAnswer:
         return _ask(f"{url.rstrip('/')}/health/ready", timeout_s)
     except OSError as error:
         reason = getattr(error, "reason", error)
-        return ReadinessAnswer(False, f"no answer: {_in_words(reason)}")
+        return ReadinessAnswer(False, f"no response: {_in_words(reason)}")
     except HTTPException:
-        return ReadinessAnswer(False, "no answer: what is there does not speak HTTP")
+        return ReadinessAnswer(False, "no response: what is there does not speak HTTP")
 
 
 def _check_address(url: str) -> None:
@@ -58,9 +58,9 @@ def _check_address(url: str) -> None:
         (parts.hostname or "").encode("idna")
         whole = bool(parts.hostname) and parts.port != 0
     except ValueError as error:
-        raise CommandError(f"{url} is no address.") from error
+        raise CommandError(f"{url} is not an address.") from error
     if not whole or not url.isprintable() or " " in url:
-        raise CommandError(f"{url} is no address.")
+        raise CommandError(f"{url} is not an address.")
 
 
 def _ask(url: str, timeout_s: float) -> ReadinessAnswer:
@@ -82,4 +82,4 @@ def _detail(body: bytes) -> str:
     try:
         return str(json.loads(body)["detail"])
     except (ValueError, KeyError, TypeError):
-        return "the answer is not this service's"
+        return "the response is not this service's"

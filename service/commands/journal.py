@@ -1,7 +1,7 @@
 """What a run of `lamegan enhance` has done so far, kept on disk so that a later run can go on.
 
-A line is written before an answer and another after it, both at once on disk. So after Ctrl-C or a crash it is known
-which answers are whole, which file was being written, and what the CSV must say of those made before.
+A line is written before a result and another after it, both at once on disk. So after Ctrl-C or a crash it is known
+which results are whole, which file was being written, and what the CSV must say of those made before.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from threading import Lock
 from service.errors import CommandError
 
 JOURNAL_NAME = ".lamegan-journal.jsonl"
-"""The journal's name in the folder of the answers; hidden, so that it is never taken for an input."""
+"""The journal's name in the folder of the results; hidden, so that it is never taken for an input."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,8 +25,8 @@ class Entry:
     """What is known of one input from an earlier run.
 
     Attributes:
-        begun: the answer that was being written.
-        facts: the row of the table, once the answer was whole; None before.
+        begun: the result that was being written.
+        facts: the row of the table, once the result was whole; None before.
         options: what was asked for.
         stamp: size and time of the input then.
     """
@@ -48,12 +48,12 @@ class Journal:
         self._known = dict(self._read())
 
     def earlier(self, source: Path, target: Path) -> Entry | None:
-        """What an earlier run did of `source`, if its answer was `target`."""
+        """What an earlier run did of `source`, if its result was `target`."""
         found = self._known.get(os.path.realpath(source))
         return found if found is not None and found.begun == os.path.realpath(target) else None
 
     def is_current(self, entry: Entry, source: Path) -> bool:
-        """Whether the answer of `entry` is whole, of the same input and made by the same options."""
+        """Whether the result of `entry` is whole, of the same input and made by the same options."""
         return entry.facts is not None and entry.options == self._options and entry.stamp == _stamp(source)
 
     def is_older(self, entry: Entry, source: Path) -> bool:

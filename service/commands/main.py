@@ -1,6 +1,6 @@
 """`lamegan`: thin commands; each one's work is in the module of its subject.
 
-Commands import their subject when they run, so that --help answers at once.
+Commands import their subject when they run, so that --help is quick.
 """
 
 from __future__ import annotations
@@ -116,12 +116,12 @@ def enhance(
     ],
     output: Annotated[
         str | None,
-        typer.Option("--output", "-o", help="Folder of the answers, or for one input a file; - is standard output."),
+        typer.Option("--output", "-o", help="Folder of the results, or for one input a file; - is standard output."),
     ] = None,
-    format: Annotated[OutputFormat, typer.Option(help="Format of the answers; same is each input's own.")] = "same",
+    format: Annotated[OutputFormat, typer.Option(help="Format of the results; same is each input's own.")] = "same",
     quality: Annotated[int | None, typer.Option(min=1, max=100, help="Of JPEG and WebP; LAMEGAN_JPEG_QUALITY.")] = None,
     policy: Annotated[
-        Policy | None, typer.Option(help="Below a floor: say so, blend, or keep the original; LAMEGAN_POLICY.")
+        Policy | None, typer.Option(help="Below a threshold: say so, blend, or keep the original; LAMEGAN_POLICY.")
     ] = None,
     model: Annotated[str | None, typer.Option(help="name or name/version; LAMEGAN_MODEL.")] = None,
     models_dir: Annotated[Path | None, typer.Option(help="Folder of models; LAMEGAN_MODELS_DIR.")] = None,
@@ -130,13 +130,13 @@ def enhance(
     ] = None,
     csv: Annotated[Path | None, typer.Option(help="Write the scores as CSV; - prints them.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace answers that exist.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace results that exist.")] = False,
     skip_existing: Annotated[
-        bool, typer.Option("--skip-existing", help="Go on with an earlier run: leave answers that exist alone.")
+        bool, typer.Option("--skip-existing", help="Go on with an earlier run: leave results that exist alone.")
     ] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no line a file; errors only.")] = False,
 ) -> None:
-    """Enhance photos as the service does. Without -o each answer lies beside its photo as NAME.enhanced.
+    """Enhance photos as the service does. Without -o each result lies beside its photo as NAME.enhanced.
 
     An input is never replaced. After Ctrl-C or a crash, the same command with --skip-existing goes on and gives the
     whole table.
@@ -167,7 +167,7 @@ def enhance(
     kept = csv is None or put_table(csv, to_csv(outcomes))
     silent = quiet or str(csv) == "-" or jobs[0].to_stdout
     if meant.passed_over and not quiet:
-        errors.print(f"Passed over: {meant.passed_over} files that are no images.")
+        errors.print(f"Passed over: {meant.passed_over} files that are not images.")
     print_outcomes(outcomes, as_json, quiet=silent, kept=kept)
 
 
@@ -279,7 +279,7 @@ def bench(
 @app.command()
 def health(
     url: Annotated[str | None, typer.Option(help="Of the service; default: LAMEGAN_HOST and LAMEGAN_PORT.")] = None,
-    timeout_s: Annotated[float, typer.Option(help="How long to wait for the answer: above 0, at most 3600.")] = 3.0,
+    timeout_s: Annotated[float, typer.Option(help="How long to wait for the response: above 0, at most 3600.")] = 3.0,
 ) -> None:
     """Ask a running service whether it is ready: exit code 0 if so, 1 if not. For container health checks."""
     from service.commands.health import ask_readiness, own_url
@@ -411,7 +411,7 @@ def verify_audit(
 ) -> None:
     """Find any cut, edit or gap in the audit log.
 
-    Exit codes: 0 the log is whole, 1 it is not (each place is listed), 2 it cannot be read.
+    Exit codes: 0 the log is whole, 1 it is not (each fault is listed), 2 it cannot be read.
     """
     from service.commands.audit import check
     from service.settings import read_settings

@@ -126,7 +126,7 @@ def verify(settings: Settings, reference: str) -> Verification:
 
 
 def activate(settings: Settings, reference: str, *, uncalibrated: bool = False) -> Activation:
-    """Verify the model, then make it the active one; a bad one changes nothing.
+    """Verify the model, then make it the active one; one that fails changes nothing.
 
     Raises:
         LameganError: as `verify`, its guardrail is not calibrated and `uncalibrated` does not allow that, or the choice

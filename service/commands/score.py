@@ -15,10 +15,10 @@ from pathlib import Path
 from service.commands.output_files import Targets
 from service.errors import CommandError, LameganError
 from service.imaging.codecs import encode
-from service.imaging.decoders import Pixels
 from service.imaging.heatmap import render_heatmap
 from service.pipeline.deadline import PixelBudget
 from service.pipeline.scorer import ImageFile, Scorer
+from service.pixels import Pixels
 from service.quality.lassim import LassimMap, lassim_map, ssim
 from service.quality.pyramid import WINDOW
 from service.vocabulary import Scale
@@ -113,7 +113,7 @@ def score_files(
 
 
 def write_heat_map(local: LassimMap, photo: Pixels, path: Path) -> None:
-    """Write a PNG of `photo`'s size with the changed places in colour.
+    """Write a PNG of `photo`'s size with the changed regions in colour.
 
     Raises:
         CommandError: the file cannot be written.

@@ -1,6 +1,6 @@
-"""What enhancing a DICOM object answers; free of the DICOM libraries, so that any layer above may hold it.
+"""What enhancing a DICOM object returns; free of the DICOM libraries, so that any layer above may hold it.
 
-The libraries are an extra (`pip install lamegan[dicom]`): `load_dicom_enhancer` answers None where they are absent.
+The libraries are an extra (`pip install lamegan[dicom]`): `load_dicom_enhancer` returns None where they are absent.
 """
 
 from __future__ import annotations

@@ -24,7 +24,7 @@ def frame_size(frame: bytes, transfer_syntax: UID) -> tuple[int, int] | None:
     """(width, height) that the compressed `frame` states; None for run lengths, which state none.
 
     Raises:
-        UndecodableImage: it is no frame of this transfer syntax.
+        UndecodableImage: it is not a frame of this transfer syntax.
     """
     if transfer_syntax == uid.RLELossless:
         return None

@@ -10,13 +10,14 @@ import pydicom
 
 from service.dicom.answer import DicomAnswer
 from service.dicom.derived import derived_image
-from service.dicom.frames import Pixels, frames_of
+from service.dicom.frames import frames_of
 from service.dicom.identity import Making, is_own_output
 from service.dicom.report import ReportFacts, report
 from service.dicom.source import SourceObject, read_source
 from service.errors import UnsupportedType
 from service.imaging.codecs import encode
 from service.pipeline import Deadline, Enhancement, EnhanceOptions, Enhancer
+from service.pixels import Pixels
 from service.quality.guardrail import Verdict
 
 _BY_SEVERITY = (Verdict.PASS, Verdict.CONSTRAINED, Verdict.WITHHELD)

@@ -19,7 +19,6 @@ from pydicom.uid import (
 )
 
 from service.dicom.carry_over import Carrier
-from service.dicom.frames import Pixels
 from service.dicom.identity import (
     ACQUISITION_EQUIPMENT,
     ENHANCEMENT,
@@ -32,6 +31,7 @@ from service.dicom.identity import (
 )
 from service.dicom.served import LOSSY_METHODS, SC_CLASSES
 from service.dicom.source import SourceObject, is_lossy
+from service.pixels import Pixels
 
 SERIES_DESCRIPTION = "Enhanced, research only"
 SERIES_NUMBER_STEP = 1000

@@ -19,8 +19,8 @@ from service.dicom.served import GREY, NATIVE, PALETTE
 from service.dicom.source import SourceObject
 from service.errors import LameganError, UndecodableImage
 from service.imaging.icc import to_srgb
+from service.pixels import Pixels
 
-Pixels = NDArray[np.uint8]
 Stored = NDArray[np.generic]
 Float = NDArray[np.float64]
 

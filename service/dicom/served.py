@@ -1,4 +1,4 @@
-"""What is served: SOP classes, transfer syntaxes and photometric interpretations; anything else is refused by name.
+"""What is served: SOP classes, transfer syntaxes and photometric interpretations; all else is refused by name.
 
 Source: DICOM PS3.4 annex B.5 (storage SOP classes), PS3.5 annex A (transfer syntaxes), PS3.3 C.7.6.3 (photometric
 interpretations).

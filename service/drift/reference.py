@@ -132,5 +132,5 @@ def next_version(root: Path, name: str) -> str:
 
 
 def version_key(version: str) -> tuple[int, ...]:
-    """Numbers by which versions are ordered; what is no version comes first."""
+    """Numbers by which versions are ordered; what is not a version comes first."""
     return tuple(map(int, version.split("."))) if re.fullmatch(r"\d+\.\d+\.\d+", version) else (-1,)

@@ -116,7 +116,7 @@ def ask(url: str, query: str) -> list[dict[str, Any]]:
     """The samples of an instant query.
 
     Raises:
-        CommandError: `url` is no address, nothing answers there, or what answers is no Prometheus.
+        CommandError: `url` is not an address, nothing answers there, or what answers is not a Prometheus.
     """
     if urlsplit(url).scheme not in ("http", "https") or not urlsplit(url).hostname:
         raise CommandError("The address of Prometheus must begin with http:// or https://.")
@@ -128,7 +128,7 @@ def ask(url: str, query: str) -> list[dict[str, Any]]:
         reason = getattr(error, "reason", None) or getattr(error, "strerror", None) or type(error).__name__
         raise CommandError(f"{url} cannot be asked: {reason}.") from error
     except (ValueError, KeyError, TypeError) as error:
-        raise CommandError(f"What answers at {url} is no Prometheus.") from error
+        raise CommandError(f"What answers at {url} is not a Prometheus.") from error
     return result
 
 

@@ -12,18 +12,20 @@ from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass, field
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from service.errors import DeadlineExceeded, InferenceFailed, LameganError, Overloaded, ShuttingDown
+from service.vocabulary import Output
 
 Image = NDArray[np.uint8]
 
 
 @dataclass(frozen=True, slots=True)
 class Inference:
-    """One image's answer.
+    """One image's result.
 
     Attributes:
         image: (h, w, 3) uint8 RGB, the generator's output.
@@ -63,6 +65,26 @@ class BatchLimits:
     max_wait_s: float = 0.002
     capacity: int = 64
     streams: int = 1
+
+
+class Submit(Protocol):
+    """Queues an image for a model."""
+
+    def __call__(
+        self, image: Image, deadline: float = ..., *, alone: bool = ..., output: Output = ...
+    ) -> Future[Inference]:
+        """Queue one (h, w, 3) uint8 RGB image.
+
+        Args:
+            image: the image.
+            deadline: on the clock of `time.monotonic`; a run that would begin after it does not. None by default.
+            alone: no other image is being enhanced, so that this one may have the whole machine.
+            output: "detail" asks for the detail stage alone, of a model that has one; "enhanced" by default.
+
+        Raises:
+            Overloaded: the queue is full, or the wait would pass the deadline.
+            ShuttingDown: nothing new is taken.
+        """
 
 
 class Batcher:

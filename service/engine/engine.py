@@ -94,15 +94,7 @@ class Engine:
         alone: bool = False,
         output: Output = "enhanced",
     ) -> Future[Inference]:
-        """Queue one (h, w, 3) uint8 RGB image; `deadline` is on the clock of `time.monotonic`.
-
-        `output`: "detail" asks for the detail stage alone, of a model that has one.
-        `alone`: nothing else wants the machine, so that the run may have all of it; the answer is the same.
-
-        Raises:
-            Overloaded: the queue is full.
-            ShuttingDown: the engine is closed.
-        """
+        """See `Submit`."""
         return self._batchers[output].submit(image, deadline, alone=alone)
 
     def run(self, batch: NDArray[np.uint8]) -> NDArray[np.uint8]:

@@ -98,7 +98,7 @@ def _time(candidates: Sequence[int], run_with: Callable[[int], Run]) -> dict[int
 
 
 def _key(weights: bytes, most: int) -> str:
-    """What the answer depends on: model, runtime, machine."""
+    """What the choice depends on: model, runtime, machine."""
     machine = f"{platform.machine()} {platform.processor()} {platform.node()}"
     facts = f"{sha256(weights).hexdigest()} {_runtime()} {machine} {most}"
     return sha256(facts.encode()).hexdigest()[:32]

@@ -114,7 +114,7 @@ def _quota_v2(file: Path) -> Iterator[float]:
 
 
 def _quota_v1(folder: Path) -> Iterator[float]:
-    """Source: Linux, Documentation/scheduler/sched-bwc.rst: a quota of -1 is no limit."""
+    """Source: Linux, Documentation/scheduler/sched-bwc.rst: a quota of -1: no limit."""
     try:
         quota = int((folder / "cpu.cfs_quota_us").read_text(encoding="ascii"))
         period = int((folder / "cpu.cfs_period_us").read_text(encoding="ascii"))

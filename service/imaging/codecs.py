@@ -3,7 +3,7 @@
 What comes in may be odd or hostile; what comes out of `decode` is always (H, W, 3) uint8 sRGB, upright. What goes out
 of `encode` carries pixels alone: no EXIF, GPS, thumbnail or profile. Choices a user can notice:
 
-- Transparent places are laid on black, the ground of an endoscope's picture.
+- Transparent regions are laid on black, the ground of an endoscope's picture.
 - Of several frames or pages the first is used; all of them count towards the pixel limit.
 - 16-bit samples are rounded to 8 bits. CMYK without a profile is converted by (255 - C)(255 - K) / 255.
 - A picture that is transparent everywhere is shown as if it were opaque.
@@ -32,9 +32,10 @@ from service.errors import (
     UndecodableImage,
     UnsupportedType,
 )
-from service.imaging.decoders import DECODERS, Pixels, whole_12_bits
+from service.imaging.decoders import DECODERS, whole_12_bits
 from service.imaging.headers import Header, SourceFormat, read_header
 from service.imaging.isolated import decode_isolated
+from service.pixels import Pixels
 from service.vocabulary import MAX_PIXELS, OutputFormat
 
 MEDIA_TYPES: dict[SourceFormat, str] = {
@@ -69,7 +70,7 @@ ANSWERED_AS: dict[SourceFormat, SourceFormat] = {
     "avif": "jpeg",
     "jxl": "jpeg",
 }
-"""What an answer of the "same" format is where that format is only read: PNG where it is lossless, else JPEG."""
+"""What a result of the "same" format is where that format is only read: PNG where it is lossless, else JPEG."""
 
 LOSSY: tuple[SourceFormat, ...] = ("jpeg", "webp")
 """The formats written that have a quality."""
@@ -181,7 +182,7 @@ def inspect(body: bytes, declared_type: str | None = None, *, max_pixels: int = 
 
 
 def output_format(wanted: OutputFormat, source: SourceFormat, width: int, height: int) -> SourceFormat:
-    """The format to answer in: `wanted`, or with "same" the source's.
+    """The format of the result: `wanted`, or with "same" the source's.
 
     Raises:
         InvalidParameter: that format cannot hold an image of this size.

@@ -4,7 +4,7 @@ The surround says nothing of the light at the throat, and much of it would misle
 photo. So the generator is given the picture alone, what its rectangle holds of the surround filled with the nearest of
 its pixels, and the surround comes back as it came, text in it included.
 
-A dark corner of a photo is no surround: that is flat, ends in a step, and leaves a convex picture.
+A dark corner of a photo is not a surround: that is flat, ends in a step, and leaves a convex picture.
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-Pixels = NDArray[np.uint8]
+from service.pixels import Pixels
+
 Mask = NDArray[np.uint8]
 
 SEARCH_SIDE = 480
@@ -125,7 +126,7 @@ def _search_image(photo: Pixels) -> Mask:
 
 
 def _convex_picture(lit: NDArray[np.bool_]) -> Mask | None:
-    """Convex hull of the largest lit place, thin strokes apart: (h, w) uint8, 1 inside; None where nothing is lit."""
+    """Convex hull of the largest lit region, thin strokes apart: (h, w) uint8, 1 inside; None where nothing is lit."""
     opened = cv2.morphologyEx(lit.astype(np.uint8), cv2.MORPH_OPEN, np.ones((7, 7), np.uint8))
     count, labels, statistics, _ = cv2.connectedComponentsWithStats(opened, connectivity=4)
     if count < 2:

@@ -24,8 +24,7 @@ from service.imaging.icc import to_srgb
 from service.imaging.isolated import ANSWER, MEMORY_BYTES, PIXELS, REFUSED, REQUEST, TOO_LARGE
 from service.imaging.jpeg_header import jpeg_facts
 from service.imaging.orientation import xmp_orientation
-
-Pixels = NDArray[np.uint8]
+from service.pixels import Pixels
 
 _12_BITS = 4095
 MEMORY = ImageDimensions("The image takes more memory to decode than is allowed; send it smaller, or as JPEG.")
@@ -35,7 +34,7 @@ DAMAGED = UndecodableImage("The image is damaged or cut off.")
 def main() -> None:
     """Answer requests until standard input ends."""
     requests, answers = sys.stdin.buffer, os.fdopen(os.dup(sys.stdout.fileno()), "wb")
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what a library prints is no answer
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what a library prints is not a response
     _limit_memory()
     cv2.setNumThreads(1)
     while len(head := requests.read(REQUEST.size)) == REQUEST.size:

@@ -1,6 +1,6 @@
 """One decoder for each format read in this process: a whole file to (H, W, 3) uint8 sRGB pixels, upright.
 
-They trust nothing but are no gate: `service.imaging.codecs` has checked format, size and limits before, and takes any
+They check no limits themselves: `service.imaging.codecs` has checked format, size and limits before, and takes any
 exception from here as the file's fault.
 """
 
@@ -35,10 +35,10 @@ from service.imaging.orientation import xmp_orientation
 from service.imaging.png_chunks import png_bare, png_clear_grey, png_content, png_orientation, png_profile
 from service.imaging.tiff import TiffSamples
 from service.imaging.tiff_directories import tiff_picture
+from service.pixels import Pixels
 
-cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)  # a damaged file is no news of the service's
+cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)  # a damaged file is no fault of the service
 
-Pixels = NDArray[np.uint8]
 Stored = NDArray[np.uint8] | NDArray[np.uint16]
 
 _STRIP_ROWS = 256

@@ -15,12 +15,9 @@ from __future__ import annotations
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
+from service.pixels import Pixels, Plane
 from service.resample import most_rows, row_blocks, widened
-
-Pixels = NDArray[np.uint8]
-Plane = NDArray[np.float32]
 
 RADIUS = 1
 """Windows are 3x3 working pixels: the smallest that a line can be fitted to, and measured best."""

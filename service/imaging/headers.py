@@ -50,7 +50,7 @@ def sniff(body: bytes) -> SourceFormat:
     """Which served format the bytes are, by their signature.
 
     Raises:
-        UnsupportedType: they are no served format.
+        UnsupportedType: they are not a served format.
     """
     if body.startswith(b"\xff\xd8\xff"):
         return "jpeg"
@@ -75,7 +75,7 @@ def read_header(body: bytes) -> Header:
     """The header of `body`.
 
     Raises:
-        UnsupportedType: the bytes are no served format.
+        UnsupportedType: the bytes are not a served format.
         UndecodableImage: the header is cut off or contradicts itself, a side is zero, or decoding would cost out of all
             proportion to the size (scans, tiles).
     """

@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 UNCHANGED = 0.97
-"""Local LaSSIM from which a place counts as unchanged and stays free of colour."""
+"""Local LaSSIM from which a region counts as unchanged and stays free of colour."""
 
 FULL = 0.3
 """Local LaSSIM at and below which colour is strongest."""
@@ -19,14 +19,14 @@ GROUND = 0.65
 def render_heatmap(
     local: npt.NDArray[np.floating], size: tuple[int, int], base: npt.NDArray[np.uint8], *, border: int = 0
 ) -> npt.NDArray[np.uint8]:
-    """The photo in grey with changed places in colour: dark violet for a little change to yellow for a lost structure.
+    """The photo in grey with changed regions in colour: dark violet for a little change to yellow for a lost structure.
 
     The scale is viridis' sibling inferno, whose lightness rises evenly, so that order reads in grey print and with any
-    colour vision; opacity rises with it, and unchanged places stay bare.
+    colour vision; opacity rises with it, and unchanged regions stay bare.
 
     Args:
         local: (h, w) local LaSSIM, higher is more alike, 1 is unchanged; NaN counts as unchanged.
-        size: width and height of the answer in pixels.
+        size: width and height of the result in pixels.
         border: cells by which `local` falls short of the photo on each side (3 for a map of 7x7 windows); they take
             their neighbours' values.
         base: (H', W', 3) uint8 RGB, the photo to draw on; resized to `size` if need be.

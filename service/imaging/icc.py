@@ -1,4 +1,4 @@
-"""ICC profiles: what turns a photo's numbers into sRGB. A profile that is broken or does not fit is no profile."""
+"""ICC profiles: what turns a photo's numbers into sRGB. A profile that is broken or does not fit is ignored."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _UNFIT = (ImageCms.PyCMSError, OSError, ValueError, TypeError)
 def to_srgb(profile: bytes | None, mode: str) -> ImageCms.ImageCmsTransform | None:
     """The transform from `profile` to sRGB for pixels of `mode` ("RGB", "L", "CMYK"); None where none is needed.
 
-    None is the answer too for a profile that is broken, too large, or made for another kind of pixels, and for one
+    None is the result too for a profile that is broken, too large, or made for another kind of pixels, and for one
     that moves no colour by more than one grey level (sRGB itself, under any name).
     """
     if not profile or len(profile) > MAX_PROFILE_BYTES:

@@ -140,7 +140,7 @@ atexit.register(_DECODERS.end)
 
 
 def _exchange(process: subprocess.Popen[bytes], kind: str, body: bytes, max_pixels: int) -> NDArray[np.uint8]:
-    """Send one request and read its answer."""
+    """Send one request and read its response."""
     into, out = process.stdin, process.stdout
     if into is None or out is None:
         raise EOFError

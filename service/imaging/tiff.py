@@ -119,7 +119,7 @@ class TiffSamples:
 
     @cached_property
     def bits(self) -> int:
-        """Bits of each sample; 0 if the samples are no unsigned integers, or differ."""
+        """Bits of each sample; 0 if the samples are not unsigned integers, or differ."""
         widths = set(self.numbers(_BITS, (1,)))
         return widths.pop() if len(widths) == 1 and set(self.numbers(_FORMAT, (1,))) == {1} else 0
 
@@ -135,7 +135,7 @@ class TiffSamples:
 
     @cached_property
     def colours(self) -> int:
-        """How many of the channels are colours: 1 grey, 3 RGB, 4 CMYK; 0 if they are anything else."""
+        """How many of the channels are colours: 1 grey, 3 RGB, 4 CMYK; 0 for other colours."""
         return _COLOURS.get(self.numbers(_PHOTOMETRIC, (0,))[0], 0)
 
     @cached_property

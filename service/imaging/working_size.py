@@ -6,12 +6,10 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from service.errors import ImageDimensions
+from service.pixels import Pixels
 from service.resample import area_mean
-
-Pixels = NDArray[np.uint8]
 
 MIN_SIDE = 64
 """Least side a generator takes (the export contract)."""

@@ -218,7 +218,7 @@ def _checked(path: Path, head: Head) -> Iterator[tuple[int, dict[str, Any] | Non
         for number, raw in enumerate(file, start=1):
             line = _parsed(raw)
             if line is None:
-                yield number, None, "is no line of an audit log"
+                yield number, None, "is not a line of an audit log"
                 continue
             what = None
             if line["hash"] != line_hash(line):

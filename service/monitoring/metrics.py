@@ -150,7 +150,7 @@ class Metrics:
         return generate(self.registry), media_type
 
     def serve(self, host: str, port: int) -> Callable[[], None]:
-        """Answer scrapes on a port of their own; the answer stops it."""
+        """Serve scrapes on a port of their own; what is returned stops it."""
         server, thread = start_http_server(port, host, self.registry)
 
         def stop() -> None:

@@ -52,7 +52,7 @@ class RequestTrace:
         """What the latency histogram keeps of this request; None: nothing."""
 
     def end(self, status: int, code: str, request_id: str, stages: Iterable[StageTime]) -> None:
-        """End the span with its answer and a child span for each of `stages`."""
+        """End the span with its result and a child span for each of `stages`."""
         from opentelemetry.trace import StatusCode, set_span_in_context  # noqa: PLC0415  (optional)
 
         kept = list(stages)

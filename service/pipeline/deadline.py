@@ -79,7 +79,7 @@ class Deadline:
 
 
 def await_inference(future: Future[Inference], deadline: Deadline) -> Inference:
-    """The generator's answer; the work is dropped when the caller leaves or the deadline passes.
+    """The generator's result; the work is dropped when the caller leaves or the deadline passes.
 
     Raises:
         DeadlineExceeded, ClientGone, InferenceFailed, ShuttingDown: as `Enhancer.enhance`.

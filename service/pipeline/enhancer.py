@@ -16,7 +16,6 @@ from typing import Protocol
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
 from service.errors import InvalidParameter
 from service.imaging.codecs import LOSSY, MEDIA_TYPES, Photo, decode, encode, inspect, output_format
@@ -28,6 +27,7 @@ from service.pipeline.deadline import Deadline, PixelBudget, await_inference
 from service.pipeline.generation import Generator, Run, generate
 from service.pipeline.scorer import Scorer, check_scorable
 from service.pipeline.stopwatch import Interval, Stage, Stopwatch
+from service.pixels import Pixels
 from service.quality.assessment import Assessment, assess
 from service.quality.guardrail import Judgement, judge
 from service.quality.input_quality import InputQuality, input_quality
@@ -37,7 +37,6 @@ from service.quality.reference import Reference, lassim_between
 from service.registry.card import GuardFloors
 from service.vocabulary import MAX_PIXELS, Output, OutputFormat, Policy
 
-Pixels = NDArray[np.uint8]
 QUIET_S = 0.25
 """After two photos were under way at once, one is not taken to be alone for so long."""
 
@@ -83,7 +82,7 @@ class EnhanceOptions:
 
     Attributes:
         declared_type: media type the caller gave; the bytes decide, it only has to agree.
-        format: of the answer.
+        format: of the result.
         quality: of JPEG and WebP, 1 to 100.
         policy: the guard's.
         model: name or name/version.
@@ -104,7 +103,7 @@ class EnhanceRequest:
 
     Attributes:
         header: what the file says of itself.
-        target: format of the answer.
+        target: format of the result.
         policy: the guard's.
         quality: of JPEG and WebP.
         options: as asked.
@@ -119,7 +118,7 @@ class EnhanceRequest:
 
 @dataclass(frozen=True, slots=True)
 class Enhancement:
-    """The answer to one request.
+    """The result of one request.
 
     Attributes:
         body: the image as a file.
@@ -168,7 +167,7 @@ class Enhancement:
         return MEDIA_TYPES[self.format]
 
     def without_pixels(self) -> Enhancement:
-        """The same answer with a black pixel for each image: what is left to send to another process."""
+        """The same result with a black pixel for each image: what is left to send to another process."""
         nothing = Reference(np.zeros((1, 1, 3), np.uint8))
         return replace(
             self,
@@ -193,7 +192,7 @@ class Enhancer:
     def enhance(
         self, body: bytes, options: EnhanceOptions | None = None, deadline: Deadline | None = None
     ) -> Enhancement:
-        """The enhanced image of `body` with its score: the same bytes and options give the same answer.
+        """The enhanced image of `body` with its score: the same bytes and options give the same result.
 
         Raises:
             BadRequest: the image, or an option, cannot be served; which of its kinds says why.
@@ -250,7 +249,7 @@ class Enhancer:
         target = output_format(options.format, header.format, header.width, header.height)
         if options.quality is not None and target not in LOSSY:
             raise InvalidParameter(
-                f"The quality is of JPEG and WebP alone; this answer is {target.upper()}.", parameter="quality"
+                f"The quality is of JPEG and WebP alone; this result is {target.upper()}.", parameter="quality"
             )
         check_scorable(header.width, header.height)
         return EnhanceRequest(header, target, policy, quality, options)
@@ -340,7 +339,7 @@ class Enhancer:
 def _put_back(judgement: Judgement, shown: ContentArea, sent: Reference, filled: Pixels) -> Judgement:
     """The judgement of `filled`, the picture that `sent` shows without its surround, for the whole photo.
 
-    The floors were held by the picture alone: black would thin out a fault, and the step at its edge looks like one
+    The thresholds were held by the picture alone: black would thin out a fault, and the step at its edge looks like one
     when the picture's light changes and the black does not. LaSSIM is that of the whole photo, as anybody measures it.
     """
     change = cv2.subtract(judgement.image, filled, dtype=cv2.CV_16S)

@@ -8,19 +8,15 @@ card names: noise and blur of a large photo are gone from its working image, so 
 from __future__ import annotations
 
 from collections.abc import Callable
-from concurrent.futures import Future
 from typing import Protocol
 
-import numpy as np
-from numpy.typing import NDArray
-
-from service.engine.batcher import Inference
+from service.engine.batcher import Submit
 from service.imaging.detail_transfer import transfer
 from service.imaging.working_size import WorkingSize, shrink, unpad, working_size
+from service.pixels import Pixels
 from service.registry.card import ModelCard
 from service.vocabulary import Output
 
-Pixels = NDArray[np.uint8]
 Run = Callable[[Pixels, Output], Pixels]
 """Runs one image through the generator, or its detail stage, and waits: (h, w, 3) uint8 RGB in and out."""
 
@@ -33,18 +29,9 @@ class Generator(Protocol):
         """The card of the very model that `submit` runs."""
         ...
 
-    def submit(
-        self, image: Pixels, deadline: float, *, alone: bool = False, output: Output = "enhanced"
-    ) -> Future[Inference]:
-        """Queue one (h, w, 3) uint8 RGB image; `deadline` is on the clock of `time.monotonic`.
-
-        `alone`: no other photo is being enhanced, so that this one may have the whole machine.
-        `output`: "detail" asks for the detail stage alone, of a model whose card has `detail_pixels`.
-
-        Raises:
-            Overloaded: the queue is full, or the wait would pass the deadline.
-            ShuttingDown: nothing new is taken.
-        """
+    @property
+    def submit(self) -> Submit:
+        """Queue an image for it."""
         ...
 
 

@@ -1,7 +1,7 @@
 """Photos enhanced in processes of their own, where one interpreter's lock would bound what several threads can do.
 
 The way of a request stays that of `Enhancer`: limits, model and room are seen to in this process, then the bytes go to
-a process that is free, and come back as an answer without pixels. A process that ends (a library crashed on a hostile
+a process that is free, and come back as a result without pixels. A process that ends (a library crashed on a hostile
 file, memory ran out) costs the one photo it held, and is replaced.
 """
 
@@ -13,17 +13,14 @@ import queue
 import signal
 import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from multiprocessing.context import SpawnProcess
 
 import cv2
-import numpy as np
-from numpy.typing import NDArray
 
-from service.engine.batcher import Inference
+from service.engine.batcher import Submit
 from service.engine.engine import Engine, EngineOptions
 from service.errors import InferenceFailed, LameganError
 from service.pipeline.deadline import Deadline
@@ -31,7 +28,6 @@ from service.pipeline.enhancer import EnhanceDefaults, Enhancement, Enhancer, En
 from service.pipeline.generation import Generator
 from service.pipeline.stopwatch import Stopwatch, note
 from service.registry.card import ModelCard
-from service.vocabulary import Output
 
 MODELS_KEPT = 2
 """Models loaded in each process: the one in service, and the one before it while its last requests end."""
@@ -149,7 +145,7 @@ class _Process:
         self.alive = True
 
     def ask(self, message: _Load | _Make) -> object:
-        """What it answers.
+        """What it returns.
 
         Raises:
             LameganError: what went wrong there, or that it ended.
@@ -182,12 +178,7 @@ class _Loaded:
         self.card = message.card
         self._engine = Engine(message.weights, EngineOptions("cpu", threads=1, streams=1))
         self._engine.warm(message.warm_shapes)
-
-    def submit(
-        self, image: NDArray[np.uint8], deadline: float, *, alone: bool = False, output: Output = "enhanced"
-    ) -> Future[Inference]:
-        """See `Engine.submit`."""
-        return self._engine.submit(image, deadline, alone=alone, output=output)
+        self.submit: Submit = self._engine.submit
 
     def close(self) -> None:
         """Free it."""

@@ -10,20 +10,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-import numpy as np
-from numpy.typing import NDArray
-
 from service.errors import BadRequest, CommandError, ImageDimensions
 from service.imaging.codecs import decode, inspect
 from service.imaging.headers import Header
 from service.pipeline.deadline import Deadline, PixelBudget
 from service.pipeline.stopwatch import Stopwatch
+from service.pixels import Pixels
 from service.quality.guardrail import Measures, measure_between
 from service.quality.lassim import LEVEL, canonical_size
 from service.quality.pyramid import check_level, check_pair
 from service.quality.reference import Reference
-
-Pixels = NDArray[np.uint8]
 
 
 @dataclass(frozen=True, slots=True)

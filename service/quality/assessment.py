@@ -11,10 +11,8 @@ from enum import StrEnum
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
-Pixels = NDArray[np.uint8]
-Plane = NDArray[np.float32]
+from service.pixels import Pixels, Plane
 
 BLOCK = 16
 DARK, WHITE = 10, 245
@@ -49,7 +47,7 @@ class Limits:
     """What a value means.
 
     Attributes:
-        retake: from here on the photo is no use.
+        retake: from here on the photo is of no use.
         good: from here on nothing is wanting. Below `retake` if less is better.
         unit: of the value.
         other: the same two for too high a value, where both ends are bad.

@@ -18,10 +18,9 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from service.pixels import Plane
 from service.quality.lassim import Box
 from service.quality.pyramid import LUMINANCE, Image, check_level, check_pair
-
-Plane = npt.NDArray[np.float32]
 
 GRID_LEVEL = 3
 LEVELS = (2, 3, 4)

@@ -1,7 +1,7 @@
 """Colour shift between two images: CIEDE2000, and how much of the area turned clearly redder or paler.
 
-Differences are taken between means over small squares, not pixels: what is judged is the colour of a place,
-and noise or JPEG's chroma blocks are no change of colour.
+Differences are taken between means over small squares, not pixels: what is judged is the colour of a region,
+and noise or JPEG's chroma blocks are not a change of colour.
 
 Source: Sharma, Wu, Dalal, "The CIEDE2000 Color-Difference Formula", Color Research and Application 30 (2005);
 sRGB to CIELAB under D65 with skimage's numbers.
@@ -21,7 +21,7 @@ from service.quality.redness import clearly_redder, paler, redder, redness_grid,
 
 Float32 = npt.NDArray[np.float32]
 Plane = npt.NDArray[Any]
-"""(H, W) floats: OpenCV and NumPy mix float32 and float64 on the way, the answers are float32."""
+"""(H, W) floats: OpenCV and NumPy mix float32 and float64 on the way, the results are float32."""
 
 LONGER_SIDE_PX = 160
 """Colour is compared at this size: 3x3 means of the canonical 480x272."""
@@ -42,10 +42,10 @@ class ColourShift:
         delta_e_mean: mean CIEDE2000.
         delta_e_p95: 95th percentile of CIEDE2000.
         redder_share: share of the area, in [0, 1], that turned clearly redder than the change of the whole picture
-            explains: bold red places, not a picture whose colours all came back from behind a haze.
+            explains: bold red regions, not a picture whose colours all came back from behind a haze.
         paler_share: share of the area, in [0, 1], that was red and turned clearly paler than a change of light over the
             picture explains.
-        redness_order: rank correlation, in [-1, 1], of the redness of places before and after; 1 is order kept.
+        redness_order: rank correlation, in [-1, 1], of the redness of regions before and after; 1 is order kept.
     """
 
     delta_e_mean: float

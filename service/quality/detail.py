@@ -18,11 +18,11 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from service.pixels import Plane
 from service.quality.change_detector import WorstRegion
 from service.quality.lassim import Box
 from service.quality.pyramid import Image, check_pair
 
-Plane = npt.NDArray[np.float32]
 Gray = npt.NDArray[np.uint8]
 
 DETAIL_PIXELS = 1 << 20

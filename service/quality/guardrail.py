@@ -1,12 +1,12 @@
-"""The guardrail: measures an enhanced image against its input, delivers only what keeps the floors.
+"""The guardrail: measures an enhanced image against its input, delivers only what keeps the thresholds.
 
-An image that misses a floor is mended by blending the input back in, just enough: first only the input's own
+An image that misses a threshold is mended by blending the input back in, just enough: first only the input's own
 Laplacian bands (the finest alone, where those are at fault), which keeps the new light and colours but restores
 structure; if colour is at fault too, the whole image. What no useful blend can mend is withheld, and the input itself
 is delivered.
 
 Everything is scored at the canonical scale (longer side 480 px by area, never enlarged), on uint8 pixels; only the
-finest detail is compared at the photo's own resolution, where the model has a floor for it.
+finest detail is compared at the photo's own resolution, where the model has a threshold for it.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ import numpy as np
 import numpy.typing as npt
 
 from service.errors import InvalidParameter
+from service.pixels import Pixels
 from service.quality.change_detector import WorstRegion
 from service.quality.colour import ColourShift
 from service.quality.lassim import Box
@@ -30,7 +31,6 @@ from service.quality.reference import Reference, colour_between, detail_between,
 from service.resample import most_rows, row_blocks, widened
 from service.vocabulary import Policy
 
-Image8 = npt.NDArray[np.uint8]
 Float32 = npt.NDArray[np.float32]
 
 BAND_LEVELS = 5
@@ -75,7 +75,7 @@ class Floors(Protocol):
 
     @property
     def redness_order(self) -> float | None:
-        """Least rank correlation of the redness of places."""
+        """Least rank correlation of the redness of regions."""
 
     @property
     def detail(self) -> float | None:
@@ -119,12 +119,12 @@ class Judgement:
         colour: colour shift of `image`.
         verdict: what was done; under `annotate`, what `constrain` would have done to the untouched `image`.
         blend: share of the input blended back in (under `annotate`: needed), 0 when passed, 1 when withheld.
-        missed: floors that the output as made did not keep, by name.
+        missed: thresholds that the output as made did not keep, by name.
         delivered: `image` with what was measured of it.
-        detail: worst fine detail of `image`; None where the model has no floor for it.
+        detail: worst fine detail of `image`; None where the model has no threshold for it.
     """
 
-    image: Image8
+    image: Pixels
     lassim: float
     worst: float
     box: Box
@@ -136,7 +136,7 @@ class Judgement:
     detail: WorstRegion | None = None
 
 
-def measure(output: Image8, input: Image8, *, detail: bool = False) -> Measures:
+def measure(output: Pixels, input: Pixels, *, detail: bool = False) -> Measures:
     """LaSSIM, worst region and colour shift of `output` against `input`, both (H, W, 3) uint8 RGB of one size.
 
     The worst fine detail too, if `detail` is set: it is measured at the photo's own resolution and takes longer.
@@ -159,7 +159,7 @@ def measure_between(output: Reference, input: Reference, *, detail: bool = False
 
 
 def missed_floors(measures: Measures, floors: Floors) -> tuple[str, ...]:
-    """Names of the floors that `measures` does not keep; a floor for what was not measured is not kept."""
+    """Names of the thresholds that `measures` does not keep; a threshold for what was not measured is not kept."""
     colour = _missed_colour_floors(measures.colour, floors)
     detail_missed = floors.detail is not None and not (measures.detail and measures.detail.value >= floors.detail)
     lassim_missed = floors.lassim is not None and not measures.lassim >= floors.lassim
@@ -168,19 +168,19 @@ def missed_floors(measures: Measures, floors: Floors) -> tuple[str, ...]:
 
 
 def judge(
-    output: Image8, input: Image8 | Reference, floors: Floors, policy: Policy | str = Policy.CONSTRAIN
+    output: Pixels, input: Pixels | Reference, floors: Floors, policy: Policy | str = Policy.CONSTRAIN
 ) -> Judgement:
-    """The image to deliver for `output`, which keeps every floor except under `annotate`.
+    """The image to deliver for `output`, which keeps every threshold except under `annotate`.
 
     Args:
         output: (H, W, 3) uint8 RGB, what the generator made, at full size.
         input: (H, W, 3) uint8 RGB, the photo as sent, upright; or that with what was measured of it already.
         floors: the model card's.
-        policy: what to do when a floor is missed.
+        policy: what to do when a threshold is missed.
 
     Raises:
         ImageDimensions: the sizes differ, or are too small to score.
-        InvalidParameter: no floor is stated, so that nothing would be judged.
+        InvalidParameter: no threshold is stated, so that nothing would be judged.
     """
     if not any(getattr(floors, name) is not None for name, kind in vars(Floors).items() if isinstance(kind, property)):
         raise InvalidParameter("No threshold is stated: the image would pass unjudged.")
@@ -217,7 +217,7 @@ def _measure_for(floors: Floors, output: Reference, input: Reference) -> Measure
 
 
 def _keeps(output: Reference, input: Reference, floors: Floors) -> bool:
-    """Whether every floor is kept: what `missed_floors` says, but the cheap measures first, and no more than needed."""
+    """Whether `missed_floors` is empty; the cheap measures come first, and no more are taken than needed."""
     if floors.lassim is not None and not lassim_between(output, input) >= floors.lassim:
         return False
     if floors.worst is not None and not worst_between(output, input)[0] >= floors.worst:
@@ -226,7 +226,7 @@ def _keeps(output: Reference, input: Reference, floors: Floors) -> bool:
 
 
 def _keeps_detail(output: Callable[[], Reference], input: Reference, floors: Floors) -> bool:
-    """Whether the floor of fine detail is kept by `output`, which is made at the detail scale only if there is one."""
+    """Whether `output` keeps the threshold of fine detail; it is made at the detail scale only if there is one."""
     return floors.detail is None or detail_between(output(), input).value >= floors.detail
 
 
@@ -250,7 +250,7 @@ class _Blend:
 
     kept: Float32 | None
 
-    def __call__(self, output: Image8, input: Image8, share: float) -> Image8:
+    def __call__(self, output: Pixels, input: Pixels, share: float) -> Pixels:
         """`output` with `share` of the input blended in, at whatever size both have."""
         if self.kept is None:
             return np.asarray(cv2.addWeighted(output, 1 - share, input, share, 0), np.uint8)
@@ -267,17 +267,17 @@ class _Blend:
         return result
 
 
-def _band_blend(output: Image8, input: Image8) -> _Blend:
+def _band_blend(output: Pixels, input: Pixels) -> _Blend:
     """A blend of the Laplacian bands of levels 0 to 4 for this pair at the canonical scale."""
     return _low_pass_blend(output, input, BAND_LEVELS)
 
 
-def _fine_blend(output: Image8, input: Image8) -> _Blend:
+def _fine_blend(output: Pixels, input: Pixels) -> _Blend:
     """A blend of the Laplacian bands of levels 0 to 2 alone for this pair at the detail scale."""
     return _low_pass_blend(output, input, FINE_LEVELS)
 
 
-def _low_pass_blend(output: Image8, input: Image8, levels: int) -> _Blend:
+def _low_pass_blend(output: Pixels, input: Pixels, levels: int) -> _Blend:
     """A blend of the Laplacian bands finer than `levels` of this pair."""
     coarse: Any = cv2.subtract(input, output, dtype=cv2.CV_32F)
     shapes = []
@@ -294,7 +294,7 @@ def _low_pass_blend(output: Image8, input: Image8, levels: int) -> _Blend:
 def _mended(
     output: Reference, input: Reference, floors: Floors, missed: tuple[str, ...]
 ) -> tuple[Reference, Measures, float] | None:
-    """The least blend whose delivered pixels keep every floor, its measures and share; None if none does."""
+    """The least blend whose delivered pixels keep every threshold, its measures and share; None if none does."""
     small = output.canonical, input.canonical
 
     def keeps(blend: _Blend, share: float) -> bool:
@@ -316,7 +316,7 @@ def _mended(
 
 
 def _least_share(keeps: Callable[[float], bool], most: float) -> float:
-    """The least share found by bisection between 0, which misses, and `most`, which keeps the floors."""
+    """The least share found by bisection between 0, which misses, and `most`, which keeps the thresholds."""
     low, high = 0.0, most
     for _ in range(BISECTIONS):
         middle = (low + high) / 2
@@ -325,9 +325,9 @@ def _least_share(keeps: Callable[[float], bool], most: float) -> float:
 
 
 def _delivered(
-    output: Image8, input: Reference, floors: Floors, blend: _Blend, share: float, most: float
+    output: Pixels, input: Reference, floors: Floors, blend: _Blend, share: float, most: float
 ) -> tuple[Reference, Measures, float] | None:
-    """The full-size blend, held to the floors on its own pixels; rounding may ask for a little more than `share`."""
+    """The full-size blend, judged by its own pixels; rounding may ask for a little more than `share`."""
     for more in (0.0, 1 / 64, 1 / 16, 1 / 4, 1.0):
         tried = min(most, share + more)
         image = Reference(blend(output, input.pixels, tried))

@@ -92,7 +92,7 @@ def check_pair(output: Image, input: Image) -> None:
     """Refuse a pair that is not two images of one size.
 
     Raises:
-        InvalidParameter: one of them is no image.
+        InvalidParameter: one of them is not an image.
         ImageDimensions: their sizes differ; says both.
     """
     check_image(output, "output")

@@ -1,4 +1,4 @@
-"""Redness between two images: where it rose or fell by itself, and whether the order of places is kept.
+"""Redness between two images: where it rose or fell by itself, and whether the order of regions is kept.
 
 Redness is a sign, so a change of it needs a cause. The cause that is let pass is a change of light over the picture:
 exposure, gamma, haze, uneven light, white balance. It is fitted to the picture as a whole, and what it does not
@@ -29,34 +29,34 @@ RED_CHROMA = 20.0
 """A place is red only if its own a* is at least this; a grey that warms up is not a red area."""
 
 ORDINARY_RESIDUAL = 6.0
-"""Change of a* beyond the whole picture's up to which a place takes part in finding that change."""
+"""Change of a* beyond the whole picture's up to which a region takes part in finding that change."""
 
 MOST_PURPLE = 0.5
-"""Where b* lies further below zero than this share of a*, a place is purple or blue, though its a* is high."""
+"""Where b* lies further below zero than this share of a*, a region is purple or blue, though its a* is high."""
 
 FULL, BRIGHT = 240 / 255, 0.6
 """A place whose red is `FULL` after and was `BRIGHT` before has lost its redness to the sensor's limit."""
 
 GRID_PX = 48
-"""Longer side of the grid on which places are ranked: 10x10 px of the canonical 480x272."""
+"""Longer side of the grid on which regions are ranked: 10x10 px of the canonical 480x272."""
 
 LIT = 40.0
-"""Grey level of luminance from which a place of the input is lit; half of it is asked of the output."""
+"""Grey level of luminance from which a region of the input is lit; half of it is asked of the output."""
 
 UNSEEN = 0.02
-"""Difference of log(R / G) that cannot be seen and does not change a place's rank."""
+"""Difference of log(R / G) that cannot be seen and does not change a region's rank."""
 
 LEAST_PLACES = 100
-"""Fewer lit places than this are not ranked."""
+"""Fewer lit regions than this are not ranked."""
 
 _ORDINARY_INDEX = 0.08
 _DARK = 2.0
 """Grey levels added to R and G before their logarithms: in the dark a ratio is noise."""
 
 _RIDGE = 1e-5
-"""Share of the places by which terms in the change of lightness are held back.
+"""Share of the regions by which terms in the change of lightness are held back.
 
-Where light changed all over the picture they are far above it; where one place changed they would explain just that.
+Where light changed all over the picture they are far above it; where one region changed they would explain just that.
 """
 
 _LUMINANCE = np.array([0.2125, 0.7154, 0.0721])
@@ -65,13 +65,13 @@ _LUMINANCE = np.array([0.2125, 0.7154, 0.0721])
 def redder(after: Plane, before: Plane) -> Mask:
     """Where the picture `before` turned clearly redder than its change as a whole explains.
 
-    Both (h, w, 3) CIELAB; bold red places are found, not a picture whose colours all came back from behind a haze.
+    Both (h, w, 3) CIELAB; bold red regions are found, not a picture whose colours all came back from behind a haze.
     """
     return np.asarray(clearly_redder(after, before) & (after[..., 1] - expected_redness(after, before) >= REDDER_SHIFT))
 
 
 def paler(after: Plane, before: Plane, red_after: Plane, red_before: Plane) -> Mask:
-    """Where a red place turned clearly paler than a change of light over the picture explains.
+    """Where a red region turned clearly paler than a change of light over the picture explains.
 
     Args:
         after: (h, w, 3) CIELAB of the output.
@@ -96,9 +96,9 @@ def clearly_redder(after: Plane, before: Plane) -> Mask:
 
 
 def expected_redness(after: Plane, before: Plane) -> Plane:
-    """a* of each place if the whole picture changed alike: linear in the colour before and in where the place is.
+    """a* of each region if the whole picture changed alike: linear in the colour before and in where the place is.
 
-    Fitted twice, the second time without the places that the first fit leaves far off.
+    Fitted twice, the second time without the regions that the first fit leaves far off.
     """
     terms = _plain_terms(before)
     redness = after[..., 1].ravel().astype(np.float64)
@@ -136,16 +136,16 @@ def _plain_terms(before: Plane) -> Plane:
 
 @lru_cache(maxsize=16)
 def _position_terms(height: int, width: int) -> Plane:
-    """(3, n): one, how far down and how far across each place is, in [-1, 1]."""
+    """(3, n): one, how far down and how far across each region is, in [-1, 1]."""
     down, across = _coordinates(height, width)
     return np.stack([np.ones(height * width), down.ravel(), across.ravel()])
 
 
 def redness_order(output: Plane, input: Plane) -> float:
-    """Rank correlation (Spearman) of log(R / G) between places of `output` and of `input` in the output's light.
+    """Rank correlation (Spearman) of log(R / G) between regions of `output` and of `input` in the output's light.
 
-    1: whatever was redder than another place still is; a change of light over the picture, and differences that cannot
-    be seen, leave it at 1. Both (H, W, 3) RGB of one size, uint8 or float in [0, 1], compared on a grid of lit places.
+    1: whatever was redder than another region still is; a change of light over the picture, and differences that cannot
+    be seen, leave it at 1. Both (H, W, 3) RGB of one size, uint8 or float in [0, 1], compared on a grid of lit regions.
     """
     return redness_order_between(redness_grid(output), redness_grid(input))
 
@@ -170,10 +170,10 @@ def redness_order_between(after: Plane, before: Plane) -> float:
 def _index_in_new_light(
     after: Plane, before: Plane, light: Plane, brighter: Plane, places: tuple[Plane, Plane]
 ) -> tuple[Plane, float]:
-    """log(R / G) of places if only the light over the picture changed, all (n,): smooth in place and in light.
+    """log(R / G) of regions if only the light over the picture changed, all (n,): smooth in place and in light.
 
     Also its mean rise with the index before, which a change of light cannot make negative. Fitted twice: first without
-    the change of light, to leave out places that changed by themselves.
+    the change of light, to leave out regions that changed by themselves.
     """
     fields = [*_smooth_fields(*places), light]
     plain = np.stack([*fields, light * light, *(field * before for field in fields), before * before], axis=-1)
@@ -213,7 +213,7 @@ def _erythema_index(colours: Plane) -> Plane:
 
 
 def redness_grid(image: Plane) -> Plane:
-    """Places to rank, (h, w, 3) float64 grey levels: area means of `image`, the longer side at most `GRID_PX`."""
+    """Regions to rank, (h, w, 3) float64 grey levels: area means of `image`, the longer side at most `GRID_PX`."""
     height, width = image.shape[:2]
     factor = min(1.0, GRID_PX / max(height, width))
     size = (max(1, round(width * factor)), max(1, round(height * factor)))

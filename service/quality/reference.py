@@ -8,22 +8,18 @@ from __future__ import annotations
 
 from functools import cached_property
 
-import numpy as np
-import numpy.typing as npt
-
+from service.pixels import Pixels
 from service.quality.change_detector import Structure, WorstRegion, structure, worst_region_between
 from service.quality.colour import ColourShift, LocalColour, colour_shift_between, local_colour
 from service.quality.detail import DetailBands, detail_bands, to_detail_scale, worst_detail_between
 from service.quality.lassim import LEVEL, Box, lassim_of_residuals, to_canonical
 from service.quality.pyramid import Float64, check_image, residual
 
-Image8 = npt.NDArray[np.uint8]
-
 
 class Reference:
     """One image, measured once; compared to another of its size by the functions of this module."""
 
-    def __init__(self, pixels: Image8) -> None:
+    def __init__(self, pixels: Pixels) -> None:
         """Take `pixels`, (H, W, 3) uint8 RGB at full size; nothing is measured yet.
 
         Raises:
@@ -33,7 +29,7 @@ class Reference:
         self.pixels = pixels
 
     @cached_property
-    def canonical(self) -> Image8:
+    def canonical(self) -> Pixels:
         """(h, w, 3) uint8 RGB with a longer side of at most 480 px; the very `pixels` where that is their size."""
         return to_canonical(self.pixels)
 
@@ -53,8 +49,8 @@ class Reference:
         return local_colour(self.canonical)
 
     @cached_property
-    def detail_scale(self) -> Image8:
-        """(h, w, 3) uint8 RGB of at most a megapixel; the very `pixels` where they are no more."""
+    def detail_scale(self) -> Pixels:
+        """(h, w, 3) uint8 RGB of at most a megapixel; the very `pixels` where they have no more."""
         return to_detail_scale(self.pixels)
 
     @cached_property

@@ -1,7 +1,7 @@
 """The model card: everything about a model that is not its weights, checked when read.
 
 A model is a folder `models/<name>/<version>/` with `model.onnx` and `card.json`. The card is the single source of
-preprocessing numbers, guardrail floors and the reference distribution; nothing of these stands in code.
+preprocessing numbers, guardrail thresholds and the reference distribution; nothing of these stands in code.
 """
 
 from __future__ import annotations
@@ -153,7 +153,7 @@ class ReferenceHistogram(_Part):
 
 
 class LassimDefinition(_Part):
-    """Which LaSSIM the floors and the reference are in."""
+    """Which LaSSIM the thresholds and the reference are in."""
 
     level: int = Field(default=3, ge=0)
     scale: Literal["canonical", "native"] = "canonical"
@@ -176,7 +176,7 @@ class GuardFloors(_Part):
         delta_e_p95: largest 95th percentile of CIEDE2000.
         redder_share: largest share of the area that turned clearly redder, in [0, 1].
         paler_share: largest share of the area that was red and turned clearly paler, in [0, 1].
-        redness_order: least rank correlation of the redness of places, in [-1, 1].
+        redness_order: least rank correlation of the redness of regions, in [-1, 1].
         detail: least value of the worst fine detail, in [0, 1] (see `service.quality.detail`).
     """
 
@@ -191,11 +191,11 @@ class GuardFloors(_Part):
 
 
 BUILT_IN_FLOORS = GuardFloors(lassim=0.7, worst=0.8, delta_e_mean=12.0, delta_e_p95=24.0, redder_share=0.001)
-"""What holds where a card states no calibrated floor: each is stricter than the shipped model's calibrated one."""
+"""What holds where a card states no calibrated threshold: each is stricter than the shipped model's calibrated one."""
 
 
 class Detection(_Part):
-    """How often one kind and size of planted fault is caught at the card's floors."""
+    """How often one kind and size of planted fault is caught at the card's thresholds."""
 
     fault: str
     size: str
@@ -204,10 +204,10 @@ class Detection(_Part):
 
 
 class Guard(_Part):
-    """Floors and how they were calibrated (split conformal prediction on held-out images).
+    """Thresholds and how they were calibrated (split conformal prediction on held-out images).
 
     Attributes:
-        calibrated: False where the floors are only the built-in ones, which promise no rate of false alarms.
+        calibrated: False where the thresholds are only the built-in ones, which promise no rate of false alarms.
         alpha: stated bound on the false-alarm rate over harmless changes; None where nothing was calibrated.
         false_alarms: the rate measured on a set apart from the calibration's.
         covers: in words, which changes and faults the guarantee covers.
@@ -287,13 +287,13 @@ class ModelCard(_Part):
 
     @property
     def floors(self) -> GuardFloors:
-        """The floors that hold: the card's own, and the built-in one for each that it leaves out."""
+        """The thresholds that hold: the card's own, and the built-in one for each that it leaves out."""
         stated = self.guard.floors.model_dump(exclude_none=True) if self.guard else {}
         return BUILT_IN_FLOORS.model_copy(update=stated)
 
     @property
     def calibrated(self) -> bool:
-        """Whether the guardrail was calibrated for this model: no built-in floor had to stand in for one of its own."""
+        """Whether the guardrail was calibrated for this model, so that no built-in threshold stands in for its own."""
         if self.guard is None or not self.guard.calibrated:
             return False
         needed = BUILT_IN_FLOORS.model_dump(exclude_none=True).keys()

@@ -76,7 +76,7 @@ def sign(folder: Path, private_key: Path) -> str:
     except OSError as error:
         raise CommandError.unreadable(private_key, error) from error
     except (ValueError, TypeError) as error:
-        raise CommandError(f"{private_key} is no private key in PEM without a password.") from error
+        raise CommandError(f"{private_key} is not a private key in PEM without a password.") from error
     if not isinstance(key, Ed25519PrivateKey):
         raise CommandError(f"{private_key} is no Ed25519 key; openssl genpkey -algorithm ed25519 makes one.")
     path = folder / SIGNATURE_FILE

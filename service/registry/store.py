@@ -197,7 +197,7 @@ class ModelStore:
             raise ModelInvalid(f"{STATE_FILE} cannot be understood; remove it to forget activations.") from error
 
     def activate(self, reference: str, default: str | None = None) -> str | None:
-        """Make the installed `name/version` the active one, durably and atomically; answer what rolling back gives.
+        """Make the installed `name/version` the active one, durably and atomically; return what rolling back gives.
 
         `default` is the settings' default model (None: the name in `reference`). The first activation keeps what of it
         served before, to roll back to: the first sound candidate of `default` other than `reference` itself, which may
@@ -277,7 +277,7 @@ class ModelStore:
 
 
 def self_test(card: ModelCard, run: Run) -> int:
-    """Run the card's golden image; answer the largest difference in grey levels, within the card's tolerance.
+    """Run the card's golden image; return the largest difference in grey levels, within the card's tolerance.
 
     Raises:
         SelfTestFailed: the run fails, or the output differs by more or has another shape.
@@ -289,7 +289,7 @@ def self_test(card: ModelCard, run: Run) -> int:
     except InferenceFailed as error:
         raise SelfTestFailed(f"{card.reference} fails on its golden image: {error.detail}") from error
     if actual.shape != expected.shape:
-        raise SelfTestFailed(f"{card.reference} answers its golden image with another shape.")
+        raise SelfTestFailed(f"{card.reference} gives its golden image another shape.")
     difference = int(np.abs(actual.astype(np.int16) - expected.astype(np.int16)).max())
     if difference > card.golden.tolerance:
         raise SelfTestFailed(

@@ -1,4 +1,4 @@
-"""The models in service: loaded, verified, self-tested and warmed, then swapped in whole; a bad one changes nothing.
+"""The models in service: loaded, verified, self-tested and warmed, then swapped in whole; a failure changes nothing.
 
 One version of each name is in service, and one of them is the default. A request leases its model, so a model that is
 replaced meanwhile stays loaded until its last request is done.
@@ -8,21 +8,16 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-import numpy as np
-from numpy.typing import NDArray
-
-from service.engine.batcher import Inference
+from service.engine.batcher import Submit
 from service.engine.engine import Engine
 from service.engine.session import Provider
 from service.errors import LameganError, NotReady, UnknownModel
 from service.registry.card import ModelCard
 from service.registry.store import ModelStore
 from service.serving.loader import LoadEngine, load_verified
-from service.vocabulary import Output
 
 
 class ServedModel:
@@ -32,6 +27,7 @@ class ServedModel:
         self.signed_by = signed_by
         self._card = card
         self._engine = engine
+        self.submit: Submit = engine.submit
         self.leases = 0
         self.retired = False
 
@@ -44,17 +40,6 @@ class ServedModel:
     def provider(self) -> Provider:
         """The device it really runs on."""
         return self._engine.provider
-
-    def submit(
-        self,
-        image: NDArray[np.uint8],
-        deadline: float = float("inf"),
-        *,
-        alone: bool = False,
-        output: Output = "enhanced",
-    ) -> Future[Inference]:
-        """See `Engine.submit`."""
-        return self._engine.submit(image, deadline, alone=alone, output=output)
 
     def warm(self, shapes: Sequence[tuple[int, int]]) -> None:
         """See `Engine.warm`."""

@@ -4,20 +4,15 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
-from concurrent.futures import Future
 from contextlib import contextmanager
 from typing import Self
 
-import numpy as np
-from numpy.typing import NDArray
-
-from service.engine.batcher import Inference
+from service.engine.batcher import Submit
 from service.engine.engine import Engine, EngineOptions
 from service.errors import ModelError, UnknownModel
 from service.registry.card import ModelCard
 from service.registry.store import ModelStore
 from service.serving.loader import load_verified
-from service.vocabulary import Output
 
 _log = logging.getLogger(__name__)
 
@@ -60,18 +55,17 @@ class SingleModel:
         """Images waiting for a run."""
         return self._engine.depth
 
-    def submit(
-        self, image: NDArray[np.uint8], deadline: float, *, alone: bool = False, output: Output = "enhanced"
-    ) -> Future[Inference]:
-        """See `Engine.submit`."""
-        return self._engine.submit(image, deadline, alone=alone, output=output)
+    @property
+    def submit(self) -> Submit:
+        """Queue an image for it."""
+        return self._engine.submit
 
     @contextmanager
     def lease(self, reference: str | None) -> Iterator[Self]:
         """This model, if `reference` is None or means it.
 
         Raises:
-            UnknownModel: another one is wanted.
+            UnknownModel: another one is asked for.
         """
         if reference not in (None, self._card.name, self._card.reference):
             raise UnknownModel(f"Only {self._card.reference} is loaded.")

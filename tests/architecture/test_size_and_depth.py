@@ -14,24 +14,21 @@ ROOT = Path(__file__).parents[2]
 PACKAGES = ("service", "model_training")
 MOST_LINES_OF_A_MODULE = 350
 MOST_LINES_OF_A_FUNCTION = 45
-MOST_FLOORS = {"service": 20, "model_training": 11}
-"""Modules on the longest chain of imports; each floor is one more that a reader may have to open."""
+MOST_LEVELS = {"service": 20, "model_training": 11}
+"""Modules on the longest chain of imports; each is one more that a reader may have to open."""
 
 LONG_MODULES = {
     "service/commands/enhance.py": 360,
     "service/pipeline/enhancer.py": 400,
     "service/dicom/gateway/spool.py": 370,
     "service/commands/main.py": 560,  # options declared one a line
-    "model_training/networks/detail.py": 380,
-    "model_training/data/degradation.py": 380,  # one short function a fault
-    "model_training/cli.py": 600,  # options declared one a line
 }
 """Modules above the limit with the length they may not pass; lower it when one becomes shorter."""
 
 LONG_FUNCTIONS = {
     ("service/monitoring/metrics.py", "__init__"): 70,  # a table of metrics
     ("service/commands/main.py", "enhance"): 60,  # mostly options
-    ("model_training/cli.py", "evaluate"): 120,  # mostly options
+    ("model_training/commands/evaluate.py", "evaluate"): 120,  # mostly options
     ("service/pipeline/enhancer.py", "make"): 55,  # the stages of a request, one after another
 }
 
@@ -94,14 +91,14 @@ def test_no_import_goes_round_in_a_circle() -> None:
 
 
 @pytest.mark.parametrize("package", PACKAGES)
-def test_no_chain_of_imports_is_longer_than_its_number_of_floors(package: str) -> None:
+def test_no_chain_of_imports_is_longer_than_its_number_of_levels(package: str) -> None:
     @cache
-    def floor(name: str) -> int:
-        below = [floor(found) for found in IMPORTS[name] if found.partition(".")[0] == package]
+    def level(name: str) -> int:
+        below = [level(found) for found in IMPORTS[name] if found.partition(".")[0] == package]
         return 1 + max(below, default=0)
 
-    floors = {name: floor(name) for name in MODULES if name.partition(".")[0] == package}
-    assert max(floors.values()) <= MOST_FLOORS[package], max(floors, key=lambda name: floors[name])
+    levels = {name: level(name) for name in MODULES if name.partition(".")[0] == package}
+    assert max(levels.values()) <= MOST_LEVELS[package], max(levels, key=lambda name: levels[name])
 
 
 def test_the_training_configuration_is_at_the_ground() -> None:

@@ -33,7 +33,7 @@ schemathesis.openapi.format("binary", st.just(encoded(scene(96, 80))))
 
 @schemathesis.hook
 def before_call(_context: Any, case: Any, _arguments: dict[str, Any]) -> None:
-    """An option that would be ignored is an error: the quality is of JPEG and WebP, the map of a JSON answer.
+    """An option that would be ignored is an error: the quality is of JPEG and WebP, the map of a JSON response.
 
     Options are taken away and no header is added: a case whose headers are changed forgets which one it leaves out.
     """

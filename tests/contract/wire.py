@@ -64,7 +64,7 @@ def _error_codes() -> Iterator[str]:
 
 
 def _answers(live: LiveService) -> Iterator[str]:
-    """Header names of answers, and the keys of those that are JSON."""
+    """Header names of responses, and the keys of those that are JSON."""
     photo = encoded(scene())
     both = {"output": photo, "input": photo}
     answers = {

@@ -169,7 +169,7 @@ def _scrape_job(name: str) -> dict[str, Any]:
 
 
 def _asked(address: str, query: str) -> str | None:
-    """The one value that a query answers, None while the answer is empty."""
+    """The one value that a query returns, None while the result is empty."""
     try:
         answer = httpx.get(f"http://{address}/api/v1/query", params={"query": query}, trust_env=False)
         result = answer.json()["data"]["result"]

@@ -147,16 +147,13 @@ def _commands_and_options(command: object, name: str) -> Iterator[tuple[str, str
 MANUAL = [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")]
 """Documents for users; experiments and decisions keep the words of their day."""
 
-PRIVATE_WORDS = r"\b(is none|are none|of before|so it is|worst place|the guard's|anything else is)\b"
-
 
 @pytest.mark.parametrize("document", MANUAL, ids=lambda path: path.name)
-def test_a_document_for_users_has_field_terms_and_renders_as_written(document: Path) -> None:
+def test_a_document_for_users_renders_as_written(document: Path) -> None:
     before, fenced = "", False
     for line in document.read_text(encoding="utf-8").splitlines():
         fenced ^= line.startswith("```")
         if not fenced:
-            assert not re.search(PRIVATE_WORDS, re.sub(r"`[^`]*`|\|.*\|", "", line)), line
             begins = re.match(r"- |\d+\. |\|", line) and not re.match(r"- |\d+\. |\||  |#|$", before)
             assert not begins, f"an empty line is missing before this list or table: {line}"
         before = line

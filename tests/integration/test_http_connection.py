@@ -32,7 +32,7 @@ def wishing(body: bytes, extra: bytes = b"") -> bytes:
 
 
 class Client:
-    """A connection, and the answers that come in over it."""
+    """A connection, and the responses that come in over it."""
 
     def __init__(self, port: int) -> None:
         self._socket = socket.create_connection(("127.0.0.1", port), PATIENCE_S)
@@ -48,7 +48,7 @@ class Client:
         self._socket.close()
 
     def answer(self, *, body: bool = True) -> tuple[int, Message, bytes]:
-        """Status, headers and body of the next answer; without `body` only its head."""
+        """Status, headers and body of the next response; without `body` only its head."""
         status = int(self._file.readline().split()[1])
         headers = parse_headers(self._file)
         return status, headers, self._file.read(int(headers["content-length"])) if body else b""
@@ -95,7 +95,7 @@ def test_the_body_of_a_request_with_a_wish_is_never_taken_for_a_request(brighten
             client.send(request)
             status, _, body = client.answer()
             assert (status, json.loads(body)["code"]) == (415, "unsupported-type")
-            assert client.end() == b""  # one answer and no other
+            assert client.end() == b""  # one response and no other
 
 
 def test_requests_behind_one_another_are_all_answered_in_order_whatever_they_wish(brightening: LiveService) -> None:

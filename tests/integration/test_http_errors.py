@@ -22,7 +22,7 @@ MULTIPART = {"content-type": "multipart/form-data; boundary=b"}
 
 
 def assert_problem(answer: httpx.Response, code: str) -> dict[str, Any]:
-    """The answer is the problem document of `code`, complete and consistent."""
+    """The response is the problem document of `code`, complete and consistent."""
     status, title = HTTP_STATUS[code]
     assert (answer.status_code, answer.json()["code"]) == (status, code)
     assert answer.headers["content-type"] == "application/problem+json"
@@ -280,7 +280,7 @@ def test_a_method_that_a_route_does_not_take_is_405_and_says_which_it_takes(
 
 def test_what_is_no_http_gets_a_problem_document_too(service: LiveService) -> None:
     with socket.create_connection(("127.0.0.1", service.port), PATIENCE_S) as client:
-        client.sendall(b"GET / HTTP/9.9\r\nthis is no header\r\n\r\n")
+        client.sendall(b"GET / HTTP/9.9\r\nthis is not a header\r\n\r\n")
         head, _, body = client.recv(65536).partition(b"\r\n\r\n")
     assert head.startswith(b"HTTP/1.1 400 ")
     assert b"application/problem+json" in head

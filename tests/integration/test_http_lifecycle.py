@@ -141,7 +141,7 @@ def test_a_bad_model_is_refused_by_the_command_and_by_the_service(root: Path, mo
 
 
 def test_ten_thousand_requests_across_twenty_activations_all_answer_and_name_their_model(root: Path) -> None:
-    """The change in brightness tells which model really made each answer."""
+    """The change in brightness tells which model really made each response."""
     image = scene(64, 64)
     body = encoded(image)
     levels = {"tiny/1.0.0": 8, "tiny/2.0.0": 24}
@@ -267,4 +267,4 @@ def test_health_tells_ready_from_not_ready_from_absent(root: Path) -> None:
         url = live.url
     absent = run(app, ["health", "--url", url])
     assert absent.exit_code == 1
-    assert absent.stdout.splitlines()[-1].startswith("no answer: ")
+    assert absent.stdout.splitlines()[-1].startswith("no response: ")

@@ -1,4 +1,4 @@
-"""Worker processes behind one service: the same answers, one place for limits and metrics, and no crash spreads."""
+"""Worker processes behind one service: the same responses, one place for limits and metrics, and no crash spreads."""
 
 from __future__ import annotations
 

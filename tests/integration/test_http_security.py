@@ -120,7 +120,7 @@ def test_a_keys_file_that_breaks_keeps_the_old_keys_and_one_that_goes_lets_nobod
     keyed: LiveService, keys: tuple[Path, str, str], caplog: pytest.LogCaptureFixture
 ) -> None:
     path, first, _ = keys
-    path.write_text("this is no key line\n")
+    path.write_text("this is not a key line\n")
     wait_until(lambda: keyed.service.keys is not None and keyed.http.get("/models").status_code == 401)
     wait_until(lambda: keyed.http.get("/models", headers=bearer(first)).status_code == 200 and faulty(keyed))
     (told,) = [

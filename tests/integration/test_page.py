@@ -82,7 +82,7 @@ def serving(root: Path, model: onnx.ModelProto, floors: Any = models.STRICT, **s
 
 @pytest.fixture(scope="module")
 def plain(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveService]:
-    """A service that brightens a little, which keeps every floor."""
+    """A service that brightens a little, which keeps every threshold."""
     with serving(tmp_path_factory.mktemp("models"), models.brighten(6)) as service:
         yield service
 
@@ -121,7 +121,7 @@ def test_the_slider_moves_by_keyboard_and_really_shows_before_and_after(plain: L
         return int(row[shot.shape[1] // 8]), int(row[-shot.shape[1] // 8])
 
     assert grey_of_the_picture() == (100, 106)
-    page.keyboard.press("End")  # the slider has the focus once the answer is there
+    page.keyboard.press("End")  # the slider has the focus once the result is there
     assert grey_of_the_picture() == (100, 100)
     page.keyboard.press("Home")
     assert grey_of_the_picture() == (106, 106)

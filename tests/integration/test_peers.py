@@ -70,4 +70,4 @@ def test_ours_is_held_against_the_best_of_the_others() -> None:
     figures = run.figures_of(turns, ["480x272"])
     assert figures["ours_over_the_best_peer"]["480x272, clients 8"] == 0.75
     assert figures["ours_processor_over_the_best_peer"]["480x272, clients 8"] == 1.25
-    assert figures["servers"][OURS]["overload"]["kept"] == 0.5  # half of the answers came too late for anybody
+    assert figures["servers"][OURS]["overload"]["kept"] == 0.5  # half of the responses came too late for anybody

@@ -22,7 +22,8 @@ import torch
 from PIL import Image
 from rich.console import Console
 
-from model_training.cli import EXIT_INTERRUPTED, EXIT_REFUSED, main
+from model_training.cli import main
+from model_training.commands.options import EXIT_INTERRUPTED, EXIT_REFUSED
 from model_training.config.load import load_config
 from model_training.export.onnx import ExportRequest, export_model, require_parity, to_onnx
 from model_training.export.wrapper import PixelContract

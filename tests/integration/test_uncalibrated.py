@@ -22,7 +22,7 @@ PHOTO = encoded(scene())
 
 @pytest.fixture
 def uncalibrated(tmp_path: Path) -> Path:
-    """A folder with a model that paints noise and has no calibrated floors."""
+    """A folder with a model that paints noise and has no calibrated thresholds."""
     models.install(tmp_path, models.noise(), floors=None)
     return tmp_path
 

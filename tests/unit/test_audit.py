@@ -102,7 +102,7 @@ def test_a_restart_goes_on_with_the_chain_and_a_line_that_a_crash_tore_is_shown(
     assert audit.append({"key": "camera-1"}).number == LINES + 1
     audit.close()
     found = verify(log)
-    assert [(fault.file, fault.what) for fault in found.faults] == [(path.name, "is no line of an audit log")]
+    assert [(fault.file, fault.what) for fault in found.faults] == [(path.name, "is not a line of an audit log")]
     assert found.head.number == LINES + 1
 
 

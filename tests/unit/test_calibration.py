@@ -63,7 +63,7 @@ def test_a_conformal_floor_is_missed_by_new_changes_no_more_often_than_alpha() -
     for _ in range(30):
         floors = conformal_floors([measures(value) for value in generator.random(199)], alpha=0.2)
         assert floors.worst is not None
-        levels.append(floors.worst)  # the values are uniform: a fresh one lies below the floor with this probability
+        levels.append(floors.worst)  # values are uniform: a fresh one lies below the threshold with this probability
     assert np.mean(levels) == pytest.approx(allowed, abs=0.02)
     # three standard errors above: one seed in 700 gives more
     assert np.mean(levels) <= allowed + 3 * np.sqrt(allowed / 199 / 30)
@@ -181,7 +181,7 @@ def test_a_folder_without_a_model_is_refused_in_one_sentence(
     with pytest.raises(SystemExit) as stopped:
         main(command)
     assert stopped.value.code == 2
-    assert "is no model's folder" in capsys.readouterr().err
+    assert "is not a model's folder" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -142,5 +142,5 @@ def test_a_set_in_two_roles_is_told_once_with_what_either_says() -> None:
 )  # fmt: skip
 def test_a_file_that_does_not_describe_the_photos_is_refused(text: str, tmp_path: Path) -> None:
     (tmp_path / "sources.yaml").write_text(text)
-    with pytest.raises(DataError, match="wanted YAML with lq, hq, everyday or a set's digest"):
+    with pytest.raises(DataError, match="expected YAML with lq, hq, everyday or a set's digest"):
         read_notes(tmp_path / "sources.yaml")

@@ -22,7 +22,7 @@ BOARDS = ("operations", "model")
 
 
 def builder() -> ModuleType:
-    """docker/grafana/build.py, which is no package."""
+    """docker/grafana/build.py, which is not a package."""
     spec = importlib.util.spec_from_file_location("grafana_build", GRAFANA / "build.py")
     assert spec
     assert spec.loader

@@ -7,17 +7,9 @@ import pytest
 from PIL import Image
 
 from model_training.data import degradation as faults
-from model_training.data.degradation import (
-    HELD_OUT,
-    RECIPES,
-    Recipe,
-    Scene,
-    degrade,
-    recipe_named,
-    through_jpeg,
-    write_degraded,
-)
+from model_training.data.degradation import HELD_OUT, RECIPES, Recipe, degrade, recipe_named, write_degraded
 from model_training.data.phantom import phantom, write_phantoms
+from model_training.data.photo_faults import Scene, through_jpeg
 from service.errors import ConfigurationError, ImageDimensions
 
 

@@ -16,9 +16,10 @@ from model_training.guardrail.detail_faults import DETAIL_FAULTS, checkerboard, 
 from model_training.guardrail.fitting import write_network
 from model_training.guardrail.harmless import HARMLESS
 from service.errors import DataError, ImageDimensions
+from service.pixels import Pixels
 from service.quality import detail as detail_module
 from service.quality.detail import DETAIL_PIXELS, detail_evidence, detail_map, to_detail_scale, worst_detail
-from service.quality.guardrail import Image8, Verdict, judge, measure, missed_floors
+from service.quality.guardrail import Verdict, judge, measure, missed_floors
 from service.registry.card import GuardFloors, read_card
 
 PHOTO = phantom(480, 272, 3)
@@ -27,7 +28,7 @@ LARGEST_PLANTED = {kind: plant for kind, _, plant in DETAIL_FAULTS}
 """The last size of each kind in the table, which is the strongest."""
 
 
-def planted(kind: str, seed: int = 1) -> Image8:
+def planted(kind: str, seed: int = 1) -> Pixels:
     return LARGEST_PLANTED[kind](PHOTO, np.random.default_rng(seed))
 
 

@@ -113,7 +113,7 @@ def test_bad_files_are_listed_and_the_rest_is_done(folder: Path) -> None:
     for name in ("cut.png", "empty.jpg"):
         assert f"Not enhanced: in/{name}: " in result.stderr
     assert "notes.txt" not in result.stderr
-    assert "Passed over: 1 files that are no images." in result.stderr
+    assert "Passed over: 1 files that are not images." in result.stderr
     assert "Not enhanced: in/empty.jpg: The image is empty." in result.stderr
     rows = list(csv.DictReader(io.StringIO((folder / "scores.csv").read_text(encoding="utf-8"))))
     assert [row["input"] for row in rows] == sorted(
@@ -243,7 +243,7 @@ def test_broken_links_and_pipes_are_listed_and_the_rest_is_done(folder: Path, me
     result = lamegan(*meant, "-o", "out")
     assert result.exit_code == EXIT_PARTLY
     assert "Not enhanced: in/dead.jpg: in/dead.jpg is a broken link.\n" in result.stderr
-    assert "Not enhanced: in/pipe.jpg: in/pipe.jpg is no regular file.\n" in result.stderr
+    assert "Not enhanced: in/pipe.jpg: in/pipe.jpg is not a regular file.\n" in result.stderr
     assert "one.png" in found(folder / "out")
 
 
@@ -386,10 +386,10 @@ def test_the_operators_own_policy_may_be_the_mildest(folder: Path, photo: np.nda
             ["in/one.png", "out.gif"],
             "out.gif does not end in the name of a format that is written, such as .png or .jpg.",
         ),
-        (["in", "-o", "in/one.png"], "in/one.png is a file; for several inputs the answers go to a folder."),
+        (["in", "-o", "in/one.png"], "in/one.png is a file; for several inputs the results go to a folder."),
         (
             ["in", "in/deeper", "--overwrite"],
-            "To replace files in in/deeper, say that the answers go there: -o in/deeper --overwrite.",
+            "To replace files in in/deeper, say that the results go there: -o in/deeper --overwrite.",
         ),
         (["in/*.nothing", "out"], "There is nothing to enhance: no files are there."),
     ],

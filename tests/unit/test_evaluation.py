@@ -16,8 +16,9 @@ import typer
 from onnx import TensorProto, helper
 from typer.testing import CliRunner
 
-from model_training.cli import PRESETS, RECIPES, app, main
-from model_training.cli import phantom as phantom_command
+from model_training.cli import app, main
+from model_training.commands.options import PRESETS, RECIPES
+from model_training.commands.pictures import phantom as phantom_command
 from model_training.config.load import preset_names
 from model_training.data.degradation import RECIPES as DEGRADATIONS
 from model_training.data.phantom import phantom
@@ -117,7 +118,7 @@ def test_a_foreign_model_is_refused_in_one_sentence(
         graph, opset_imports=[helper.make_opsetid("", models.OPSET)], ir_version=models.IR_VERSION
     )
     onnx.save(model, tmp_path / "foreign.onnx")
-    with pytest.raises(DataError, match="is no exported generator: it must take `image`"):
+    with pytest.raises(DataError, match="is not an exported generator: it must take `image`"):
         find_method(str(tmp_path / "foreign.onnx"))
 
 
@@ -201,7 +202,7 @@ def test_an_empty_folder_is_one_sentence_and_exit_2(tmp_path: Path, capsys: pyte
 
 @pytest.fixture
 def mixed(folder: Path, tmp_path: Path) -> Path:
-    """Two good photos, and files that are no photos, as a folder holds them."""
+    """Two clean photos, and files that are not photos, as a folder holds them."""
     mixed = tmp_path / "mixed"
     (mixed / "dir.png").mkdir(parents=True)
     for name in ("0.png", "2.png"):

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from model_training.cli import DOMAINS as HELP_DOMAINS
 from model_training.cli import app
+from model_training.commands.options import DOMAINS as HELP_DOMAINS
 from model_training.data.phantom import phantom
 from model_training.evaluation.classical import identity
 from model_training.evaluation.faults.card import card_figures, with_faults

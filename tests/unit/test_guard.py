@@ -1,4 +1,4 @@
-"""The guardrail: what it measures, what it delivers, and that nothing below a floor gets out."""
+"""The guardrail: what it measures, what it delivers, and that nothing below a threshold gets out."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from model_training.data.phantom import phantom
 from model_training.guardrail import faults
 from model_training.guardrail.harmless import HARMLESS
 from service.errors import ImageDimensions, InvalidParameter
-from service.quality.guardrail import Image8, Judgement, Verdict, judge, measure, missed_floors
+from service.pixels import Pixels
+from service.quality.guardrail import Judgement, Verdict, judge, measure, missed_floors
 from service.quality.lassim import lassim
 from service.registry.card import GuardFloors
 from service.vocabulary import Policy
@@ -21,11 +22,11 @@ FLOORS = GuardFloors(lassim=0.9, worst=0.6, delta_e_mean=10, delta_e_p95=20, red
 INPUT = phantom(480, 272, 3)
 
 
-def reddened(image: Image8) -> Image8:
+def reddened(image: Pixels) -> Pixels:
     return (image * [1.0, 0.6, 0.6]).astype(np.uint8)
 
 
-def noise(image: Image8) -> Image8:
+def noise(image: Pixels) -> Pixels:
     return np.random.default_rng(0).integers(0, 256, image.shape, dtype=np.uint8)
 
 

@@ -1,4 +1,4 @@
-"""`lamegan health`: whom it asks, and what it says when there is no sound answer."""
+"""`lamegan health`: whom it asks, and what it says when there is no sound response."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def serving(kind: type[HTTPServer], host: str) -> Iterator[int]:
 
 @contextmanager
 def saying(answer: bytes) -> Iterator[str]:
-    """The address of a peer that says `answer` to the first who calls; an answer in HTTP it never ends."""
+    """The address of a peer that says `answer` to the first who calls; a response in HTTP it never ends."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
 
         def talk() -> None:
@@ -137,9 +137,9 @@ def test_a_timeout_that_is_none_is_refused_in_one_sentence(timeout_s: str) -> No
 @pytest.mark.parametrize(
     ("answer", "said"),
     [
-        (b"SSH-2.0-OpenSSH_9.2\r\n", "no answer: what is there does not speak HTTP"),
-        (b"", "no answer: Remote end closed connection without response"),
-        (b"HTTP/1.1 503 No\r\nContent-Length: 9\r\n\r\n{", "no answer: timed out"),
+        (b"SSH-2.0-OpenSSH_9.2\r\n", "no response: what is there does not speak HTTP"),
+        (b"", "no response: Remote end closed connection without response"),
+        (b"HTTP/1.1 503 No\r\nContent-Length: 9\r\n\r\n{", "no response: timed out"),
     ],
 )
 def test_an_answer_that_is_none_is_told_from_silence(answer: bytes, said: str) -> None:

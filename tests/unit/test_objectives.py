@@ -115,11 +115,11 @@ def test_the_colour_term_is_free_under_one_saturation_gain_and_costs_for_one_red
 
 
 def test_the_colour_term_equals_its_hand_computed_value():
-    # Two places: opponent colours of the input (0.4, 0.2) and (0.4, 0.2), of the output (0.4, 0.2) and (0.8, 0.4).
+    # Two regions: opponent colours of the input (0.4, 0.2) and (0.4, 0.2), of the output (0.4, 0.2) and (0.8, 0.4).
     place = torch.tensor([0.4, 0.0, 0.0]).view(1, 3, 1, 1)
     image = torch.cat((place, place), dim=3)
     output = torch.cat((place, 2 * place), dim=3)
-    # Gain (0.16 + 0.04 + 0.32 + 0.08) / 0.4 = 1.5; each place is 0.5 of its input colour away from it.
+    # Gain (0.16 + 0.04 + 0.32 + 0.08) / 0.4 = 1.5; each region is 0.5 of its input colour away from it.
     expected = (0.2 + 0.1 + 0.2 + 0.1) / 4
     assert colour_distance(_stretched(output), _stretched(image), grid=2).item() == pytest.approx(expected)
 

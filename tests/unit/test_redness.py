@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 from model_training.data.phantom import phantom
 from model_training.guardrail import faults
 from model_training.guardrail.harmless import HARMLESS
+from service.pixels import Pixels
 from service.quality.colour import colour_shift
-from service.quality.guardrail import Image8, Verdict, judge, measure, missed_floors
+from service.quality.guardrail import Verdict, judge, measure, missed_floors
 from service.quality.redness import redness_order
 from service.registry.card import GuardFloors, read_card
 
@@ -22,7 +23,7 @@ PHOTO = phantom(480, 272, 3)
 LIGHT = ("exposure", "gamma", "haze", "uneven light", "colour cast", "contrast", "blur", "noise", "denoise", "sharpen")
 
 
-def planted(radius_px: float, strength: float, seed: int = 1, photo: Image8 = PHOTO) -> Image8:
+def planted(radius_px: float, strength: float, seed: int = 1, photo: Pixels = PHOTO) -> Pixels:
     return faults.reddened(photo, np.random.default_rng(seed), radius_px=radius_px, strength=strength)
 
 
@@ -98,7 +99,7 @@ def test_floats_and_bytes_and_larger_sizes_give_nearly_the_same_order() -> None:
     ],
     ids=["paler_share", "redness_order"],
 )
-def test_the_guard_blends_a_paled_place_back_until_the_floor_holds(floors: GuardFloors, output: Image8) -> None:
+def test_the_guard_blends_a_paled_place_back_until_the_floor_holds(floors: GuardFloors, output: Pixels) -> None:
     judgement = judge(output, PHOTO, floors)
     assert judgement.missed == tuple(name for name, floor in floors if floor is not None)
     assert judgement.verdict is Verdict.CONSTRAINED

@@ -16,7 +16,8 @@ from model_training.data.stage_pairs import ColourPairs, DetailPairs, Sources
 from model_training.export.onnx import require_parity, to_onnx
 from model_training.export.wrapper import pixel_contract
 from model_training.networks import build_generator
-from model_training.networks.detail import DetailNetwork, FilterBank, doubled
+from model_training.networks.detail import DetailNetwork, doubled
+from model_training.networks.filters import FilterBank
 from model_training.networks.restorer import Restorer
 from model_training.runs.exported import fast_generator_weights
 from model_training.training.pretrain import WarmStarting

@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from model_training.data.degradation import HELD_OUT, degrade, through_jpeg
+from model_training.data.degradation import HELD_OUT, degrade
 from model_training.data.phantom import phantom
+from model_training.data.photo_faults import through_jpeg
 from model_training.data.synthetic import everyday
 from service.imaging.content_area import find_content_area
 

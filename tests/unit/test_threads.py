@@ -99,7 +99,7 @@ def test_an_image_alone_gets_the_same_answer_as_one_in_a_crowd(lone: int) -> Non
 
 @dataclass(frozen=True)
 class FixedTrial(ThreadTrial):
-    """Its answer is known before."""
+    """Its result is known before."""
 
     threads: int = 1
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from benchmarks.training import _config as benchmarked
-from model_training.cli import _configured
+from model_training.commands.options import configured
 from model_training.config.load import load_config, override, preset_names
 from model_training.config.schema import TrainingConfig
 from model_training.networks import build
@@ -138,5 +138,5 @@ def test_a_recipe_tells_a_configuration_again_without_paths_of_this_machine():
 def test_a_path_of_any_characters_reaches_the_configuration_whole(name, tmp_path):
     path = tmp_path / name
     assert load_config("smoke", [override("features.weights", str(path))]).features.weights == path
-    assert _configured("smoke", None, None, path).features.weights == path
+    assert configured("smoke", None, None, path).features.weights == path
     assert benchmarked(torch.device("cpu"), path).features.weights == path

@@ -26,7 +26,7 @@ class Photos(litserve.LitAPI):
         return self.work(photo)
 
     def encode_response(self, output: bytes) -> Response:
-        """The answer as it is."""
+        """The response as it is."""
         return Response(output, media_type=PHOTO_TYPE)
 
 

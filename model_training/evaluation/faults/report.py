@@ -53,7 +53,7 @@ def write_fault_report(results: FaultResults, folder: Path) -> None:
 
 
 def as_json(results: FaultResults) -> str:
-    """Notes, cells, native cells and where each model is behind; what is no number is null."""
+    """Notes, cells, native cells and where each model is behind; what is not a number is null."""
     models = [model for model in results.models() if model != INPUT]
     native = [
         asdict(cell) | {"share": _native_share(results, cell.model, cell.fault, cell.size)} for cell in results.native

@@ -12,7 +12,7 @@ class RateLimit:
     """Lets each key make `per_s` requests a second on average, and a second's worth at once."""
 
     def __init__(self, per_s: float, clock: Callable[[], float] = time.monotonic) -> None:
-        """`per_s` 0 is no limit."""
+        """`per_s` 0: no limit."""
         self._per_s = per_s
         self._burst = max(1.0, per_s)
         self._clock = clock

@@ -138,7 +138,7 @@ def image_of(body: bytes, content_type: str | None, encoding: str | None = None)
     """The one image of a request: the `file` part of a multipart body, or the bare body.
 
     A form without a part `file` but with a single file under another name means that one: uploaders have names of
-    their own (FilePond's is `filepond`). Fields that are no files are ignored.
+    their own (FilePond's is `filepond`). Fields that are not files are ignored.
 
     Raises:
         MissingImage: no file, or an empty one.

@@ -36,7 +36,7 @@ class WorkerLimits:
     Attributes:
         threads: jobs at the same time.
         capacity: jobs that may wait.
-        deadline_s: from being accepted to the answer.
+        deadline_s: from being accepted to the response.
     """
 
     threads: int
@@ -146,7 +146,7 @@ class WorkerPool:
         job = _Job(work, Deadline(now + self.limits.deadline_s, Cancellation()), now)
         with self._changed:
             self.check_room()
-            self._waiting.append(job)  # type: ignore[arg-type]  # answers are read by whoever holds the job
+            self._waiting.append(job)  # type: ignore[arg-type]  # responses are read by whoever holds the job
             self._changed.notify()
         return job
 
@@ -164,7 +164,7 @@ class WorkerPool:
                 if job.future.set_running_or_notify_cancel():
                     _finish(job, started - job.accepted)
             finally:
-                del job  # or the answer would stay in memory until the next job
+                del job  # or the response would stay in memory until the next job
                 self._measure(time.monotonic() - started)
 
     def _next(self) -> _Job[object] | None:

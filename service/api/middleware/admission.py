@@ -60,7 +60,7 @@ class Admission:
         self._draining = True
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Let the request through, or answer why not."""
+        """Let the request through, or respond with why not."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return

@@ -33,7 +33,7 @@ def with_cors(app: App, origins: tuple[str, ...]) -> App:
 
 class _Cors(CORSMiddleware):
     def preflight_response(self, request_headers: Headers) -> Response:
-        """The answer to a browser that asks first.
+        """The response to a browser that asks first.
 
         Raises:
             BadRequest: what it asks for is not let in.

@@ -1,6 +1,6 @@
-"""The outermost middleware: every request passes here first and every answer last.
+"""The outermost middleware: every request passes here first and every response last.
 
-It gives each request an id, turns every failure into a problem document, adds the headers all answers share, writes
+It gives each request an id, turns every failure into a problem document, adds the headers all responses share, writes
 the one log line, the request metrics and the trace, and reads off what a refused client is still sending, so that the
 client gets to see the refusal. HEAD is answered as GET would be; the server sends the headers alone.
 """
@@ -43,7 +43,7 @@ UNFORESEEN = InternalError("Something went wrong here; quote the request id when
 SHARED_HEADERS = ((b"x-content-type-options", b"nosniff"),)
 
 UNMATCHED = "unmatched"
-"""The route of requests that are for none, and of what is no request."""
+"""The route of requests that are for none, and of what is not a request."""
 
 TRACED = ("/enhance", "/score", "/assess")
 """Routes whose requests have a span, where traces are asked for."""
@@ -100,7 +100,7 @@ class RequestLog:
         await exchange.end()
 
     def turn_away(self, error: LameganError) -> ProblemAnswer:
-        """The answer to what never became a request, recorded like any other."""
+        """The response to what never became a request, recorded like any other."""
         context = RequestContext(request_id(None), UNMATCHED)
         answer = problem_answer(error, context.request_id)
         context.code = answer.code
@@ -115,7 +115,7 @@ class RequestLog:
         return folder if folder != "/" and folder in self._routes else UNMATCHED
 
     def _record(self, context: RequestContext, method: str, status: int, bytes_in: int) -> None:
-        """Log and count one answer; `status` 0: the client was gone before."""
+        """Log and count one response; `status` 0: the client was gone before."""
         seconds = time.monotonic() - context.arrived
         method = _known(method)
         code = context.code if status else "client-gone"
@@ -171,18 +171,18 @@ class _Exchange:
             await self._send({**message, "headers": [*message.get("headers", ()), *self._shared_headers()]})
         elif message.get("more_body", False) or not self._lingers():
             await self._send(message)
-        else:  # the whole answer goes out now, its end once the client had a chance to read it
+        else:  # the whole response goes out now, its end once the client had a chance to read it
             await self._send({**message, "more_body": True})
             self._last = {"type": "http.response.body", "body": b"", "more_body": False}
 
     async def refuse(self, error: LameganError) -> None:
-        """Answer with the problem document of `error`, unless an answer has begun."""
+        """Answer with the problem document of `error`, unless a response has begun."""
         if self.status or self._gone:
             return
         await send_problem(self.send, self.context, error)
 
     async def end(self) -> None:
-        """End an answer that was held open, after reading off what the client still sends."""
+        """End a response that was held open, after reading off what the client still sends."""
         if self._last is None:
             return
         try:

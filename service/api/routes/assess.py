@@ -56,7 +56,7 @@ def assess_routes(parts: Dependencies) -> APIRouter:
 
 
 def assess_upload(assessor: Assessor, upload: AssessUpload, patience: Deadline, queue_s: float) -> bytes:
-    """The work of one request, on a worker's thread: the JSON answer.
+    """The work of one request, on a worker's thread: the JSON response.
 
     Raises:
         LameganError: see `Assessor.assess` and `image_of`.

@@ -13,7 +13,7 @@ _UNDECLARED = ("", "*/*", "application/octet-stream", "binary/octet-stream", DIC
 
 
 def check_declared(content_type: str | None) -> None:
-    """Raise if DICOM bytes were declared to be anything else.
+    """Raise if DICOM bytes were declared to be another type.
 
     Raises:
         UnsupportedType: they were.

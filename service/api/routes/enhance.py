@@ -51,7 +51,7 @@ class Upload:
 
 @dataclass(frozen=True, slots=True)
 class EnhanceAnswer:
-    """One answer ready to send; it holds no pixels, so that they are freed on the worker's thread."""
+    """One response ready to send; it holds no pixels, so that they are freed on the worker's thread."""
 
     body: bytes
     headers: dict[str, str]
@@ -100,10 +100,10 @@ def enhance_upload(parts: Dependencies, upload: Upload, deadline: Deadline, queu
 
 
 def _enhance(parts: Dependencies, upload: Upload, deadline: Deadline, queue_s: float) -> EnhanceAnswer:
-    """The answer to a file of whatever kind."""
+    """The response to a file of whatever kind."""
     query = upload.query
     if query.map and not upload.wants_json:
-        raise InvalidParameter("The map comes in a JSON answer alone; send Accept: application/json.", parameter="map")
+        raise InvalidParameter("The map comes in a JSON response only; send Accept: application/json.", parameter="map")
     part = image_of(upload.body, upload.content_type, upload.content_encoding)
     options = EnhanceOptions(
         declared_type=part.declared_type,
@@ -134,7 +134,7 @@ def _enhance(parts: Dependencies, upload: Upload, deadline: Deadline, queue_s: f
 def _enhance_object(
     parts: Dependencies, upload: Upload, content: bytes, options: EnhanceOptions, deadline: Deadline, queue_s: float
 ) -> EnhanceAnswer:
-    """A DICOM object's answer; the facts are those of its worst frame, a JSON answer holds no map."""
+    """A DICOM object's response; the facts are those of its worst frame, a JSON response holds no map."""
     answer = available(parts.dicom).enhance(content, options, deadline)
     worst = answer.worst
     worst.seconds["queue"] += queue_s
@@ -208,7 +208,7 @@ def _q(parameters: list[str]) -> float:
 
 
 def record(metrics: Metrics, context: RequestContext, made: Enhancement, bytes_out: int) -> None:
-    """Count one answer in the metrics and note it for the log line."""
+    """Count one response in the metrics and note it for the log line."""
     judgement, digest = made.judgement, made.model_sha256
     for stage in STAGES:
         metrics.stage_seconds.labels(stage).observe(made.seconds[stage])

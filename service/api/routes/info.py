@@ -33,7 +33,7 @@ def about_routes(parts: Dependencies) -> APIRouter:
 
     @router.get("/capabilities", summary="What a client needs before it uploads", responses=KEYED_PROBLEMS)
     async def capabilities(request: Request) -> Capabilities:
-        """Limits, formats, models with digests, policy and floors."""
+        """Limits, formats, models with digests, policy and thresholds."""
         take_no_options(request)
         return _capabilities(parts)
 

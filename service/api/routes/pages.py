@@ -111,7 +111,7 @@ def _operation(method: str, path: str, operation: dict[str, Any]) -> Iterator[st
             yield f"<dt><code>{html.escape(parameter['name'])}</code></dt>"
             yield f"<dd>{html.escape(parameter.get('description', ''))}</dd>"
         yield "</dl>"
-    yield "<h3>Answers</h3><dl>"
+    yield "<h3>Responses</h3><dl>"
     for status, response in sorted(operation["responses"].items()):
         yield f"<dt>{status}</dt><dd>{html.escape(response.get('description', ''))}"
         for name, about in response.get("headers", {}).items():

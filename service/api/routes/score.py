@@ -60,7 +60,7 @@ def score_routes(parts: Dependencies) -> APIRouter:
 
 
 def score_upload(scorer: Scorer, upload: ScoreUpload, deadline: Deadline, queue_s: float) -> bytes:
-    """The work of one request, on a worker's thread: the JSON answer.
+    """The work of one request, on a worker's thread: the JSON response.
 
     Raises:
         BadRequest: an image cannot be read, is too small to score, or their sizes differ.
@@ -71,7 +71,7 @@ def score_upload(scorer: Scorer, upload: ScoreUpload, deadline: Deadline, queue_
 
 
 def _score(scorer: Scorer, upload: ScoreUpload, deadline: Deadline) -> bytes:
-    """The JSON answer."""
+    """The JSON response."""
     parts = images_of(upload.body, upload.content_type, ("output", "input"), upload.content_encoding)
     output, given = (ImageFile(parts[name].content, parts[name].declared_type) for name in ("output", "input"))
     with scorer.score(output, given, deadline) as scored:

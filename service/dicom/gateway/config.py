@@ -134,11 +134,11 @@ class Destination(_Part):
         name: in status, logs and metrics.
         kind: `dimse` needs `ae_title`, `host` and `port`; `stow` needs `url`.
         confirm: how it is made sure that they arrived: storage commitment, or a look (C-FIND, QIDO-RS); `auto` is the
-            first where it is offered, else the second; `store` trusts the answer to C-STORE or STOW-RS.
+            first where it is offered, else the second; `store` trusts the response to C-STORE or STOW-RS.
         bearer_file: file with the token that a DICOMweb server asks for.
         send: what goes there for each verdict.
         forward: whether it gets what is forwarded as it is.
-        timeout_s: for any one answer.
+        timeout_s: for any one response.
         tls: call with TLS (DIMSE), or its `ca` (HTTPS).
     """
 

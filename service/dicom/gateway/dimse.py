@@ -77,7 +77,7 @@ class DimseSender:
         return self._look(parcels)
 
     def _ask_commitment(self, parcels: list[Parcel]) -> bool:
-        """Ask the destination to commit itself; whether it takes the question. The answer may come at any time."""
+        """Ask the destination to commit itself; whether it takes the question. The response may come at any time."""
         context = build_context(STORAGE_COMMITMENT)
         handlers: list[evt.EventHandlerType] = [(evt.EVT_N_EVENT_REPORT, self._committed)]
         try:

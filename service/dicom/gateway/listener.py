@@ -1,4 +1,4 @@
-"""The DIMSE side that hospitals send to: C-ECHO and C-STORE, and the answers to our own storage commitment requests.
+"""The DIMSE side that hospitals send to: C-ECHO and C-STORE, and the responses to our own storage commitment requests.
 
 C-STORE answers success only once the object is in the spool for good. Source: DICOM PS3.4 B.2.3 (C-STORE statuses),
 PS3.7 9.1.1, PS3.8 9.3.4 (A-ASSOCIATE-RJ), PS3.4 J.3 (storage commitment).

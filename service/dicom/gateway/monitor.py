@@ -50,7 +50,7 @@ class MonitorServer:
 
     @property
     def port(self) -> int:
-        """The port that it answers on."""
+        """The port that it listens on."""
         return int(self._server.server_address[1])
 
     def start(self) -> None:

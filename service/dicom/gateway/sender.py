@@ -63,9 +63,9 @@ class Sender(Protocol):
         ...
 
     def confirm(self, parcels: list[Parcel]) -> dict[int, bool]:
-        """By delivery id whether the destination has it for certain; those left out are asked about, answer pending.
+        """By delivery id whether the destination has it for certain; those left out are asked about, response pending.
 
         Raises:
-            Unreachable: nobody answers.
+            Unreachable: nobody responds.
         """
         ...

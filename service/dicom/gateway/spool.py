@@ -163,7 +163,7 @@ class Spool:
         self._set_delivery(delivery_id, "sent", "", check_at)
 
     def asked(self, delivery_ids: list[int], commitment_uid: str, give_up_at: float) -> None:
-        """Storage commitment was asked for; without an answer it is looked for again from `give_up_at` on."""
+        """Storage commitment was asked for; without a response it is looked for again from `give_up_at` on."""
         with self._transaction():
             self._rows.executemany(
                 "UPDATE delivery SET commitment_uid = ?, due_at = ?, reason = 'commitment-asked'"
@@ -172,7 +172,7 @@ class Spool:
             )
 
     def committed(self, commitment_uid: str, stored: set[str], failed: set[str]) -> int:
-        """What a destination answers about storage commitment: what it has is done, what it lacks is sent again."""
+        """What a destination reports about storage commitment: what it has is done, what it lacks is sent again."""
         with self._lock:
             rows = self._rows.execute(
                 "SELECT id, sop_uid FROM delivery WHERE commitment_uid = ? AND commitment_uid != ''", (commitment_uid,)

@@ -20,7 +20,7 @@ from service.dicom.gateway.config import Destination, Tls, Watch
 from service.dicom.gateway.sender import Parcel, Refused, Unreachable
 
 ALREADY_THERE = 0x0111
-"""Failure Reason of a STOW-RS answer: duplicate SOP instance (PS3.7 annex C.5.5)."""
+"""Failure Reason of a STOW-RS response: duplicate SOP instance (PS3.7 annex C.5.5)."""
 
 
 STUDY_KEYS = frozenset(
@@ -152,7 +152,7 @@ class WebSource:
 
 
 def _failure(answer: requests.Response) -> Refused | None:
-    """What a STOW-RS answer says went wrong with the object; None if nothing, or if it was there before."""
+    """What a STOW-RS response says went wrong with the object; None if nothing, or if it was there before."""
     try:
         told = answer.json()
         failed = told.get("00081198", {}).get("Value", []) if isinstance(told, dict) else []

@@ -1,0 +1,1 @@
+"""The commands of `lamegan-train`, by subject; each one's work is in the module of its subject."""
