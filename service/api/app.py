@@ -12,7 +12,7 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 
 from service.api.dependencies import Dependencies
-from service.api.middleware.admission import PAGE_FILES, Admission
+from service.api.middleware.admission import ROUTES, Admission
 from service.api.middleware.cors import with_cors
 from service.api.middleware.request_log import UNFORESEEN, RequestLog
 from service.api.openapi import Terms, describe
@@ -28,12 +28,6 @@ from service.errors import BadRequest, InvalidParameter, LameganError, MethodNot
 from service.vocabulary import Policy
 
 Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
-
-ROUTES = (
-    *("/enhance", "/assess", "/score", "/capabilities", "/models", "/health/live", "/health/ready", "/metrics"),
-    *("/", "/docs", "/openapi.json", PAGE_FILES),
-)
-"""Paths that logs and metrics may name."""
 
 _OPTIONS = {"/enhance": sorted(EnhanceQuery.model_fields), "/score": sorted(ScoreQuery.model_fields)}
 """The options that each route knows."""

@@ -22,15 +22,15 @@ class Assessor:
         self._room = PixelBudget(max_pixels)
 
     def assess(
-        self, body: bytes, declared_type: str | None = None, patience: Deadline | None = None
+        self, body: bytes, declared_type: str | None = None, deadline: Deadline | None = None
     ) -> tuple[Assessment, int, int]:
         """What the photo in `body` is like, and its width and height, upright.
 
         Raises:
             BadRequest: the image cannot be read, or is too large or too small; which of its kinds says why.
-            DeadlineExceeded, ClientGone: see `patience`.
+            DeadlineExceeded, ClientGone: see `deadline`.
         """
-        patience = patience or Deadline()
+        deadline = deadline or Deadline()
         header = inspect(body, declared_type, max_pixels=self._max_pixels)
         if min(header.width, header.height) < LEAST_SIDE:
             raise ImageDimensions(
@@ -38,10 +38,10 @@ class Assessor:
                 limit=LEAST_SIDE,
                 actual=[header.width, header.height],
             )
-        with self._room.hold(header.pixels, patience):
+        with self._room.hold(header.pixels, deadline):
             with Stopwatch().stage("decode"):
                 pixels = decode(body, declared_type, max_pixels=self._max_pixels).pixels
-            patience.check()
+            deadline.check()
             height, width = pixels.shape[:2]
             with Stopwatch().stage("score"):
                 return assess(to_canonical(pixels), width, height), width, height

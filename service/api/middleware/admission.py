@@ -13,10 +13,13 @@ from service.api.request_context import App, Receive, Scope, Send, context_of, h
 from service.errors import LameganError, Overloaded, ShuttingDown
 
 WORK_ROUTES = frozenset(("/enhance", "/assess", "/score"))
+INFO_ROUTES = frozenset(("/capabilities", "/models"))
 HEALTH_ROUTES = frozenset(("/health/live", "/health/ready"))
 METRICS_ROUTE = "/metrics"
 PAGE_ROUTES = frozenset(("/", "/docs", "/openapi.json"))
 PAGE_FILES = "/page/"
+ROUTES = (*WORK_ROUTES, *INFO_ROUTES, *HEALTH_ROUTES, METRICS_ROUTE, *PAGE_ROUTES, PAGE_FILES)
+"""Every path there is, by who may ask for it; logs and metrics name no other."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,12 +10,12 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends, Query, Request, Response
 
-from service.api.dependencies import Dependencies, hung_up
-from service.api.limits.request_body import image_of
+from service.api.dependencies import Dependencies
 from service.api.openapi import ENHANCE_BODY, ENHANCE_RESPONSES
-from service.api.request_context import RequestContext, context_of
+from service.api.request_context import RequestContext
 from service.api.routes.assess import quality_facts
 from service.api.routes.dicom import check_declared, object_body, wants_both
+from service.api.routes.upload import Upload, on_a_worker
 from service.api.schemas import (
     BeforeAfter,
     BoxFacts,
@@ -32,21 +32,8 @@ from service.dicom.answer import DICOM_MEDIA_TYPE, available, is_dicom
 from service.errors import AuditUnavailable, InvalidParameter
 from service.monitoring.logs import get_logger
 from service.monitoring.metrics import Metrics
-from service.pipeline import MAP_SIDE, STAGES, Deadline, Enhancement, EnhanceOptions, followed
+from service.pipeline import MAP_SIDE, STAGES, Deadline, Enhancement, EnhanceOptions
 from service.quality.guardrail import Judgement
-
-
-@dataclass(frozen=True, slots=True)
-class Upload:
-    """One request as the worker gets it."""
-
-    body: bytes
-    content_type: str | None
-    content_encoding: str | None
-    query: EnhanceQuery
-    wants_json: bool
-    accept: str | None
-    context: RequestContext
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,40 +58,23 @@ def enhance_routes(parts: Dependencies) -> APIRouter:
     )
     async def enhance(request: Request, query: Annotated[EnhanceQuery, Query()]) -> Response:
         """The enhanced image, upright and of the size sent, with its LaSSIM against the input in the headers."""
-        context = context_of(request.scope)
         parts.model_pool.check(query.model)
-        with parts.reader.hold() as account:
-            upload = Upload(
-                body=await account.read(request.receive),
-                content_type=request.headers.get("content-type"),
-                content_encoding=request.headers.get("content-encoding"),
-                query=query,
-                wants_json=prefers_json(request.headers.get("accept")),
-                accept=request.headers.get("accept"),
-                context=context,
-            )
-            answer = await parts.pool.run(partial(enhance_upload, parts, upload), partial(hung_up, request.receive))
+        answer = await on_a_worker(parts, request, partial(enhance_upload, parts, query))
         return Response(answer.body, headers=answer.headers)
 
     return router
 
 
-def enhance_upload(parts: Dependencies, upload: Upload, deadline: Deadline, queue_s: float) -> EnhanceAnswer:
-    """The work of one request, on a worker's thread.
+def enhance_upload(parts: Dependencies, query: EnhanceQuery, upload: Upload, deadline: Deadline) -> EnhanceAnswer:
+    """The work of one request, on a worker's thread: the response to a file of whatever kind.
 
     Raises:
         LameganError: see `Enhancer.enhance`, `DicomEnhancer.enhance`, `image_of` and `write_audit`.
     """
-    with followed(upload.context.stages, queue_s):
-        return _enhance(parts, upload, deadline, queue_s)
-
-
-def _enhance(parts: Dependencies, upload: Upload, deadline: Deadline, queue_s: float) -> EnhanceAnswer:
-    """The response to a file of whatever kind."""
-    query = upload.query
-    if query.map and not upload.wants_json:
+    wants_json = prefers_json(upload.accept)
+    if query.map and not wants_json:
         raise InvalidParameter("The map comes in a JSON response only; send Accept: application/json.", parameter="map")
-    part = image_of(upload.body, upload.content_type, upload.content_encoding)
+    part = upload.image()
     options = EnhanceOptions(
         declared_type=part.declared_type,
         format=query.format,
@@ -116,14 +86,14 @@ def _enhance(parts: Dependencies, upload: Upload, deadline: Deadline, queue_s: f
     if is_dicom(part.content):
         check_declared(part.declared_type)
         if query.format == "same":
-            return _enhance_object(parts, upload, part.content, options, deadline, queue_s)
+            return _enhance_object(parts, upload, part.content, options, deadline)
         enhancement = available(parts.dicom).render(part.content, options, deadline)
     else:
         enhancement = parts.enhancer.enhance(part.content, options, deadline)
-    enhancement.seconds["queue"] += queue_s
+    enhancement.seconds["queue"] += upload.queue_s
     headers = _headers(enhancement)
     body = enhancement.body
-    if upload.wants_json:
+    if wants_json:
         headers["content-type"] = "application/json"
         body = _facts(enhancement, upload.context.request_id).model_dump_json().encode()
     write_audit(parts, upload.context, part.content, enhancement.body, enhancement)
@@ -132,14 +102,14 @@ def _enhance(parts: Dependencies, upload: Upload, deadline: Deadline, queue_s: f
 
 
 def _enhance_object(
-    parts: Dependencies, upload: Upload, content: bytes, options: EnhanceOptions, deadline: Deadline, queue_s: float
+    parts: Dependencies, upload: Upload, content: bytes, options: EnhanceOptions, deadline: Deadline
 ) -> EnhanceAnswer:
     """A DICOM object's response; the facts are those of its worst frame, a JSON response holds no map."""
     answer = available(parts.dicom).enhance(content, options, deadline)
     worst = answer.worst
-    worst.seconds["queue"] += queue_s
+    worst.seconds["queue"] += upload.queue_s
     headers = _headers(worst)
-    if upload.wants_json:
+    if prefers_json(upload.accept):
         headers["content-type"] = "application/json"
         facts = _facts(worst, upload.context.request_id)
         facts.image = picture(answer.image or content, DICOM_MEDIA_TYPE, worst.width, worst.height)

@@ -2,30 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import partial
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Query, Request, Response
 
-from service.api.dependencies import Dependencies, hung_up
-from service.api.limits.request_body import images_of
+from service.api.dependencies import Dependencies
 from service.api.openapi import SCORE_BODY, SCORE_RESPONSES
-from service.api.request_context import RequestContext, context_of
 from service.api.routes.enhance import map_picture
+from service.api.routes.upload import Upload, on_a_worker
 from service.api.schemas import BoxFacts, ColourFacts, ScoreFacts, ScoreQuery, WorstFacts, each_option_once
-from service.pipeline import Deadline, ImageFile, Scorer, Stopwatch, followed, heatmap_png
-
-
-@dataclass(frozen=True, slots=True)
-class ScoreUpload:
-    """One request as the worker gets it."""
-
-    body: bytes
-    content_type: str | None
-    content_encoding: str | None
-    map: bool
-    context: RequestContext
+from service.pipeline import Deadline, ImageFile, Scorer, Stopwatch, heatmap_png
 
 
 def score_routes(parts: Dependencies) -> APIRouter:
@@ -42,41 +29,24 @@ def score_routes(parts: Dependencies) -> APIRouter:
     )
     async def score(request: Request, query: Annotated[ScoreQuery, Query()]) -> Response:
         """LaSSIM of `output` against `input`, the worst region and the colour shift."""
-        context = context_of(request.scope)
-        with parts.reader.hold() as account:
-            upload = ScoreUpload(
-                body=await account.read(request.receive),
-                content_type=request.headers.get("content-type"),
-                content_encoding=request.headers.get("content-encoding"),
-                map=query.map,
-                context=context,
-            )
-            body = await parts.pool.run(
-                partial(score_upload, parts.enhancer.scorer, upload), partial(hung_up, request.receive)
-            )
+        body = await on_a_worker(parts, request, partial(score_upload, parts.enhancer.scorer, query.map))
         return Response(body, media_type="application/json", headers={"cache-control": "no-store"})
 
     return router
 
 
-def score_upload(scorer: Scorer, upload: ScoreUpload, deadline: Deadline, queue_s: float) -> bytes:
+def score_upload(scorer: Scorer, with_map: bool, upload: Upload, deadline: Deadline) -> bytes:
     """The work of one request, on a worker's thread: the JSON response.
 
     Raises:
         BadRequest: an image cannot be read, is too small to score, or their sizes differ.
         DeadlineExceeded, ClientGone: the deadline passed, or nobody waits any more.
     """
-    with followed(upload.context.stages, queue_s):
-        return _score(scorer, upload, deadline)
-
-
-def _score(scorer: Scorer, upload: ScoreUpload, deadline: Deadline) -> bytes:
-    """The JSON response."""
-    parts = images_of(upload.body, upload.content_type, ("output", "input"), upload.content_encoding)
+    parts = upload.images("output", "input")
     output, given = (ImageFile(parts[name].content, parts[name].declared_type) for name in ("output", "input"))
     with scorer.score(output, given, deadline) as scored:
         with Stopwatch().stage("encode"):
-            heatmap = heatmap_png(scored.output, scored.input) if upload.map else None
+            heatmap = heatmap_png(scored.output, scored.input) if with_map else None
         measures = scored.measures
         height, width = scored.output.pixels.shape[:2]
     facts = ScoreFacts(
