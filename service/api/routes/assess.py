@@ -8,10 +8,10 @@ from fastapi import APIRouter, Request, Response
 
 from service.api.dependencies import Dependencies
 from service.api.openapi import ASSESS_BODY, ASSESS_RESPONSES
+from service.api.routes.facts import quality_facts
 from service.api.routes.upload import Upload, on_a_worker
-from service.api.schemas import AssessFacts, MeasureFacts, QualityFacts, take_no_options
+from service.api.schemas import AssessFacts, take_no_options
 from service.pipeline import Assessor, Deadline
-from service.quality.assessment import LIMITS, Assessment
 
 
 def assess_routes(parts: Dependencies) -> APIRouter:
@@ -47,20 +47,3 @@ def assess_upload(assessor: Assessor, upload: Upload, deadline: Deadline) -> byt
         **quality_facts(found).model_dump(), width=width, height=height, request_id=upload.context.request_id
     )
     return facts.model_dump_json().encode()
-
-
-def quality_facts(found: Assessment) -> QualityFacts:
-    """An assessment as clients get it."""
-    measures = {
-        name: MeasureFacts(
-            value=round(one.value, 4),
-            unit=LIMITS[name].unit,
-            score=round(one.score, 4),
-            verdict=one.verdict.value,
-            words=one.words,
-        )
-        for name, one in found.measures.items()
-    }
-    return QualityFacts(
-        **measures, verdict=found.verdict.value, reasons=found.reasons, score=found.score, advice=found.advice
-    )

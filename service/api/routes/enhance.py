@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import hashlib
 from dataclasses import dataclass
 from functools import partial
@@ -13,8 +12,8 @@ from fastapi import APIRouter, Depends, Query, Request, Response
 from service.api.dependencies import Dependencies
 from service.api.openapi import ENHANCE_BODY, ENHANCE_RESPONSES
 from service.api.request_context import RequestContext
-from service.api.routes.assess import quality_facts
 from service.api.routes.dicom import check_declared, object_body, wants_both
+from service.api.routes.facts import map_picture, picture, quality_facts
 from service.api.routes.upload import Upload, on_a_worker
 from service.api.schemas import (
     BeforeAfter,
@@ -24,7 +23,6 @@ from service.api.schemas import (
     EnhanceFacts,
     EnhanceQuery,
     ModelName,
-    Picture,
     WorstFacts,
     each_option_once,
 )
@@ -32,7 +30,7 @@ from service.dicom.answer import DICOM_MEDIA_TYPE, available, is_dicom
 from service.errors import AuditUnavailable, InvalidParameter
 from service.monitoring.logs import get_logger
 from service.monitoring.metrics import Metrics
-from service.pipeline import MAP_SIDE, STAGES, Deadline, Enhancement, EnhanceOptions
+from service.pipeline import STAGES, Deadline, Enhancement, EnhanceOptions
 from service.quality.guardrail import Judgement
 
 
@@ -246,16 +244,3 @@ def _facts(made: Enhancement, request_id: str) -> EnhanceFacts:
 def worst_facts(judgement: Judgement) -> WorstFacts:
     """The worst region of a judgement."""
     return WorstFacts(value=judgement.worst, box=BoxFacts.model_validate(judgement.box, from_attributes=True))
-
-
-def picture(content: bytes, media_type: str, width: int, height: int) -> Picture:
-    """An image file as JSON holds it."""
-    return Picture(media_type=media_type, width=width, height=height, base64=base64.b64encode(content).decode("ascii"))
-
-
-def map_picture(png: bytes | None, width: int, height: int) -> Picture | None:
-    """The heat map of a `width` x `height` image, which is never larger than `MAP_SIDE`."""
-    if png is None:
-        return None
-    shrunk = min(1.0, MAP_SIDE / max(width, height))
-    return picture(png, "image/png", max(1, round(width * shrunk)), max(1, round(height * shrunk)))

@@ -9,7 +9,7 @@ from fastapi import APIRouter, Depends, Query, Request, Response
 
 from service.api.dependencies import Dependencies
 from service.api.openapi import SCORE_BODY, SCORE_RESPONSES
-from service.api.routes.enhance import map_picture
+from service.api.routes.facts import map_picture
 from service.api.routes.upload import Upload, on_a_worker
 from service.api.schemas import BoxFacts, ColourFacts, ScoreFacts, ScoreQuery, WorstFacts, each_option_once
 from service.pipeline import Deadline, ImageFile, Scorer, Stopwatch, heatmap_png
