@@ -47,6 +47,7 @@ lint: $(VENV)/.dev
 types: $(VENV)/.dev
 	@echo "== mypy"
 	$(BIN)/mypy
+	$(BIN)/mypy tests benchmarks
 
 layers: $(VENV)/.dev
 	@echo "== import-linter"

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from pydicom import uid
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.encaps import encapsulate
-from pydicom.pixels import convert_color_space
+from pydicom.pixels import convert_color_space  # type: ignore[attr-defined]
 from pydicom.sequence import Sequence
 from pydicom.uid import UID
 

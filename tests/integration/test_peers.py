@@ -48,7 +48,8 @@ def test_in_an_open_loop_waits_count_from_when_a_request_was_due(python: Path) -
         tally = load(address, request, seconds=0.5, clients=1, rate=2000)
     waits = [wait for found in tally.seconds.values() for wait in found]
     assert len(waits) <= 1000
-    assert max(waits) > 10 * min(waits)  # one client cannot send 2,000 a second: what it held up counts
+    assert len(waits) > 1
+    assert waits == sorted(waits)  # one client cannot send 2,000 a second: each request waits for all before it too
 
 
 def test_readme_quotes_the_recorded_figures_losses_too() -> None:

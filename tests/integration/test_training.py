@@ -570,9 +570,9 @@ def test_names_that_look_like_markup_are_printed_as_they_are(files, tmp_path, ca
         assert "bs[/y].jpgcannotbereadasanimage" in said
         assert "L13[bold]/checkpoints" in said
     last(out).write_bytes(b"")
-    said = Console(record=True, width=400, file=io.StringIO())
-    find_resumption(Vault(out / "checkpoints", keep=3), True, said)
-    assert "L13[bold]" in said.export_text()
+    console = Console(record=True, width=400, file=io.StringIO())
+    find_resumption(Vault(out / "checkpoints", keep=3), True, console)
+    assert "L13[bold]" in console.export_text()
 
 
 def test_a_full_disk_while_saving_is_one_sentence_and_keeps_what_was_saved(files, tmp_path, capsys):

@@ -17,7 +17,6 @@ from model_training.evaluation.report import Evaluation
 from model_training.evaluation.scores import Judges, score
 from model_training.guardrail import calibration as calibration_module
 from model_training.guardrail.calibration import (
-    FAULTS,
     SHARES,
     calibrate,
     conformal_floors,
@@ -27,6 +26,7 @@ from model_training.guardrail.calibration import (
     require_enough,
 )
 from model_training.guardrail.card_update import calibrate_model, calibration_subject, record, record_figures
+from model_training.guardrail.faults import FAULTS
 from service.drift.measures import LASSIM_BUCKETS
 from service.errors import DataError, InvalidParameter
 from service.quality.change_detector import WorstRegion

@@ -12,7 +12,7 @@ from model_training.data.phantom import phantom
 from model_training.data.synthetic import everyday
 from model_training.evaluation.classical import CLASSICAL, dark_channel_prior, guided_filter, identity
 from model_training.guardrail import faults
-from model_training.guardrail.calibration import FAULTS
+from model_training.guardrail.faults import FAULTS
 from model_training.guardrail.harmless import HARMLESS
 
 PHOTO = phantom(240, 136, 5)

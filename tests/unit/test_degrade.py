@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from model_training.data import degradation as faults
+from model_training.data import degradation
+from model_training.data import photo_faults as faults
 from model_training.data.degradation import HELD_OUT, RECIPES, Recipe, degrade, recipe_named, write_degraded
 from model_training.data.phantom import phantom, write_phantoms
 from model_training.data.photo_faults import Scene, through_jpeg
@@ -114,7 +115,7 @@ def test_a_recipe_that_does_not_exist_is_refused_by_name():
 def test_every_second_photo_of_training_ends_as_a_file_with_its_grain_below_its_blocks():
     ends = []
     for seed in range(400):
-        order = [fault.__name__ for fault in faults._compose(faults.TRAINING, np.random.default_rng(seed))]
+        order = [fault.__name__ for fault in degradation._compose(degradation.TRAINING, np.random.default_rng(seed))]
         if "jpeg" in order and "noise" in order and len(order) > 3:
             ends.append(order[-2:] == ["noise", "jpeg"])
     assert len(ends) > 50

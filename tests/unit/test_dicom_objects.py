@@ -102,7 +102,7 @@ def test_an_object_of_any_kind_gives_valid_objects_with_the_enhancers_own_pixels
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         report = highdicom.sr.srread(BytesIO(answer.report))
-        assert len(report.content.get_image_measurement_groups()) == answer.frames
+        assert len(report.content.get_image_measurement_groups()) == answer.frames  # type: ignore[attr-defined]
         pixels = read(answer.image).pixel_array
     frames = list(frames_of(read_source(body, max_pixels=10**6)))
     for frame, got in zip(frames, pixels.reshape(len(frames), *frames[0].shape), strict=True):
@@ -241,13 +241,13 @@ def test_the_report_holds_scores_thresholds_verdict_and_the_worst_region(tmp_pat
     with SingleModel(ModelStore(tmp_path, None), "tiny", EngineOptions("cpu", False, 1), as_default=True) as one:
         answer = DicomEnhancer(Enhancer(one)).enhance(body, made_at=NOON)
     report = highdicom.sr.srread(BytesIO(answer.report))
-    (group,) = report.content.get_image_measurement_groups()
+    (group,) = report.content.get_image_measurement_groups()  # type: ignore[attr-defined]
     values = {item.name.value: item.value for item in group.get_measurements()}
     judged = answer.worst.judgement
     assert values["lassim"] == pytest.approx(judged.lassim, abs=1e-6)
     assert values["t-lassim"] == models.STRICT.lassim
     assert next(item.value.value for item in group.get_qualitative_evaluations()) == judged.verdict.value
-    (region,) = report.content.get_planar_roi_measurement_groups()
+    (region,) = report.content.get_planar_roi_measurement_groups()  # type: ignore[attr-defined]
     assert region.roi.value[0].tolist() == [judged.box.left, judged.box.top]
     assert (
         region.roi.ContentSequence[0].ReferencedSOPSequence[0].ReferencedSOPInstanceUID
@@ -271,7 +271,7 @@ def test_what_is_withheld_has_a_report_and_no_image(tmp_path: Path) -> None:
     assert answer.image is None
     assert faults(answer.report, tmp_path) == []
     report = highdicom.sr.srread(BytesIO(answer.report))
-    (group,) = report.content.get_image_measurement_groups()
+    (group,) = report.content.get_image_measurement_groups()  # type: ignore[attr-defined]
     assert group.get_qualitative_evaluations()[0].value.value == "withheld"
     assert group.source_images[0].ReferencedSOPSequence[0].ReferencedSOPInstanceUID == read(body).SOPInstanceUID
 

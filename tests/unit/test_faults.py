@@ -225,7 +225,7 @@ def test_the_command_writes_tables_a_heat_map_and_the_card(tmp_path):
         (["--domain", "larynx=gone"], "no folder or list"),
         (["--domain", "phantoms", "--domain", "phantoms"], "given twice"),
         (["--domain", "phantoms", "--fault", "rust"], "no fault"),
-        (["--domain", "phantoms", "--method", "gone"], "no method"),
+        (["--domain", "phantoms", "--method", "gone"], "not a method"),
         (["--domain", "phantoms", "--size", "96x96"], "cannot go with --faults"),
     ],
 )

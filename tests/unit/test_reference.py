@@ -9,10 +9,11 @@ import pytest
 from service.quality import reference
 from service.quality.change_detector import worst_region
 from service.quality.colour import colour_shift
-from service.quality.guardrail import Policy, judge, measure, measure_between
+from service.quality.guardrail import judge, measure, measure_between
 from service.quality.lassim import lassim, lassim_map, lassim_values, to_canonical
 from service.quality.reference import Reference
 from service.registry.card import GuardFloors
+from service.vocabulary import Policy
 from tests.live import Image, scene
 
 SIZES = [(480, 272), (361, 361), (97, 61), (1280, 720), (1003, 701)]

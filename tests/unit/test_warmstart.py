@@ -12,10 +12,11 @@ from PIL import Image
 from rich.console import Console
 
 from model_training.config.load import load_config
-from model_training.data.mixture import LARGE_SHAPES, SHAPES, MixedPairs, Mixture, jitter_colour, plain, random_view
+from model_training.config.pretrain import Mixture, RestorationWeights
+from model_training.data.mixture import LARGE_SHAPES, SHAPES, MixedPairs, jitter_colour, plain, random_view
 from model_training.data.overlays import on_screen
 from model_training.data.phantom import phantom
-from model_training.losses.restoration import RestorationWeights, lab, restoration_loss
+from model_training.losses.restoration import lab, restoration_loss
 from model_training.networks import build
 from model_training.networks.conditional import CodedGenerator
 from model_training.runs.average import write_mean

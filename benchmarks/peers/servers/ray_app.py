@@ -39,7 +39,7 @@ def main() -> None:
     given = parser.parse_args()
     ray.init(num_cpus=PROCESSES, include_dashboard=False, log_to_driver=False, logging_level="error")
     serve.start(http_options={"host": "127.0.0.1", "port": given.port, "access_log": False})
-    serve.run(Photos.bind(), route_prefix="/enhance", name="photos")
+    serve.run(Photos.bind(), route_prefix="/enhance", name="photos")  # type: ignore[attr-defined]
     signal.sigwait({signal.SIGTERM, signal.SIGINT})
     serve.shutdown()
     ray.shutdown()
