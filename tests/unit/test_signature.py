@@ -77,5 +77,5 @@ def test_files_that_hold_no_key_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match="cannot be read"):
         TrustedKeys(tmp_path / "absent.pem")
     models.install(tmp_path / "models", models.identity())
-    with pytest.raises(CommandError, match="no private key"):
+    with pytest.raises(CommandError, match="not a private key"):
         ModelStore(tmp_path / "models").sign("tiny/1.0.0", empty)
