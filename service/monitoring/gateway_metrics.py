@@ -24,6 +24,9 @@ class SpoolFacts(Protocol):
     def backlog(self) -> dict[tuple[str, str], tuple[int, int]]:
         """Deliveries by destination and state, and how many were refused before."""
 
+    def set_aside_reasons(self) -> Mapping[tuple[str, str], int]:
+        """Objects kept or dead, by state and reason."""
+
     def bytes_held(self) -> int:
         """Bytes of the originals held."""
 
@@ -58,7 +61,12 @@ class _SpoolCollector(Collector):
         free = GaugeMetricFamily(
             "lamegan_gateway_spool_free_bytes", "Bytes free on the spool's file system.", value=self._spool.free_bytes()
         )
-        yield from (objects, since, deliveries, held, free)
+        aside = GaugeMetricFamily(
+            "lamegan_gateway_set_aside", "Objects kept or dead, by reason.", labels=["state", "reason"]
+        )
+        for (state, reason), count in self._spool.set_aside_reasons().items():
+            aside.add_metric([state, reason], count)
+        yield from (objects, since, deliveries, aside, held, free)
 
 
 class GatewayMetrics:
@@ -79,6 +87,12 @@ class GatewayMetrics:
         self._delivered = Counter(
             "lamegan_gateway_deliveries", "Deliveries.", ["destination", "outcome"], registry=registry
         )
+        self._faults = Counter(
+            "lamegan_gateway_faults",
+            "Refused associations (place `listener`), failures of a destination, and a clock that moved, by reason.",
+            ["place", "reason"],
+            registry=registry,
+        )
         self._up = Gauge(
             "lamegan_gateway_destination_up",
             "1 if the destination could be reached the last time; `watch` is the watched server.",
@@ -97,10 +111,19 @@ class GatewayMetrics:
         least.set(least_free_bytes)
         for outcome in ("stored", "duplicate", "full", "invalid"):
             self._received.labels(outcome)
-        for outcome in ("accepted", "rejected", "full"):
+        for outcome in ("accepted", "rejected", "full", "tls", "too-many-connections"):
             self._associations.labels(outcome)
         for outcome in ("enhanced", "forwarded", "kept", "dead", "retried"):
             self._finished.labels(outcome)
+
+    def expect_faults(self, place: str, reasons: Iterable[str]) -> None:
+        """Expose these at zero, so that the first one is an increase."""
+        for reason in reasons:
+            self._faults.labels(place, reason)
+
+    def fault(self, place: str, reason: str) -> None:
+        """Count one fault."""
+        self._faults.labels(place, reason).inc()
 
     def follow(self, spool: SpoolFacts) -> None:
         """Expose the spool's state at each scrape."""

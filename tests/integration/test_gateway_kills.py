@@ -12,22 +12,20 @@ from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 from typing import Any
 
-import pydicom
 import pytest
-from pynetdicom import AE, AllStoragePresentationContexts, evt
 
 from service.dicom.gateway.config import GatewayConfig
 from service.dicom.gateway.rows import MIGRATIONS
 from service.dicom.gateway.spool import Spool
 from service.errors import ConfigurationError
 from tests import dicom_files as objects
+from tests.gateway_parts import PATIENCE_S, Pacs, store
 from tests.live import wait_until
 
 KILLS = int(os.environ.get("LAMEGAN_TEST_KILLS", "12"))
 """At random moments; CI's number keeps the test to about a minute, 100 is the acceptance run."""
 
 OBJECTS = 6
-PATIENCE_S = 240.0
 STEPS = ("add", "enhanced", "sent", "confirmed", "_tidy")
 """Methods of the spool, before and after each of which the gateway is killed once."""
 
@@ -73,22 +71,6 @@ def _gateway(folder: str, destination_port: int, step: str, before: bool) -> Non
     time.sleep(600)
 
 
-class Pacs:
-    """A real SCP that remembers what it got."""
-
-    def __init__(self) -> None:
-        self.got: dict[str, set[bytes]] = {}
-        entity = AE("PACS")
-        for context in AllStoragePresentationContexts:
-            entity.add_supported_context(str(context.abstract_syntax))
-        self.server = entity.start_server(("127.0.0.1", 0), block=False, evt_handlers=[(evt.EVT_C_STORE, self._store)])
-        self.port = int(self.server.server_address[1])
-
-    def _store(self, event: evt.Event) -> int:
-        self.got.setdefault(str(event.request.AffectedSOPInstanceUID), set()).add(event.encoded_dataset())
-        return 0
-
-
 @pytest.fixture(scope="module")
 def context() -> Any:
     made = multiprocessing.get_context("forkserver")
@@ -125,25 +107,6 @@ class Victim:
         return done == count and not list((self._folder / "objects").iterdir())
 
 
-def store(port: int, body: bytes) -> bool:
-    """Whether the gateway took the object for good; a killed one does not say so."""
-    dataset = pydicom.dcmread(pydicom.filebase.DicomBytesIO(body))
-    entity = AE("SENDER")
-    entity.acse_timeout = entity.dimse_timeout = entity.network_timeout = 10
-    entity.add_requested_context(str(dataset.SOPClassUID), dataset.file_meta.TransferSyntaxUID)
-    association = entity.associate("127.0.0.1", port, ae_title="LAMEGAN")
-    try:
-        if not association.is_established:
-            return False
-        status = association.send_c_store(dataset)
-        return "Status" in status and int(status.Status) == 0
-    except (RuntimeError, ValueError):
-        return False
-    finally:
-        if association.is_established:
-            association.release()
-
-
 def check(pacs: Pacs, sources: list[bytes]) -> None:
     """Every object's image and report arrived, and each UID means one object."""
     assert len(pacs.got) == 2 * len(sources)
@@ -164,13 +127,13 @@ def test_killed_before_and_after_each_step_nothing_is_lost_or_doubled(tmp_path: 
             process.join(60)
             assert process.exitcode == -signal.SIGKILL
             process = victim.start()
-            wait_until(lambda: store(victim.port, sources[-1]), PATIENCE_S)
+            wait_until(lambda: store(victim.port, sources[-1]) == 0, PATIENCE_S)
             wait_until(lambda: victim.has_finished(len(sources)), PATIENCE_S)
             process.kill()
             process.join(60)
         check(pacs, sources)
     finally:
-        pacs.server.shutdown()
+        pacs.stop()
 
 
 def test_killed_at_random_moments_every_object_arrives_exactly_once(tmp_path: Path, context: Any) -> None:
@@ -185,20 +148,20 @@ def test_killed_at_random_moments_every_object_arrives_exactly_once(tmp_path: Pa
             process = victim.start()
             until = time.monotonic() + rng.uniform(0.0, 0.8)
             while time.monotonic() < until and waiting:
-                if store(victim.port, waiting[0]):
+                if store(victim.port, waiting[0]) == 0:
                     waiting.pop(0)
             time.sleep(max(0.0, until - time.monotonic()))
             process.kill()
             process.join(60)
         process = victim.start()
         for body in [*waiting, *sources]:
-            assert store(victim.port, body)
+            assert store(victim.port, body) == 0
         wait_until(lambda: victim.has_finished(len(sources)), PATIENCE_S)
         process.kill()
         process.join(60)
         check(pacs, sources)
     finally:
-        pacs.server.shutdown()
+        pacs.stop()
 
 
 def test_a_spool_of_the_first_version_is_brought_up_to_date_and_a_newer_one_is_refused(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import ssl
 import tomllib
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
@@ -23,12 +24,20 @@ Aside = Literal["keep", "forward"]
 Verdict = Literal["pass", "constrained", "withheld"]
 
 
+class _ClosedSocket(ssl.SSLSocket):
+    """A socket that pynetdicom closes even where the other side is gone: it does not once `shutdown` has failed."""
+
+    def shutdown(self, how: int) -> None:
+        with suppress(OSError):
+            super().shutdown(how)
+
+
 class _Part(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 class Tls(_Part):
-    """Files of a TLS side: `certificate` and `key` show who we are, `ca` says whom we trust."""
+    """Files of a TLS side: `certificate` and `key` show who we are, `ca` says whom alone we trust."""
 
     certificate: Path | None = None
     key: Path | None = None
@@ -49,9 +58,13 @@ class Tls(_Part):
         Raises:
             ConfigurationError: a file cannot be used.
         """
-        return self._loaded(ssl.create_default_context(), ssl.CERT_REQUIRED)
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        if self.ca is None:
+            context.load_default_certs()
+        return self._loaded(context, ssl.CERT_REQUIRED)
 
     def _loaded(self, context: ssl.SSLContext, mode: ssl.VerifyMode) -> ssl.SSLContext:
+        context.sslsocket_class = _ClosedSocket
         context.minimum_version = ssl.TLSVersion.TLSv1_2
         try:
             if self.ca:

@@ -5,6 +5,8 @@ Source: DICOM PS3.4 annex B (storage), annex J (storage commitment push model), 
 
 from __future__ import annotations
 
+import socket
+import ssl
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,7 +23,7 @@ from pynetdicom.presentation import PresentationContext, build_context
 
 from service.dicom.gateway.config import Destination
 from service.dicom.gateway.listener import application_entity, committed_by
-from service.dicom.gateway.sender import Parcel, Refused, Unreachable
+from service.dicom.gateway.sender import Parcel, Refused, Stored, Unreachable
 from service.dicom.gateway.spool import Spool
 from service.dicom.served import STORAGE_COMMITMENT, STORAGE_COMMITMENT_INSTANCE, STUDY_ROOT_FIND
 
@@ -30,6 +32,7 @@ WARNINGS = (0xB000, 0xB006, 0xB007)
 
 PENDING = (0xFF00, 0xFF01)
 REQUEST_STORAGE_COMMITMENT = 1
+PROBE_S = 3.0
 COMMITMENT_PATIENCE_S = 300.0
 """How long a destination may take to answer before it is looked for by C-FIND."""
 
@@ -41,26 +44,31 @@ class DimseSender:
         self._to = destination
         self._entity = application_entity(own_title, destination.timeout_s)
         self._spool = spool
+        if destination.tls:
+            destination.tls.client()  # a file that cannot be used is told at the start
 
-    def store(self, parcels: list[Parcel]) -> dict[int, Refused | None]:
+    def store(self, parcels: list[Parcel]) -> Stored:
         """See `Sender`."""
-        answers: dict[int, Refused | None] = {}
+        answers: Stored = {}
         read = [(parcel, pydicom.dcmread(BytesIO(parcel.body))) for parcel in parcels]
         contexts = {(one.SOPClassUID, one.file_meta.TransferSyntaxUID) for _, one in read}
         with self._association([build_context(*pair) for pair in sorted(contexts)[:100]]) as association:
             for parcel, dataset in read:
-                answers[parcel.delivery.id] = self._store_one(association, dataset)
+                answer = answers[parcel.delivery.id] = self._store_one(association, dataset)
+                if isinstance(answer, Unreachable):
+                    break
         return answers
 
-    def _store_one(self, association: Association, dataset: Dataset) -> Refused | None:
+    def _store_one(self, association: Association, dataset: Dataset) -> Refused | Unreachable | None:
+        begun = time.monotonic()
         try:
             status = association.send_c_store(dataset)
         except ValueError:  # no context for this class or transfer syntax was accepted
             return Refused("class-not-accepted")
-        except RuntimeError as error:  # the association is gone
-            raise Unreachable("association-lost") from error
+        except RuntimeError:  # the association is gone
+            return Unreachable("association-lost")
         if "Status" not in status:
-            raise Unreachable("no-answer")
+            return Unreachable("no-answer" if time.monotonic() - begun >= self._to.timeout_s else "association-lost")
         code = int(status.Status)
         return None if code == 0 or code in WARNINGS else Refused(f"status-{code:04x}")
 
@@ -138,11 +146,28 @@ class DimseSender:
         )
         try:
             if not association.is_established:
-                raise Unreachable("rejected" if association.is_rejected else "no-association")
+                raise Unreachable("rejected" if association.is_rejected else self._why_not())
             yield association
         finally:
             if association.is_established:
                 association.release()
+
+    def _why_not(self) -> str:
+        """Why there was no association, found by connecting once more: the library keeps it to itself."""
+        address = (str(self._to.host), int(self._to.port or 0))
+        try:
+            with socket.create_connection(address, min(PROBE_S, self._to.timeout_s)) as plain:
+                if self._to.tls is None:
+                    return "no-association"
+                with self._to.tls.client().wrap_socket(plain, server_hostname=self._to.host) as shaken:
+                    shaken.recv(1)  # in TLS 1.3 it is told after the handshake that our certificate is not wanted
+        except ssl.SSLError:
+            return "tls"
+        except TimeoutError:
+            return "no-association"
+        except OSError:
+            return "no-connection"
+        return "no-association"
 
 
 def _reference(parcel: Parcel) -> Dataset:

@@ -6,16 +6,19 @@ import time
 
 from service.dicom.answer import ObjectEnhancer
 from service.dicom.gateway.config import Destination, GatewayConfig
-from service.dicom.gateway.dimse import DimseSender
+from service.dicom.gateway.dimse import COMMITMENT_PATIENCE_S, DimseSender
+from service.dicom.gateway.faults import CLOCK_REASONS, DESTINATION_REASONS, LISTENER_REASONS, FaultLog
 from service.dicom.gateway.listener import Listener
 from service.dicom.gateway.sender import Sender
+from service.dicom.gateway.sending import SendStep
 from service.dicom.gateway.spool import Spool
 from service.dicom.gateway.web import StowSender, WebSource
-from service.dicom.gateway.worker import EnhanceStep, Loop, SendStep, WatchStep
+from service.dicom.gateway.worker import EnhanceStep, Loop, WatchStep
 from service.monitoring.gateway_metrics import GatewayMetrics
 
 DAY_S = 86_400
 HOUSEKEEPING_S = 3600.0
+FAULTS_S = 1.0
 
 
 class Gateway:
@@ -28,24 +31,30 @@ class Gateway:
             ConfigurationError: the spool cannot be opened, or the configuration cannot be followed.
         """
         self._config = config
-        self.spool = Spool(config.spool.folder)
+        self.spool = Spool(config.spool.folder, max(config.work.longest_wait_s, COMMITMENT_PATIENCE_S))
         self.spool.sweep()
         metrics.follow(self.spool)
+        faults = FaultLog(self.spool, metrics.fault)
+        metrics.expect_faults("clock", CLOCK_REASONS)
+        metrics.expect_faults("listener", LISTENER_REASONS)
+        for one in config.destination:
+            metrics.expect_faults(one.name, DESTINATION_REASONS)
         free = config.spool.least_free_bytes
         step = EnhanceStep(self.spool, enhancer, config, metrics)
         # One thread takes objects off the spool; the next object's work begins while the destinations are sent to.
         self._enhance = Loop("enhance", step)
         self._loops = [self._enhance, Loop("housekeeping", self._housekeep, HOUSEKEEPING_S)]
+        self._loops += [Loop("faults", faults, FAULTS_S)]
         self._loops += [
-            Loop(f"send-{one.name}", SendStep(self.spool, one, self._sender(one), config.work, metrics))
+            Loop(f"send-{one.name}", SendStep(self.spool, one, self._sender(one), config.work, metrics, faults))
             for one in config.destination
         ]
         peers = [one.ae_title for one in config.destination if one.ae_title]
-        self.listener = Listener(config.listen, peers, self.spool, free, metrics) if config.listen else None
+        self.listener = Listener(config.listen, peers, self.spool, free, metrics, faults) if config.listen else None
         if self.listener is not None:
             self.listener.on_received = self._enhance.wake
         if config.watch is not None:
-            watch = WatchStep(self.spool, WebSource(config.watch), config.watch.most, free, metrics)
+            watch = WatchStep(self.spool, WebSource(config.watch), config.watch.most, free, metrics, faults)
             watch.on_received = self._enhance.wake
             self._loops.append(Loop("watch", watch, config.watch.every_s))
 

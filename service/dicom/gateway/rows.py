@@ -7,6 +7,8 @@ import time
 from dataclasses import dataclass
 from typing import Literal
 
+from service.dicom.gateway.faults import FAULT_TABLE
+
 Item = Literal["image", "report", "original"]
 ObjectState = Literal["received", "enhanced", "done", "kept", "dead"]
 OBJECT_STATES: tuple[ObjectState, ...] = ("received", "enhanced", "done", "kept", "dead")
@@ -46,6 +48,7 @@ MIGRATIONS = (
     ALTER TABLE delivery ADD COLUMN commitment_uid TEXT NOT NULL DEFAULT '';
     ALTER TABLE object ADD COLUMN finished_at REAL NOT NULL DEFAULT 0;
     """,
+    FAULT_TABLE,
 )
 """One script a version of the format; a spool of an older version is brought up to date when it is opened."""
 

@@ -51,11 +51,14 @@ class Parcel:
         return str(read.StudyInstanceUID), str(read.SeriesInstanceUID), str(read.SOPInstanceUID)
 
 
+Stored = dict[int, Refused | Unreachable | None]
+
+
 class Sender(Protocol):
     """One destination."""
 
-    def store(self, parcels: list[Parcel]) -> dict[int, Refused | None]:
-        """Store each; by delivery id what was refused, or None. Those left out were not tried.
+    def store(self, parcels: list[Parcel]) -> Stored:
+        """Store each; by delivery id None if it is stored. Those behind one that was not answered are left out.
 
         Raises:
             Unreachable: nothing could be stored.

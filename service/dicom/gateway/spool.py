@@ -22,6 +22,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Literal
 
+from service.dicom.gateway.faults import Fault, read_faults, write_faults
 from service.dicom.gateway.rows import (
     DELIVERY_COLUMNS,
     OBJECT_COLUMNS,
@@ -40,13 +41,14 @@ from service.errors import ConfigurationError
 class Spool:
     """One folder of objects; safe to share between threads, and readable by another process meanwhile."""
 
-    def __init__(self, folder: Path) -> None:
-        """Open or make the spool in `folder`.
+    def __init__(self, folder: Path, most_ahead_s: float = 86_400.0) -> None:
+        """Open or make the spool in `folder`; due beyond `most_ahead_s` means due: the clock was set back.
 
         Raises:
             ConfigurationError: it cannot be made, or a newer version of the software wrote it.
         """
         self.folder = folder
+        self._most_ahead_s = most_ahead_s
         self._lock = threading.RLock()
         try:
             for name in ("incoming", "objects", "dead"):
@@ -104,13 +106,13 @@ class Spool:
         """
         return (self._home(object_id) / f"{item}.dcm").read_bytes()
 
-    def next_received(self, now: float | None = None, *, most_ahead_s: float = 3600.0) -> SpooledObject | None:
-        """The oldest object to enhance that is due; one due implausibly far ahead is too: the clock was set back."""
+    def next_received(self, now: float | None = None) -> SpooledObject | None:
+        """The oldest object to enhance that is due."""
         with self._lock:
             row = self._rows.execute(
                 f"SELECT {OBJECT_COLUMNS} FROM object WHERE state = 'received' AND (due_at <= ? OR due_at > ?)"
                 " ORDER BY id LIMIT 1",
-                (clock(now), clock(now) + most_ahead_s),
+                (clock(now), clock(now) + self._most_ahead_s),
             ).fetchone()
         return SpooledObject(*row) if row else None
 
@@ -135,12 +137,12 @@ class Spool:
             self._finish(object_id)
         self._tidy(object_id)
 
-    def retry_object(self, object_id: int, reason: str, due_at: float) -> None:
-        """Enhance it again later."""
+    def retry_object(self, object_id: int, reason: str, due_at: float, *, counts: bool = True) -> None:
+        """Enhance it again later; `counts`: it may be that it never works."""
         with self._transaction():
             self._rows.execute(
-                "UPDATE object SET attempts = attempts + 1, reason = ?, due_at = ? WHERE id = ?",
-                (reason, due_at, object_id),
+                "UPDATE object SET attempts = attempts + ?, reason = ?, due_at = ? WHERE id = ?",
+                (int(counts), reason, due_at, object_id),
             )
 
     def set_aside(self, object_id: int, state: Literal["kept", "dead"], reason: str) -> None:
@@ -151,7 +153,7 @@ class Spool:
             self._bury(object_id, reason)
 
     def due(self, destination: str, now: float | None = None, most: int = 20) -> list[Delivery]:
-        """Deliveries to `destination` that are due, oldest first."""
+        """Deliveries to `destination` that are due; what was not tried before comes first, oldest first."""
         return self._deliveries("pending", destination, now, most)
 
     def unconfirmed(self, destination: str, now: float | None = None, most: int = 20) -> list[Delivery]:
@@ -247,6 +249,25 @@ class Spool:
             ).fetchall()
         return {(destination, state): (count, tried) for destination, state, count, tried in rows}
 
+    def set_aside_reasons(self) -> dict[tuple[str, str], int]:
+        """By state, `kept` or `dead`, and reason: how many objects; a destination's name is left out of a reason."""
+        with self._lock:
+            rows = self._rows.execute(
+                "SELECT state, SUBSTR(reason, INSTR(reason, ': ') + CASE WHEN reason LIKE '%: %' THEN 2 ELSE 1 END),"
+                " COUNT(*) FROM object WHERE state IN ('kept', 'dead') GROUP BY 1, 2"
+            ).fetchall()
+        return {(state, reason): count for state, reason, count in rows}
+
+    def note_faults(self, seen: dict[tuple[str, str], int], over: set[str], lasting: set[str], now: float) -> None:
+        """See `FaultLog`."""
+        with self._transaction():
+            write_faults(self._rows, seen, over, lasting, now)
+
+    def faults(self) -> list[Fault]:
+        """What went wrong outside within a day, and what still does."""
+        with self._lock:
+            return read_faults(self._rows, clock(None))
+
     def bytes_held(self) -> int:
         """Bytes of the originals that are still held."""
         with self._lock:
@@ -289,17 +310,18 @@ class Spool:
             self._rows.execute("BEGIN IMMEDIATE")
             try:
                 yield
+                self._rows.execute("COMMIT")
             except BaseException:
-                self._rows.execute("ROLLBACK")
+                if self._rows.in_transaction:  # on a full disk SQLite has rolled back already
+                    self._rows.execute("ROLLBACK")
                 raise
-            self._rows.execute("COMMIT")
 
     def _deliveries(self, state: str, destination: str, now: float | None, most: int) -> list[Delivery]:
         with self._lock:
             rows = self._rows.execute(
                 f"SELECT {DELIVERY_COLUMNS} FROM delivery WHERE destination = ? AND state = ?"
-                " AND (due_at <= ? OR due_at > ?) ORDER BY id LIMIT ?",
-                (destination, state, clock(now), clock(now) + 86_400, most),
+                " AND (due_at <= ? OR due_at > ?) ORDER BY due_at, id LIMIT ?",
+                (destination, state, clock(now), clock(now) + self._most_ahead_s, most),
             ).fetchall()
         return [Delivery(*row) for row in rows]
 

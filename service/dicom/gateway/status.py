@@ -24,15 +24,28 @@ def status(spool: Spool) -> dict[str, Any]:
     now = time.time()
     return {
         "objects": {
-            state: {"count": count, "oldest_s": round(now - since, 1) if count else None}
+            state: {"count": count, "oldest_s": round(max(0.0, now - since), 1) if count else None}
             for state, (count, since) in spool.counts().items()
         },
         "deliveries": [
             {"destination": destination, "state": state, "count": count, "retried": tried}
             for (destination, state), (count, tried) in sorted(spool.backlog().items())
         ],
+        "faults": [
+            {
+                "place": one.place,
+                "reason": one.reason,
+                "count": one.count,
+                "lasting": one.lasting,
+                "first_s": round(max(0.0, now - one.first_at), 1),
+                "last_s": round(max(0.0, now - one.last_at), 1),
+            }
+            for one in spool.faults()
+        ],
         "spool": {"bytes_held": spool.bytes_held(), "bytes_free": spool.free_bytes()},
-        "retried": [_facts(one, now) for one in spool.objects(("received", "enhanced"), SHOWN) if one.attempts],
+        "retried": [
+            _facts(one, now) for one in spool.objects(("received", "enhanced"), SHOWN) if one.attempts or one.reason
+        ],
         "dead": [_facts(one, now) for one in spool.objects(("dead",), SHOWN)],
         "kept": [_facts(one, now) for one in spool.objects(("kept",), SHOWN)],
     }
@@ -40,7 +53,7 @@ def status(spool: Spool) -> dict[str, Any]:
 
 def _facts(one: SpooledObject, now: float) -> dict[str, Any]:
     facts = asdict(one)
-    facts["age_s"] = round(now - facts.pop("received_at"), 1)
+    facts["age_s"] = round(max(0.0, now - facts.pop("received_at")), 1)
     return facts
 
 
@@ -54,6 +67,12 @@ def as_table(told: dict[str, Any]) -> str:
     lines += [
         f"{one['destination']:20} {one['state']:10} {one['count']:>8} {one['retried']:>8}" for one in told["deliveries"]
     ]
+    lines += ["", f"{'fault at':20} {'reason':24} {'count':>8}  last"]
+    lines += [
+        f"{one['place']:20} {one['reason']:24} {one['count']:>8}  "
+        + ("goes on" if one["lasting"] else f"{one['last_s']:.0f} s ago")
+        for one in told["faults"]
+    ]
     for name in ("retried", "dead", "kept"):
         lines += [f"{name}: object {one['id']}  {one['reason']}  {one['source_uid']}" for one in told[name]]
     return "\n".join(lines)
@@ -66,6 +85,9 @@ def as_page(told: dict[str, Any]) -> bytes:
     )
     columns = ("destination", "state", "count", "retried")
     deliveries = _rows(columns, [tuple(one[name] for name in columns) for one in told["deliveries"]])
+    fault_columns = ("place", "reason", "count", "goes on", "last, s ago")
+    fault_rows = [(f["place"], f["reason"], f["count"], f["lasting"], f["last_s"]) for f in told["faults"]]
+    faults = f"<h2>Faults of the last day</h2>{_rows(fault_columns, fault_rows)}"
     listed = ("id", "reason", "attempts", "age_s", "source_uid")
     lists = "".join(
         f"<h2>{title}</h2>{_rows(listed, [tuple(one[name] for name in listed) for one in told[name]])}"
@@ -74,7 +96,8 @@ def as_page(told: dict[str, Any]) -> bytes:
     return (
         '<!doctype html><html lang="en"><meta charset="utf-8"><title>LaMEGAN gateway</title>'
         '<meta name="viewport" content="width=device-width"><link rel="stylesheet" href="gateway.css">'
-        f"<h1>Gateway</h1><p>Research software.</p><h2>Objects</h2>{objects}<h2>Deliveries</h2>{deliveries}{lists}"
+        f"<h1>Gateway</h1><p>Research software.</p><h2>Objects</h2>{objects}"
+        f"<h2>Deliveries</h2>{deliveries}{faults}{lists}"
     ).encode()
 
 

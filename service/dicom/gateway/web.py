@@ -17,7 +17,7 @@ from pydicom.dataset import Dataset
 from requests.adapters import HTTPAdapter
 
 from service.dicom.gateway.config import Destination, Tls, Watch
-from service.dicom.gateway.sender import Parcel, Refused, Unreachable
+from service.dicom.gateway.sender import Parcel, Refused, Stored, Unreachable
 
 ALREADY_THERE = 0x0111
 """Failure Reason of a STOW-RS response: duplicate SOP instance (PS3.7 annex C.5.5)."""
@@ -67,9 +67,16 @@ class StowSender:
         self._client = DICOMwebClient(url=str(destination.url).rstrip("/"), session=self._session)
         self._client.set_http_retry_params(retry=False)
 
-    def store(self, parcels: list[Parcel]) -> dict[int, Refused | None]:
+    def store(self, parcels: list[Parcel]) -> Stored:
         """See `Sender`; one request an object, so that what is said is said of that object."""
-        return {parcel.delivery.id: self._store_one(parcel) for parcel in parcels}
+        answers: Stored = {}
+        for parcel in parcels:
+            try:
+                answers[parcel.delivery.id] = self._store_one(parcel)
+            except Unreachable as error:
+                answers[parcel.delivery.id] = error
+                break
+        return answers
 
     def _store_one(self, parcel: Parcel) -> Refused | None:
         boundary = hashlib.sha256(parcel.body).hexdigest()
@@ -84,12 +91,16 @@ class StowSender:
                 },
             )
         except requests.RequestException as error:
-            raise Unreachable("no-connection") from error
-        if answer.status_code in (200, 202):
-            return _failure(answer)
+            raise Unreachable(_why(error)) from error
+        reasons = _reasons(answer)
+        if answer.status_code in (200, 202) and reasons is None:
+            raise Unreachable("nonsense-answer")
         if answer.status_code in (401, 403, 404, 408, 429) or answer.status_code >= 500:
             raise Unreachable(f"http-{answer.status_code}")
-        return _failure(answer) or Refused(f"http-{answer.status_code}")
+        real = [reason for reason in reasons or () if reason != ALREADY_THERE]
+        if real:
+            return Refused(f"status-{real[0]:04x}")
+        return None if reasons or answer.status_code in (200, 202) else Refused(f"http-{answer.status_code}")
 
     def confirm(self, parcels: list[Parcel]) -> dict[int, bool]:
         """See `Sender`."""
@@ -102,7 +113,7 @@ class StowSender:
         try:
             found = self._client.search_for_instances(study, series, search_filters={"SOPInstanceUID": instance})
         except (requests.RequestException, ValueError) as error:
-            raise Unreachable("no-answer-to-query") from error
+            raise Unreachable(_why(error, "no-answer-to-query")) from error
         return any(_uid(one) == instance for one in found)
 
 
@@ -128,9 +139,11 @@ class WebSource:
                 found = [one for study in studies for one in self._instances(study, {})]
             else:
                 found = self._instances(None, query)
+            return [_address(one) for one in found]
         except (requests.RequestException, ValueError) as error:
-            raise Unreachable("no-answer-to-query") from error
-        return [(_value(one, "0020000D"), _value(one, "0020000E"), _uid(one), _value(one, "00080016")) for one in found]
+            raise Unreachable(_why(error, "no-answer-to-query")) from error
+        except (AttributeError, TypeError, KeyError) as error:  # it is JSON, but not DICOM's
+            raise Unreachable("nonsense-answer") from error
 
     def _instances(self, study: str | None, query: dict[str, Any]) -> list[dict[str, Any]]:
         fields = ["SOPClassUID", "StudyInstanceUID", "SeriesInstanceUID"]
@@ -151,16 +164,31 @@ class WebSource:
         return buffer.getvalue()
 
 
-def _failure(answer: requests.Response) -> Refused | None:
-    """What a STOW-RS response says went wrong with the object; None if nothing, or if it was there before."""
+def _reasons(answer: requests.Response) -> list[int] | None:
+    """Failure Reasons that a STOW-RS response gives; None if it is not what a DICOMweb server says."""
+    kind = answer.headers.get("content-type", "").lower()
+    if "html" in kind:  # a proxy's page for people
+        return None
+    if not answer.content or "xml" in kind:
+        return []
     try:
-        told = answer.json()
-        failed = told.get("00081198", {}).get("Value", []) if isinstance(told, dict) else []
-        reasons = [int(one["00081197"]["Value"][0]) for one in failed]
+        failed = answer.json().get("00081198", {}).get("Value", [])
+        return [int(one["00081197"]["Value"][0]) for one in failed]
     except (ValueError, KeyError, IndexError, TypeError, AttributeError):
         return None
-    real = [reason for reason in reasons if reason != ALREADY_THERE]
-    return Refused(f"status-{real[0]:04x}") if real else None
+
+
+def _why(error: Exception, otherwise: str = "no-connection") -> str:
+    """The reason code of a request that failed."""
+    if isinstance(error, requests.exceptions.SSLError):
+        return "tls"
+    if isinstance(error, requests.exceptions.ReadTimeout):
+        return "no-answer"
+    return "no-connection" if isinstance(error, requests.exceptions.ConnectionError) else otherwise
+
+
+def _address(found: dict[str, Any]) -> tuple[str, str, str, str]:
+    return _value(found, "0020000D"), _value(found, "0020000E"), _uid(found), _value(found, "00080016")
 
 
 def _uid(found: dict[str, Any]) -> str:

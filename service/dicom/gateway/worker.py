@@ -1,4 +1,4 @@
-"""The gateway's threads: one or more that enhance, one for each destination, one that watches.
+"""The gateway's threads: one that enhances, one that watches; those that send are in `sending`.
 
 Each step ends in one commit of the spool; a crash repeats at most the step that was under way, and repeating it gives
 the same objects under the same UIDs.
@@ -6,6 +6,7 @@ the same objects under the same UIDs.
 
 from __future__ import annotations
 
+import errno
 import sqlite3
 import threading
 import time
@@ -15,8 +16,9 @@ from typing import Protocol
 
 from service.dicom.answer import ObjectEnhancer
 from service.dicom.gateway.config import Destination, GatewayConfig, Work
+from service.dicom.gateway.faults import FaultLog
 from service.dicom.gateway.rows import Delivery, Item, SpooledObject
-from service.dicom.gateway.sender import Parcel, Sender, Unreachable
+from service.dicom.gateway.sender import Unreachable
 from service.dicom.gateway.spool import Spool
 from service.dicom.gateway.web import WebSource
 from service.dicom.identity import is_own_output
@@ -29,8 +31,8 @@ from service.vocabulary import Policy
 IDLE_S = 0.5
 """How long an idle thread waits before it looks at the spool again (another process may have changed it)."""
 
-BATCH = 20
-"""Objects sent in one association."""
+
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 
 
 class Counts(Protocol):
@@ -42,11 +44,8 @@ class Counts(Protocol):
     def finished(self, outcome: str) -> None:
         """One object came to an outcome: enhanced, forwarded, kept, dead, retried."""
 
-    def delivered(self, destination: str, outcome: str) -> None:
-        """One delivery: stored, confirmed, refused, dead."""
-
     def reached(self, destination: str, *, up: bool) -> None:
-        """Whether a destination, or `watch`, could be reached the last time."""
+        """Whether `watch` could be reached the last time."""
 
 
 class Loop:
@@ -113,7 +112,10 @@ class EnhanceStep:
         except BadRequest as error:
             self._die(found, error.code)
         except (LameganError, OSError, MemoryError) as error:
-            self._again(found, error.code if isinstance(error, LameganError) else type(error).__name__)
+            if isinstance(error, OSError) and error.errno in NO_ROOM:
+                self._wait_for_room(found)
+            else:
+                self._again(found, error.code if isinstance(error, LameganError) else type(error).__name__)
         return True
 
     def _enhance(self, found: SpooledObject, body: bytes, work: Work) -> None:
@@ -150,6 +152,12 @@ class EnhanceStep:
         self._counts.finished("dead")
         self._log.error("object is a dead letter", object=found.id, reason=reason)
 
+    def _wait_for_room(self, found: SpooledObject) -> None:
+        """A full disk is not the object's fault, however long it stays full."""
+        self._spool.retry_object(found.id, "disk-full", time.time() + self._config.work.first_wait_s, counts=False)
+        self._counts.finished("retried")
+        self._log.error("no room for what was made", object=found.id)
+
     def _again(self, found: SpooledObject, reason: str) -> None:
         work = self._config.work
         if found.attempts + 1 >= work.most_attempts:
@@ -159,95 +167,14 @@ class EnhanceStep:
         self._counts.finished("retried")
 
 
-class SendStep:
-    """Sends to one destination, and looks whether what was sent is there."""
-
-    def __init__(self, spool: Spool, destination: Destination, sender: Sender, work: Work, counts: Counts) -> None:
-        self._spool, self._to, self._sender, self._work, self._counts = spool, destination, sender, work, counts
-        self._log = get_logger("lamegan.gateway")
-        self._failures = 0
-        self._not_before = 0.0
-
-    def __call__(self) -> bool:
-        """Do one batch; False if nothing is due, or the destination is given time."""
-        if time.monotonic() < self._not_before:
-            return False
-        due, unconfirmed = (ask(self._to.name, None, BATCH) for ask in (self._spool.due, self._spool.unconfirmed))
-        if not due and not unconfirmed:
-            return False
-        try:
-            if due:
-                self._send(self._parcels(due))
-            if unconfirmed:
-                self._confirm(self._parcels(unconfirmed))
-        except Unreachable as error:
-            self._wait(error.reason)
-            return False
-        self._failures = 0
-        self._counts.reached(self._to.name, up=True)
-        return True
-
-    def _parcels(self, deliveries: list[Delivery]) -> list[Parcel]:
-        """The deliveries with their files; one whose file cannot be read is a dead letter."""
-        parcels = []
-        for delivery in deliveries:
-            try:
-                parcels.append(Parcel(delivery, self._spool.body(delivery.object_id, delivery.item)))
-            except OSError:
-                self._give_up(delivery, "file-unreadable")
-        return parcels
-
-    def _send(self, parcels: list[Parcel]) -> None:
-        answers = self._sender.store(parcels) if parcels else {}
-        for parcel in parcels:
-            if parcel.delivery.id not in answers:
-                continue
-            refusal = answers[parcel.delivery.id]
-            if refusal is None:
-                self._spool.sent(parcel.delivery.id)
-                self._counts.delivered(self._to.name, "stored")
-            else:
-                self._refused(parcel.delivery, refusal.reason)
-
-    def _confirm(self, parcels: list[Parcel]) -> None:
-        for delivery_id, there in (self._sender.confirm(parcels) if parcels else {}).items():
-            (delivery,) = (parcel.delivery for parcel in parcels if parcel.delivery.id == delivery_id)
-            if there:
-                self._spool.confirmed(delivery_id)
-                self._counts.delivered(self._to.name, "confirmed")
-                self._log.info("delivery confirmed", object=delivery.object_id, item=delivery.item, to=self._to.name)
-            else:
-                self._refused(delivery, "not-found")
-
-    def _refused(self, delivery: Delivery, reason: str) -> None:
-        self._counts.delivered(self._to.name, "refused")
-        self._log.warning("delivery refused", object=delivery.object_id, to=self._to.name, reason=reason)
-        if delivery.attempts + 1 >= self._work.most_attempts:
-            self._give_up(delivery, reason)
-        else:
-            due_at = time.time() + self._work.wait_s(delivery.attempts)
-            self._spool.delay(delivery.id, reason, due_at, counts=True)
-
-    def _give_up(self, delivery: Delivery, reason: str) -> None:
-        self._spool.give_up(delivery, reason)
-        self._counts.delivered(self._to.name, "dead")
-        self._counts.finished("dead")
-        self._log.error("delivery is a dead letter", object=delivery.object_id, to=self._to.name, reason=reason)
-
-    def _wait(self, reason: str) -> None:
-        """Give the destination time; nothing counts against the objects."""
-        wait_s = self._work.wait_s(self._failures)
-        self._failures += 1
-        self._not_before = time.monotonic() + wait_s
-        self._counts.reached(self._to.name, up=False)
-        self._log.warning("destination not reached", to=self._to.name, reason=reason, next_try_s=round(wait_s, 1))
-
-
 class WatchStep:
     """Fetches what the watched server has and the spool does not know."""
 
-    def __init__(self, spool: Spool, source: WebSource, most: int, least_free_bytes: int, counts: Counts) -> None:
+    def __init__(
+        self, spool: Spool, source: WebSource, most: int, least_free_bytes: int, counts: Counts, faults: FaultLog
+    ) -> None:
         self._spool, self._source, self._most, self._counts = spool, source, most, counts
+        self._faults = faults
         self._least_free = least_free_bytes
         self.on_received: Callable[[], None] = lambda: None
 
@@ -260,10 +187,12 @@ class WatchStep:
                     break
                 self._spool.add(instance, sop_class, self._source.fetch(study, series, instance))
                 self.on_received()
-        except Unreachable:
+        except Unreachable as error:
             self._counts.reached("watch", up=False)
+            self._faults.seen("watch", error.reason, lasting=True)
             return False
         self._counts.reached("watch", up=True)
+        self._faults.over("watch")
         return False
 
 
