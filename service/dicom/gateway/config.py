@@ -111,6 +111,7 @@ class Work(_Part):
         policy, model: as on the command line; none: the settings'.
         unserved: objects of a class or kind that is not served: kept in the spool, or forwarded as they are.
         own_output: objects that this software made.
+        threads: objects enhanced at once; without a number, as many as there are cores, at most 8.
         most_attempts: tries of one object, or refusals by one destination, before it is a dead letter.
         first_wait_s, longest_wait_s: between tries; the wait doubles.
     """
@@ -119,6 +120,7 @@ class Work(_Part):
     model: str | None = None
     unserved: Aside = "keep"
     own_output: Aside = "keep"
+    threads: int | None = Field(default=None, ge=1, le=64)
     most_attempts: int = Field(default=12, ge=1)
     first_wait_s: float = Field(default=5.0, gt=0)
     longest_wait_s: float = Field(default=900.0, gt=0)

@@ -14,11 +14,14 @@ from service.dicom.gateway.sending import SendStep
 from service.dicom.gateway.spool import Spool
 from service.dicom.gateway.web import StowSender, WebSource
 from service.dicom.gateway.worker import EnhanceStep, Loop, WatchStep
+from service.engine.threads import usable_cores
 from service.monitoring.gateway_metrics import GatewayMetrics
 
 DAY_S = 86_400
 HOUSEKEEPING_S = 3600.0
 FAULTS_S = 1.0
+MOST_THREADS = 8
+"""Threads that enhance, at most, where the file says no number: memory for one object each."""
 
 
 class Gateway:
@@ -41,21 +44,23 @@ class Gateway:
             metrics.expect_faults(one.name, DESTINATION_REASONS)
         free = config.spool.least_free_bytes
         step = EnhanceStep(self.spool, enhancer, config, metrics)
-        # One thread takes objects off the spool; the next object's work begins while the destinations are sent to.
-        self._enhance = Loop("enhance", step)
-        self._loops = [self._enhance, Loop("housekeeping", self._housekeep, HOUSEKEEPING_S)]
+        threads = config.work.threads or min(usable_cores(), MOST_THREADS)
+        self._enhance = [Loop(f"enhance-{number}", step) for number in range(threads)]
+        self._loops = [*self._enhance, Loop("housekeeping", self._housekeep, HOUSEKEEPING_S)]
         self._loops += [Loop("faults", faults, FAULTS_S)]
-        self._loops += [
+        self._send = [
             Loop(f"send-{one.name}", SendStep(self.spool, one, self._sender(one), config.work, metrics, faults))
             for one in config.destination
         ]
+        self._loops += self._send
+        step.on_enhanced = self._wake_send
         peers = [one.ae_title for one in config.destination if one.ae_title]
         self.listener = Listener(config.listen, peers, self.spool, free, metrics, faults) if config.listen else None
         if self.listener is not None:
-            self.listener.on_received = self._enhance.wake
+            self.listener.on_received = self._wake_enhance
         if config.watch is not None:
             watch = WatchStep(self.spool, WebSource(config.watch), config.watch.most, free, metrics, faults)
-            watch.on_received = self._enhance.wake
+            watch.on_received = self._wake_enhance
             self._loops.append(Loop("watch", watch, config.watch.every_s))
 
     def start(self) -> None:
@@ -85,6 +90,14 @@ class Gateway:
             return StowSender(destination)
         listen = self._config.listen
         return DimseSender(destination, listen.ae_title if listen else "LAMEGAN", self.spool)
+
+    def _wake_enhance(self) -> None:
+        for loop in self._enhance:
+            loop.wake()
+
+    def _wake_send(self) -> None:
+        for loop in self._send:
+            loop.wake()
 
     def _housekeep(self) -> bool:
         self.spool.forget(time.time() - self._config.spool.remember_days * DAY_S)

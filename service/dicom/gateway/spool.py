@@ -17,7 +17,7 @@ import shutil
 import sqlite3
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Literal
@@ -106,13 +106,14 @@ class Spool:
         """
         return (self._home(object_id) / f"{item}.dcm").read_bytes()
 
-    def next_received(self, now: float | None = None) -> SpooledObject | None:
-        """The oldest object to enhance that is due."""
+    def next_received(self, now: float | None = None, *, besides: Collection[int] = ()) -> SpooledObject | None:
+        """The oldest object to enhance that is due, `besides` those under way."""
+        marks = ", ".join("?" * len(besides))
         with self._lock:
             row = self._rows.execute(
                 f"SELECT {OBJECT_COLUMNS} FROM object WHERE state = 'received' AND (due_at <= ? OR due_at > ?)"
-                " ORDER BY id LIMIT 1",
-                (clock(now), clock(now) + self._most_ahead_s),
+                f" AND id NOT IN ({marks}) ORDER BY id LIMIT 1",
+                (clock(now), clock(now) + self._most_ahead_s, *besides),
             ).fetchone()
         return SpooledObject(*row) if row else None
 

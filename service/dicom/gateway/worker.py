@@ -1,4 +1,4 @@
-"""The gateway's threads: one that enhances, one that watches; those that send are in `sending`.
+"""The gateway's threads: those that enhance, one that watches; those that send are in `sending`.
 
 Each step ends in one commit of the spool; a crash repeats at most the step that was under way, and repeating it gives
 the same objects under the same UIDs.
@@ -89,17 +89,31 @@ class Loop:
 
 
 class EnhanceStep:
-    """Takes the oldest received object through the Enhancer."""
+    """Takes the oldest received object through the Enhancer; several threads may call it at once."""
 
     def __init__(self, spool: Spool, enhancer: ObjectEnhancer, config: GatewayConfig, counts: Counts) -> None:
         self._spool, self._enhancer, self._config, self._counts = spool, enhancer, config, counts
         self._log = get_logger("lamegan.gateway")
+        self._lock = threading.Lock()
+        self._under_way: set[int] = set()
+        self.on_enhanced: Callable[[], None] = lambda: None
 
     def __call__(self) -> bool:
         """Do one object; False if nothing waits."""
-        found = self._spool.next_received()
-        if found is None:
-            return False
+        with self._lock:
+            found = self._spool.next_received(besides=self._under_way)
+            if found is None:
+                return False
+            self._under_way.add(found.id)
+        try:
+            self._work_on(found)
+        finally:
+            with self._lock:
+                self._under_way.discard(found.id)
+        self.on_enhanced()
+        return True
+
+    def _work_on(self, found: SpooledObject) -> None:
         work = self._config.work
         try:
             body = self._spool.body(found.id)
@@ -116,7 +130,6 @@ class EnhanceStep:
                 self._wait_for_room(found)
             else:
                 self._again(found, error.code if isinstance(error, LameganError) else type(error).__name__)
-        return True
 
     def _enhance(self, found: SpooledObject, body: bytes, work: Work) -> None:
         options = EnhanceOptions(policy=Policy(work.policy) if work.policy else None, model=work.model)
