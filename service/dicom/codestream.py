@@ -15,7 +15,8 @@ from service.errors import UndecodableImage
 from service.imaging.headers import read_header
 from service.imaging.jpeg_header import jpeg_segments
 
-_SOF55 = 0xF7
+_END_OF_IMAGE = b"\xff\xd9"
+_SOF3, _SOF55 = 0xC3, 0xF7
 _J2K_START = b"\xff\x4f\xff\x51"
 _JP2_BOX = b"\x00\x00\x00\x0cjP  "
 
@@ -33,18 +34,22 @@ def frame_size(frame: bytes, transfer_syntax: UID) -> tuple[int, int] | None:
             header = read_header(frame)
             return header.width, header.height
         if transfer_syntax in (uid.JPEGLSLossless, uid.JPEGLSNearLossless):
-            return _jpeg_ls_size(frame)
+            return _sof_size(frame, _SOF55, "JPEG-LS")
+        if transfer_syntax in (uid.JPEGLossless, uid.JPEGLosslessSV1):
+            if _END_OF_IMAGE not in frame[-4:]:  # at most padding follows; the decoder would fill what is missing
+                raise UndecodableImage("A frame of the object is cut off.")
+            return _sof_size(frame, _SOF3, "lossless JPEG")
         return _jpeg_2000_size(frame)
     except (struct.error, IndexError) as error:
         raise UndecodableImage("A frame of the object is cut off.") from error
 
 
-def _jpeg_ls_size(frame: bytes) -> tuple[int, int]:
+def _sof_size(frame: bytes, start_of_frame: int, name: str) -> tuple[int, int]:
     for marker, _, content in jpeg_segments(frame):
-        if marker == _SOF55:
+        if marker == start_of_frame:
             height, width = struct.unpack_from(">HH", content, 1)
             return width, height
-    raise UndecodableImage("A frame of the object is not JPEG-LS, as its transfer syntax says.")
+    raise UndecodableImage(f"A frame of the object is not {name}, as its transfer syntax says.")
 
 
 def _jpeg_2000_size(frame: bytes) -> tuple[int, int]:

@@ -15,6 +15,7 @@ from pydicom.pixels.decoders.base import get_decoder
 from pydicom.pixels.processing import apply_color_lut, apply_modality_lut
 
 from service.dicom.codestream import frame_size
+from service.dicom.jpeg_lossless import plugin_of, register
 from service.dicom.served import GREY, NATIVE, PALETTE
 from service.dicom.source import SourceObject
 from service.errors import LameganError, UndecodableImage
@@ -26,6 +27,8 @@ Float = NDArray[np.float64]
 
 WHITE = 255
 
+register()
+
 
 def frames_of(source: SourceObject) -> Iterator[Pixels]:
     """Each frame in order, as a viewer shows it first: grey levels through modality and VOI transformation.
@@ -36,7 +39,8 @@ def frames_of(source: SourceObject) -> Iterator[Pixels]:
     _check_frames(source)
     seen = 0
     try:
-        for stored, _ in get_decoder(source.transfer_syntax).iter_array(source.dataset):
+        plugin = plugin_of(source.transfer_syntax)
+        for stored, _ in get_decoder(source.transfer_syntax).iter_array(source.dataset, decoding_plugin=plugin):
             seen += 1
             yield _shown(stored, source)
     except LameganError:

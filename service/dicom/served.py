@@ -35,7 +35,10 @@ LOSSY_METHODS: dict[UID, str] = {
 }
 """Transfer syntaxes that lose something, or may; each with its Lossy Image Compression Method (PS3.3 C.7.6.1.1.5)."""
 
-LOSSLESS_COMPRESSED: tuple[UID, ...] = (uid.RLELossless, uid.JPEG2000Lossless, uid.JPEGLSLossless)
+LOSSLESS_COMPRESSED: tuple[UID, ...] = (
+    *(uid.RLELossless, uid.JPEG2000Lossless, uid.JPEGLSLossless),
+    *(uid.JPEGLossless, uid.JPEGLosslessSV1),
+)
 
 SERVED_TRANSFER_SYNTAXES: tuple[UID, ...] = (*NATIVE, *LOSSLESS_COMPRESSED, *LOSSY_METHODS)
 

@@ -22,11 +22,12 @@ from service.imaging.decoders import flattened, narrowed, turned, upright
 from service.imaging.exif import stated_orientation
 from service.imaging.icc import to_srgb
 from service.imaging.isolated import ANSWER, MEMORY_BYTES, PIXELS, REFUSED, REQUEST, TOO_LARGE
-from service.imaging.jpeg_header import jpeg_facts
+from service.imaging.jpeg_header import jpeg_facts, jpeg_segments
 from service.imaging.orientation import xmp_orientation
 from service.pixels import Pixels
 
 _12_BITS = 4095
+_SOF3 = 0xC3
 MEMORY = ImageDimensions("The image takes more memory to decode than is allowed; send it smaller, or as JPEG.")
 DAMAGED = UndecodableImage("The image is damaged or cut off.")
 
@@ -114,6 +115,24 @@ def _jpeg12(body: bytes, max_pixels: int) -> Pixels:
     return upright(pixels, stated_orientation(facts.exif) or xmp_orientation(facts.xmp))
 
 
+def _ljpeg(body: bytes, max_pixels: int) -> Pixels:
+    """Samples of a lossless JPEG as they are: colour in three bytes, grey as low byte, high byte and zero."""
+    stored = imagecodecs.jpeg8_decode(body, colorspace="rgb", outcolorspace="rgb") if _is_colour(body) else None
+    if stored is None:
+        stored = imagecodecs.jpeg8_decode(body)
+    _check_size(stored.shape[1], stored.shape[0], max_pixels)
+    if stored.ndim == 3 and stored.shape[-1] == 3 and stored.dtype == np.uint8:
+        return np.asarray(stored, np.uint8)
+    if stored.ndim != 2 or stored.dtype not in (np.uint8, np.uint16):
+        raise UndecodableImage("Samples of this kind are not read.")
+    wide = stored.astype(np.uint16)
+    return np.stack([wide & 255, wide >> 8, np.zeros_like(wide)], axis=-1).astype(np.uint8)
+
+
+def _is_colour(body: bytes) -> bool:
+    return any(marker == _SOF3 and content[5:6] == b"\x03" for marker, _, content in jpeg_segments(body))
+
+
 def _shown(stored: NDArray[np.uint8] | NDArray[np.uint16], max_pixels: int, white: int = 65_535) -> Pixels:
     """Samples of 8 or 16 bits, grey or RGB, with opacity or without, as (H, W, 3) uint8; `white` is that of 16 bits."""
     if stored.dtype not in (np.uint8, np.uint16) or stored.ndim not in (2, 3):
@@ -134,6 +153,7 @@ DECODERS: dict[str, Callable[[bytes, int], Pixels]] = {
     "avif": _avif,
     "jxl": _jxl,
     "jpeg12": _jpeg12,
+    "ljpeg": _ljpeg,
 }
 """The decoder of each format that is decoded here."""
 

@@ -45,7 +45,7 @@ PIXELS, REFUSED, TOO_LARGE = b"P", b"R", b"L"
 def decode_isolated(kind: str, body: bytes, max_pixels: int) -> NDArray[np.uint8]:
     """The picture in `body` as (H, W, 3) uint8 sRGB, upright, decoded in another process.
 
-    `kind` is heic, avif, jxl or jpeg12.
+    `kind` is heic, avif, jxl, jpeg12, or ljpeg, whose samples are as stored: see `decoder_process`.
 
     Raises:
         UndecodableImage: it cannot be decoded, or its decoder crashed or took too long.

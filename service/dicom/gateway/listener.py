@@ -33,9 +33,6 @@ FIRST_WORDS_S = 10.0
 TRANSIENT, PROVIDER, CONGESTION = 0x02, 0x03, 0x01
 """A-ASSOCIATE-RJ: rejected transient, by the provider (presentation), temporary congestion."""
 
-_FORWARDED_SYNTAXES = ("1.2.840.10008.1.2.4.57", "1.2.840.10008.1.2.4.70")
-"""Lossless JPEG is not decoded here, but may be kept or forwarded."""
-
 
 class Counts(Protocol):
     """What the listener counts."""
@@ -92,9 +89,7 @@ class Listener:
         entity.add_supported_context(VERIFICATION)
         entity.add_supported_context(STORAGE_COMMITMENT, scu_role=True, scp_role=True)
         for context in AllStoragePresentationContexts:
-            entity.add_supported_context(
-                str(context.abstract_syntax), [*SERVED_TRANSFER_SYNTAXES, *_FORWARDED_SYNTAXES]
-            )
+            entity.add_supported_context(str(context.abstract_syntax), list(SERVED_TRANSFER_SYNTAXES))
         handlers: list[evt.EventHandlerType] = [
             (evt.EVT_REQUESTED, self._requested),
             (evt.EVT_ACCEPTED, lambda _event: self._counts.association("accepted")),
