@@ -20,7 +20,8 @@ from service.durable import write_whole
 from service.errors import CommandError, LameganError, MissingImage
 from service.imaging.codecs import ANSWERED_AS, LOSSY
 from service.imaging.headers import SourceFormat, sniff
-from service.pipeline.enhancer import Enhancement, EnhanceOptions, Enhancer
+from service.pipeline.enhancement import Enhancement, EnhanceOptions
+from service.pipeline.enhancer import Enhancer
 from service.vocabulary import OutputFormat
 
 LARGEST_FILE_BYTES = 1 << 30

@@ -2,15 +2,8 @@
 
 from service.pipeline.assessor import Assessor
 from service.pipeline.deadline import Cancellation, Deadline
-from service.pipeline.enhancer import (
-    MAP_SIDE,
-    EnhanceDefaults,
-    Enhancement,
-    EnhanceOptions,
-    Enhancer,
-    Generators,
-    heatmap_png,
-)
+from service.pipeline.enhancement import EnhanceDefaults, Enhancement, EnhanceOptions
+from service.pipeline.enhancer import MAP_SIDE, Enhancer, Generators, heatmap_png
 from service.pipeline.generation import Generator
 from service.pipeline.scorer import ImageFile, Scored, Scorer, check_scorable
 from service.pipeline.stopwatch import STAGES, Interval, Stage, Stopwatch, followed

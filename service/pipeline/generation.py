@@ -12,7 +12,8 @@ from typing import Protocol
 
 from service.engine.batcher import Submit
 from service.imaging.detail_transfer import transfer
-from service.imaging.working_size import WorkingSize, shrink, unpad, working_size
+from service.imaging.working_size import shrink, unpad, working_size
+from service.pipeline.picture import Picture
 from service.pixels import Pixels
 from service.registry.card import ModelCard
 from service.vocabulary import Output
@@ -35,26 +36,16 @@ class Generator(Protocol):
         ...
 
 
-def generate(picture: Pixels, working: Pixels | None, size: WorkingSize, card: ModelCard, run: Run) -> Pixels:
-    """Enhance `picture` at its own size.
-
-    Args:
-        picture: (H, W, 3) uint8 RGB.
-        working: `picture` shrunk to `size`, where that is done already.
-        size: the working size of `picture`.
-        card: the model's.
-        run: runs the model.
-
-    Returns:
-        (H, W, 3) uint8 RGB.
-    """
-    is_larger = picture.shape[:2] != (size.height, size.width)
+def generate(picture: Picture, card: ModelCard, run: Run) -> Pixels:
+    """Enhance `picture` at its own size with the model of `card`, which `run` runs; return (h, w, 3) uint8 RGB."""
+    pixels, size, working = picture.pixels, picture.size, picture.working
+    is_larger = pixels.shape[:2] != (size.height, size.width)
     if card.detail_pixels is None or not is_larger:
-        working = shrink(picture, size) if working is None else working
-        return transfer(picture, unpad(working, size), unpad(run(working, "enhanced"), size))
-    detail_size = working_size(picture.shape[1], picture.shape[0], card.detail_pixels)
-    medium = shrink(picture, detail_size)
+        working = shrink(pixels, size) if working is None else working
+        return transfer(pixels, unpad(working, size), unpad(run(working, "enhanced"), size))
+    detail_size = working_size(pixels.shape[1], pixels.shape[0], card.detail_pixels)
+    medium = shrink(pixels, detail_size)
     mended = unpad(run(medium, "detail"), detail_size)
     small = shrink(mended, size)
     made = transfer(mended, unpad(small, size), unpad(run(small, "enhanced"), size))
-    return transfer(picture, unpad(medium, detail_size), made)
+    return transfer(pixels, unpad(medium, detail_size), made)

@@ -24,7 +24,8 @@ from service.engine.batcher import Submit
 from service.engine.engine import Engine, EngineOptions
 from service.errors import InferenceFailed, LameganError
 from service.pipeline.deadline import Deadline
-from service.pipeline.enhancer import EnhanceDefaults, Enhancement, Enhancer, EnhanceRequest, Generators
+from service.pipeline.enhancement import EnhanceDefaults, Enhancement, EnhanceRequest
+from service.pipeline.enhancer import Enhancer, Generators
 from service.pipeline.generation import Generator
 from service.pipeline.stopwatch import Stopwatch, note
 from service.registry.card import ModelCard

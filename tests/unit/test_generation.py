@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from service.imaging.working_size import working_size
 from service.pipeline.generation import generate
+from service.pipeline.picture import Picture
 from service.registry.card import ModelCard
 from service.vocabulary import Output
 from tests import models
@@ -37,7 +38,7 @@ def card(tmp_path: Path) -> ModelCard:
 def enhanced(width: int, height: int, card: ModelCard) -> tuple[Pixels, list[tuple[str, int]]]:
     grain = np.random.default_rng(0).integers(90, 111, (height, width, 3)).astype(np.uint8)
     run = Recorder()
-    return generate(grain, None, working_size(width, height, WORKING), card, run), run.asked
+    return generate(Picture(grain, working_size(width, height, WORKING)), card, run), run.asked
 
 
 def test_without_a_detail_stage_a_photo_runs_once_at_working_size(card: ModelCard) -> None:
