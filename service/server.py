@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-import cv2
 import uvicorn
 
 from service.api.http_protocol import HttpProtocol
@@ -34,7 +33,6 @@ def serve(settings: Settings) -> None:
         LameganError: the service cannot start, or no model can be served.
     """
     configure_logs(settings.log_level, settings.log_format)
-    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)  # its lines are no JSON; errors reach us anyway
     failures: list[LameganError] = []
     server: Server | None = None
 

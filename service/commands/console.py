@@ -62,10 +62,7 @@ def put_table(path: Path, text: str) -> bool:
 
 
 def quiet_decoders() -> None:
-    """Keep image libraries from writing about damaged files to the error output: the command lists those itself."""
-    import cv2
-
-    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+    """Keep Pillow from writing about damaged files to the error output, as `service.imaging.decoders` keeps OpenCV."""
     logging.getLogger("PIL").addHandler(logging.NullHandler())
     warnings.filterwarnings("ignore", module="PIL")
 

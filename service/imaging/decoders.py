@@ -37,7 +37,8 @@ from service.imaging.tiff import TiffSamples
 from service.imaging.tiff_directories import tiff_picture
 from service.pixels import Pixels
 
-cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)  # a damaged file is no fault of the service
+set_log_level: Callable[[int], object] = getattr(cv2, "setLogLevel", None) or cv2.utils.logging.setLogLevel
+set_log_level(0)  # silent: a damaged file is no fault of the service, and OpenCV's lines are not JSON
 
 Stored = NDArray[np.uint8] | NDArray[np.uint16]
 

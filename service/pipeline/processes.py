@@ -18,8 +18,6 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from multiprocessing.context import SpawnProcess
 
-import cv2
-
 from service.engine.batcher import Submit
 from service.engine.engine import Engine, EngineOptions
 from service.errors import InferenceFailed, LameganError
@@ -199,7 +197,6 @@ def _work(connection: Connection, defaults: EnhanceDefaults) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the service says when to end
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     logging.getLogger().addHandler(logging.NullHandler())  # libraries' words may quote an image, and are no JSON
-    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
     enhancer, models = Enhancer(_NoModels(), defaults), dict[str, _Loaded]()
     while True:
         try:

@@ -16,11 +16,13 @@ from model_training.config.pretrain import Mixture, RestorationWeights
 from model_training.data.mixture import LARGE_SHAPES, SHAPES, MixedPairs, jitter_colour, plain, random_view
 from model_training.data.overlays import on_screen
 from model_training.data.phantom import phantom
+from model_training.data.photos import file_sha256
 from model_training.losses.restoration import lab, restoration_loss
 from model_training.networks import build
 from model_training.networks.conditional import CodedGenerator
 from model_training.runs.average import write_mean
 from model_training.runs.checkpoint import Checkpoint, content_digest, read_checkpoint, write_checkpoint
+from model_training.runs.resume import require_same_start
 from model_training.training.loop import Outcome
 from model_training.training.pretrain import WarmStarting, WarmStartRequest, warm_start
 from service.errors import CheckpointError, ConfigurationError, DataError
@@ -392,3 +394,13 @@ def test_grain_counts_detail_that_is_too_weak_or_too_strong_and_not_where_it_lie
 def test_shares_and_weights_outside_their_range_are_refused(wrong):
     with pytest.raises(ConfigurationError, match=r"warmstart\."):
         load_config("fast", [wrong]).warm_start()
+
+
+def test_a_run_begun_with_an_exported_model_may_name_it_again_to_resume_and_no_other(tmp_path):
+    models = [tmp_path / "a.onnx", tmp_path / "b.onnx"]
+    for model in models:
+        model.write_bytes(model.name.encode())
+    begun = Checkpoint(tmp_path / "step-1.pt", "", {"warm_start": f"a.onnx with SHA-256 {file_sha256(models[0])}"})
+    require_same_start(begun, models[0])
+    with pytest.raises(CheckpointError, match=r"did not begin from .*b\.onnx"):
+        require_same_start(begun, models[1])
