@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
@@ -20,10 +20,9 @@ from model_training.commands.options import (
 from service.errors import InvalidParameter
 
 if TYPE_CHECKING:
-    pass
+    from model_training.evaluation.report import EvaluationRequest
 
 commands = typer.Typer()
-T = TypeVar("T")
 
 
 @commands.command("validate-lassim")
@@ -118,10 +117,6 @@ def evaluate(
         raise InvalidParameter("Name the photos to compare methods over, or give --faults with --domain NAME=PATH.")
     from model_training.evaluation.images import parse_size
     from model_training.evaluation.report import EvaluationRequest
-    from model_training.evaluation.report import evaluate as run
-    from model_training.guardrail.card_update import calibrate_model, calibration_subject, record
-    from model_training.runs.output_checks import require_apart, require_writable
-    from model_training.runs.progress import bar
 
     request = EvaluationRequest(
         images=images,
@@ -137,10 +132,21 @@ def evaluate(
         strips=strips,
         model=calibrate,
     )
+    _compare(request, alpha)
+
+
+def _compare(request: EvaluationRequest, alpha: float) -> None:
+    """Compare the methods, write the report, and calibrate the model's guardrail where there is one to calibrate."""
+    from model_training.evaluation.report import evaluate as run
+    from model_training.guardrail.card_update import calibrate_model, calibration_subject, record
+    from model_training.runs.output_checks import require_apart, require_writable
+    from model_training.runs.progress import bar
+
+    images, out, model = request.images, request.out, request.model
     require_apart(out, images)
     require_writable(out)
     skipped: list[str] = []
-    subject = calibration_subject(calibrate, images, alpha, skipped.append) if calibrate is not None else None
+    subject = calibration_subject(model, images, alpha, skipped.append) if model is not None else None
     with bar("Evaluating") as start:
         result = run(request, start, skipped.append)
     name_skipped(skipped)
@@ -155,7 +161,7 @@ def evaluate(
             found = calibrate_model(subject, out, start=start)
         record(subject.folder, result)
         Console().print(
-            f"Guardrail of {calibrate}: {found.false_alarm_rate:.1%} false alarms (bound {alpha:.0%}); thresholds and "
+            f"Guardrail of {model}: {found.false_alarm_rate:.1%} false alarms (bound {alpha:.0%}); thresholds and "
             f"figures written to its card, rates to {out / 'guard.md'}.",
             markup=False,
             highlight=False,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, TypeVar
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     pass
 
 commands = typer.Typer()
-T = TypeVar("T")
 
 
 @commands.command()
