@@ -14,7 +14,7 @@ from service.dicom.frames import frames_of
 from service.dicom.identity import Making, is_own_output
 from service.dicom.report import ReportFacts, report
 from service.dicom.source import SourceObject, read_source
-from service.errors import UnsupportedType
+from service.errors import UndecodableImage, UnsupportedType
 from service.imaging.codecs import encode
 from service.pipeline import Deadline, Enhancement, EnhanceOptions, Enhancer
 from service.pixels import Pixels
@@ -63,10 +63,13 @@ class DicomEnhancer:
         """
         options = options or EnhanceOptions()
         source = read_source(body, max_pixels=self._enhancer.defaults.max_pixels)
-        if is_own_output(source.dataset):
-            raise UnsupportedType("The object was made by this software already; it is not enhanced twice.")
-        frames = self._frames(source, options, deadline or Deadline())
-        return self._answer(source, frames, options, made_at or datetime.now(UTC))
+        try:
+            if is_own_output(source.dataset):
+                raise UnsupportedType("The object was made by this software already; it is not enhanced twice.")
+            frames = self._frames(source, options, deadline or Deadline())
+            return self._answer(source, frames, options, made_at or datetime.now(UTC))
+        except NotImplementedError as error:  # pydicom, of an attribute whose value representation is not known
+            raise UndecodableImage("An attribute of the object has an unknown value representation.") from error
 
     def render(self, body: bytes, options: EnhanceOptions, deadline: Deadline | None = None) -> Enhancement:
         """The first frame of the object in `body`, enhanced, as a photo in `options.format`.

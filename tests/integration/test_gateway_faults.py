@@ -16,7 +16,7 @@ from pynetdicom import AE, evt
 from service.dicom.gateway.config import Tls
 from tests import dicom_files as objects
 from tests.certificates import Authority
-from tests.gateway_parts import PATIENCE_S, Pacs, RawServer, Running, WebPacs, running, store, to
+from tests.gateway_parts import PATIENCE_S, EchoEnhancer, Pacs, RawServer, Running, WebPacs, running, store, to
 from tests.live import wait_until
 
 pytestmark = pytest.mark.slow
@@ -400,6 +400,28 @@ def test_no_room_for_what_is_made_waits_and_counts_against_nothing(tmp_path: Pat
             assert gateway.metric("lamegan_gateway_processed_total", outcome="retried") == 1
             assert gateway.metric("lamegan_gateway_processed_total", outcome="dead") == 0
             assert len(pacs.got) == 2
+    finally:
+        pacs.stop()
+
+
+class Failing(EchoEnhancer):
+    """Fails on the first object as software with a fault does."""
+
+    def enhance(self, body: bytes, *arguments: Any, **options: Any) -> Any:
+        if body == source(1):
+            raise KeyError("planted")
+        return super().enhance(body, *arguments, **options)
+
+
+def test_a_fault_of_ours_in_one_object_makes_a_dead_letter_and_holds_up_no_other(tmp_path: Path) -> None:
+    pacs = Pacs()
+    try:
+        work = {"most_attempts": 2, "threads": 1}
+        with running(tmp_path / "spool", to(pacs), work=work, enhancer=Failing()) as gateway:
+            gateway.gateway.spool.add("2.25.9001", "1.2.840.10008.5.1.4.1.1.77.1.1", source(1))
+            assert store(gateway.port, source(2)) == 0
+            eventually(lambda: (gateway.count("done"), gateway.count("dead")) == (1, 1))
+            assert gateway.metric("lamegan_gateway_set_aside", state="dead", reason="internal-error") == 1
     finally:
         pacs.stop()
 
