@@ -18,7 +18,6 @@ MOST_LEVELS = {"service": 20, "model_training": 11}
 """Modules on the longest chain of imports; each is one more that a reader may have to open."""
 
 LONG_MODULES = {
-    "service/commands/enhance.py": 360,
     "service/dicom/gateway/spool.py": 380,
     "service/commands/main.py": 560,  # options declared one a line
 }
