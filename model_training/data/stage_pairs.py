@@ -34,7 +34,7 @@ LARGE_VIEWS = ((272, 480), (480, 272), (352, 352), (288, 384), (384, 288), (256,
 """(H, W) of the colour stage's views, multiples of 16."""
 
 SYNTHETIC_SHAPES = ((480, 272), (320, 320), (384, 288), (288, 384))
-SCENE_PHANTOMS, ANYTHING_DRAWN = 0.22, 0.03
+SCENE_PHANTOMS, ANYTHING_DRAWN = 0.09, 0.03
 """Shares of phantoms and of drawn everyday pictures in the colour stage."""
 
 
@@ -64,20 +64,38 @@ def even_veil(image: FloatImage, scene: Scene) -> FloatImage:
     return _clipped(image * (1 - veil) + np.clip(light, 0, 1) * veil)
 
 
+def to_linear(image: FloatImage) -> FloatImage:
+    """Light of stored values in [0, 1]. Source: IEC 61966-2-1 (sRGB)."""
+    return np.asarray(np.where(image <= 0.04045, image / 12.92, ((image + 0.055) / 1.055) ** 2.4), np.float32)
+
+
+def from_linear(light: FloatImage) -> FloatImage:
+    """Stored values of light in [0, 1]. Source: IEC 61966-2-1 (sRGB)."""
+    curve = 1.055 * np.power(np.maximum(light, 1e-8), 1 / 2.4) - 0.055
+    return np.asarray(np.where(light <= 0.0031308, 12.92 * light, curve), np.float32)
+
+
 def even_light(image: FloatImage, scene: Scene) -> FloatImage:
-    """All of it darker, sometimes brighter."""
+    """All of it darker, as less light, as smaller values or as a gamma; now and then brighter."""
     rng = scene.rng
-    return _clipped(image * (rng.uniform(0.35, 0.9) if rng.random() < 0.8 else rng.uniform(1.05, 1.35)))
+    kind = rng.random()
+    if kind < 0.45:
+        return _clipped(from_linear(to_linear(image) * rng.uniform(0.25, 0.9)))
+    if kind < 0.8:
+        return _clipped(image * rng.uniform(0.35, 0.9))
+    if kind < 0.9:
+        return _clipped(np.power(image, rng.uniform(1.15, 2.0)))
+    return _clipped(image * rng.uniform(1.05, 1.35))
 
 
 PHOTOMETRIC: tuple[tuple[Fault, float, float], ...] = (
-    (haze, 0.24, 0.5),
-    (even_veil, 0.2, 0.25),
+    (haze, 0.27, 0.5),
+    (even_veil, 0.25, 0.4),
     (even_light, 0.17, 0.3),
-    (exposure, 0.12, 0.25),
-    (uneven_light, 0.1, 0.35),
-    (vignette, 0.08, 0.3),
-    (cast, 0.09, 0.35),
+    (exposure, 0.09, 0.2),
+    (uneven_light, 0.08, 0.3),
+    (vignette, 0.06, 0.25),
+    (cast, 0.08, 0.3),
 )
 """Fault, how often it comes alone, and how often it is in a mixture."""
 
@@ -189,7 +207,7 @@ class ColourPairs:
         photo, scene = self._pick(rng)
         clean = _unit(random_view(photo, height, width, rng))
         clean = _unit(as_pixels(_as_a_throat(clean, rng) if scene else clean))
-        untouched = rng.random() < 0.27
+        untouched = rng.random() < 0.4
         bad = clean if untouched else photometric(clean, rng)
         if not scene:
             clean = bad
@@ -203,7 +221,7 @@ class ColourPairs:
             return self.phantoms[rng.integers(len(self.phantoms))], True
         if kind < SCENE_PHANTOMS + ANYTHING_DRAWN and self.drawn:
             return self.drawn[rng.integers(len(self.drawn))], False
-        if anything and rng.random() < 0.17:
+        if anything and rng.random() < 0.27:
             return anything[int(rng.integers(len(anything)))], False
         return self.sources.scene[int(rng.integers(len(self.sources.scene)))], True
 

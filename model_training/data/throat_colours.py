@@ -25,6 +25,12 @@ SPREADS = ((19, 23, 29, 35, 42, 50, 58), (4, 5, 6, 8, 10, 13, 15), (2.5, 3, 4, 5
 """At `SHARES`: an image's mean and its deviation in L, a, b (OpenCV's 8-bit Lab), of 362 phone photos of throats; the
 first and the last are extrapolated."""
 
+LEAST_SPREAD = 0.3
+"""Share from which a clean photo's spread in L is drawn: the flattest of the phone photos are hazy themselves."""
+
+FLASH_SHARE, WHITE = 0.85, 0.96
+"""How often what is white stays white, and the brightest 0.3 % that a photo taken with a flash reaches (of 1)."""
+
 TOGETHER = ((1, 0.17, 0.05), (0.17, 1, 0.39), (0.05, 0.39, 1))
 """How the means go together (correlation)."""
 
@@ -40,7 +46,8 @@ def with_throat_palette(image: FloatImage, rng: np.random.Generator) -> FloatIma
     """`image` with the mean and spread of a throat's colours, drawn anew; the dark stays dark.
 
     Half of the lightness and two in five of the yellowness are drawn evenly from the range: a pale, bright throat is no
-    rarer to the generator than a dark one.
+    rarer to the generator than a dark one. A flash leaves white highlights on the darkest throat: nearly all clean
+    photos reach white, and a palette without it would teach that a photo which does not may be well lit.
     """
     lab = _lab8(image)
     lit = lab[..., 0] > LIT
@@ -52,13 +59,23 @@ def with_throat_palette(image: FloatImage, rng: np.random.Generator) -> FloatIma
         means[0] = rng.uniform(78, 182)
     if rng.random() < 0.4:
         means[2] = rng.uniform(126, 146)
-    spreads = _drawn(SPREADS, rng.random(3))
+    spreads = _drawn(SPREADS, rng.uniform((LEAST_SPREAD, 0, 0), 1))
     own, deviation = lab[lit].mean(0), np.maximum(lab[lit].std(0), 2)
     moved = (lab - own) * np.clip(spreads / deviation, 0.5, 1.8) + means
     share = np.clip(lab[..., :1] / 40, 0, 1)
     moved[..., 1:] = 128 + (moved[..., 1:] - 128) * share
     moved[..., :1] = moved[..., :1] * share + lab[..., :1] * (1 - share)
-    return _from_lab8(moved)
+    recoloured = _from_lab8(moved)
+    return _with_white(image, recoloured, rng) if rng.random() < FLASH_SHARE else recoloured
+
+
+def _with_white(image: FloatImage, recoloured: FloatImage, rng: np.random.Generator) -> FloatImage:
+    """`recoloured` with the highlights of `image`, and most often with new ones where it does not reach white."""
+    brightest, darkest = image.max(2, keepdims=True), image.min(2, keepdims=True)
+    share = np.clip((brightest - 0.93) / 0.07, 0, 1) * np.clip((darkest - 0.5) / 0.3, 0, 1)
+    mixed = np.asarray(recoloured * (1 - share) + image * share, np.float32)
+    reaches_white = np.percentile(mixed.max(2), 99.7) >= WHITE
+    return mixed if reaches_white or rng.random() >= 0.75 else wet(mixed, rng, most=24)
 
 
 def _lab8(image: FloatImage) -> FloatImage:
@@ -86,11 +103,11 @@ def overexposed(image: FloatImage, rng: np.random.Generator) -> FloatImage:
     return np.asarray(np.clip(image * (1 + 1.5 * white) + white * 0.25, 0, 1), np.float32)
 
 
-def wet(image: FloatImage, rng: np.random.Generator) -> FloatImage:
-    """`image` with small white highlights."""
+def wet(image: FloatImage, rng: np.random.Generator, most: int = 40) -> FloatImage:
+    """`image` with 4 to `most` small white highlights."""
     height, width = image.shape[:2]
     cover = np.zeros((height, width), np.float32)
-    for _ in range(rng.integers(4, 40)):
+    for _ in range(rng.integers(4, most)):
         centre = (int(rng.integers(width)), int(rng.integers(height)))
         axes = (int(rng.integers(1, 7)), int(rng.integers(1, 4)))
         cv2.ellipse(cover, centre, axes, float(rng.uniform(0, 180)), 0, 360, 1.0, -1, cv2.LINE_AA)

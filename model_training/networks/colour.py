@@ -30,6 +30,8 @@ QUANTILES = (0, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.35, 0.5, 0.65, 0.8, 
 BLOCK_PX = 4
 PLANES = 10
 HIDDEN, TOLD = 128, 96
+LEAK = 0.1
+"""Slope below 0."""
 
 
 class PhotoStatistics(nn.Module):
@@ -46,7 +48,10 @@ class PhotoStatistics(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Weigh the quantiles of x."""
-        told: Tensor = functional.relu(self.out(functional.relu(self.hidden(2 * quantiles(x, self.shares)))))
+        # Leaky: of the quantiles, which rise and fall together, a rectified layer falls silent for good. That of 1.1.0
+        # had, which therefore saw no quantile at all.
+        hidden = functional.leaky_relu(self.hidden(2 * quantiles(x, self.shares)), LEAK)
+        told: Tensor = functional.leaky_relu(self.out(hidden), LEAK)
         return told
 
 
