@@ -12,6 +12,7 @@ Source: the local affine model of HDRNet (Gharbi et al. 2017) without the grid, 
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import ClassVar
 
 import torch
@@ -32,6 +33,11 @@ PLANES = 10
 HIDDEN, TOLD = 128, 96
 LEAK = 0.1
 """Slope below 0."""
+LEAST_SPREAD, MOST_UNUSUAL = 0.03, 4.0
+"""Added to a quantile's deviation; the most deviations from its mean that are told."""
+
+SLOWER = {"statistics.hidden": 0.15, "statistics.out": 0.15, "of_bottom.weight": 0.06, "of_all.weight": 0.06}
+"""Shares of the learning rate, by the beginning of a weight's name."""
 
 
 class PhotoStatistics(nn.Module):
@@ -41,17 +47,28 @@ class PhotoStatistics(nn.Module):
         super().__init__()
         self.hidden = nn.Linear(PLANES * len(QUANTILES), HIDDEN)
         self.out = nn.Linear(HIDDEN, TOLD)
-
         self.register_buffer("shares", torch.tensor(QUANTILES), persistent=False)
+        self.register_buffer("centre", torch.zeros(PLANES * len(QUANTILES)))
+        self.register_buffer("spread", torch.full((PLANES * len(QUANTILES),), 0.5))
 
     shares: Tensor
+    centre: Tensor
+    spread: Tensor
+    """Mean and deviation of each quantile over the photos learnt from: what is told is how unusual a photo's is."""
+
+    @torch.no_grad()
+    def measure(self, batches: Iterable[Tensor]) -> None:
+        """Set `centre` and `spread` from `batches`, each (B, 3, H, W) in [-1, 1]."""
+        found = torch.cat([quantiles(batch, self.shares) for batch in batches])
+        self.centre.copy_(found.mean(0))
+        self.spread.copy_(found.std(0) + LEAST_SPREAD)
 
     def forward(self, x: Tensor) -> Tensor:
         """Weigh the quantiles of x."""
-        # Leaky: of the quantiles, which rise and fall together, a rectified layer falls silent for good. That of 1.1.0
-        # had, which therefore saw no quantile at all.
-        hidden = functional.leaky_relu(self.hidden(2 * quantiles(x, self.shares)), LEAK)
-        told: Tensor = functional.leaky_relu(self.out(hidden), LEAK)
+        # Leaky, and slow to learn: over quantiles, which rise and fall together, rectified layers at the full rate fell
+        # silent within minutes and for good. Those of 1.1.0 had: it sees no quantile at all.
+        unusual = ((quantiles(x, self.shares) - self.centre) / self.spread).clamp(-MOST_UNUSUAL, MOST_UNUSUAL)
+        told: Tensor = functional.leaky_relu(self.out(functional.leaky_relu(self.hidden(unusual), LEAK)), LEAK)
         return told
 
 

@@ -41,7 +41,7 @@ from model_training.training.optimiser import blend
 from model_training.training.photo_sets import name_skipped
 from model_training.training.precision import autocast
 from model_training.training.session import Plan, Session
-from model_training.training.stages import PairSource, Stage
+from model_training.training.stages import PairSource, Stage, rate_share
 from service.errors import CheckpointError, ConfigurationError
 from service.pixels import Pixels
 from service.vocabulary import Device
@@ -61,8 +61,7 @@ class Learner:
         self.settings = settings
         self.updates = 0
         self.begun: tuple[str, ...] = ()
-        learning = [parameter for parameter in network.parameters() if parameter.requires_grad]
-        self._adam = torch.optim.Adam(learning, lr=settings.rate, betas=(0.9, 0.99))
+        self._group(())
 
     def descend(self, terms: Mapping[str, Tensor], rate: float) -> None:
         """One step down the sum of `terms` at a learning rate of `rate`."""
@@ -95,10 +94,12 @@ class Learner:
     def _group(self, begun: tuple[str, ...]) -> None:
         """Let the weights named `begun` learn at their share of the rate."""
         self.begun = begun
-        learning = {name: p for name, p in self.network.named_parameters() if p.requires_grad}
-        old = [parameter for name, parameter in learning.items() if name in begun]
-        new = [parameter for name, parameter in learning.items() if name not in begun]
-        groups = [{"params": new, "share": 1.0}, {"params": old, "share": self.settings.begun_rate}]
+        shares: dict[float, list[nn.Parameter]] = {}
+        for name, parameter in self.network.named_parameters():
+            if parameter.requires_grad:
+                share = rate_share(name) * (self.settings.begun_rate if name in begun else 1.0)
+                shares.setdefault(share, []).append(parameter)
+        groups = [{"params": parameters, "share": share} for share, parameters in shares.items()]
         self._adam = torch.optim.Adam(groups, lr=self.settings.rate, betas=(0.9, 0.99))
 
     def state_dict(self) -> dict[str, Any]:
@@ -138,6 +139,7 @@ class WarmStarting:
         generator = build(config.generator_config).to(device)
         self.stage = Stage(self.settings, generator)
         self.stage.require_grad(generator)
+        self.stage.measure(generator, source, self._device)
         self.learners = {"G": Learner(generator, self.settings)}
         if self.settings.degrader_every and self.stage.name == "whole":
             self.learners["F"] = Learner(build(config.degrader_config).to(device), self.settings)

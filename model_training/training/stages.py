@@ -5,13 +5,27 @@ from __future__ import annotations
 from typing import Protocol
 
 import numpy as np
+import torch
 from torch import Tensor, nn
 
 from model_training.config.pretrain import StageName, WarmStart
 from model_training.losses.restoration import restoration_loss
 from model_training.losses.stages import colour_terms, detail_terms
+from model_training.networks.colour import SLOWER
 from model_training.networks.restorer import Restorer
 from service.errors import ConfigurationError
+
+MEASURED = 24
+MEASURED_VIEWS = ((112, 112), (272, 480), (128, 128), (352, 352))
+"""(H, W) of views."""
+
+
+def rate_share(name: str) -> float:
+    """The share of the learning rate at which a restorer's weight of this name learns."""
+    for beginning, share in SLOWER.items():
+        if name.startswith(f"colour.{beginning}"):
+            return share
+    return 1.0
 
 
 class PairSource(Protocol):
@@ -43,6 +57,13 @@ class Stage:
         """Let only this stage's weights learn."""
         for name, parameter in network.named_parameters():
             parameter.requires_grad_(self.name == "whole" or name.startswith(f"{self.name}."))
+
+    def measure(self, network: nn.Module, source: PairSource, device: torch.device) -> None:
+        """Let the colour stage see what is usual, on `MEASURED` batches that training does not use."""
+        if isinstance(network, Restorer) and self.name == "colour":
+            rng = np.random.default_rng(0x57A7)
+            views = [source.batch_of(*MEASURED_VIEWS[i % len(MEASURED_VIEWS)], 8, rng)[0] for i in range(MEASURED)]
+            network.colour.statistics.measure(view.to(device) for view in views)
 
     def made(self, network: nn.Module, image: Tensor) -> Tensor:
         """What the stage makes of `image`, (B, 3, H, W)."""
