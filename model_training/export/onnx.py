@@ -31,6 +31,9 @@ from service.errors import ExportError
 from service.pixels import Pixels
 from service.registry.card import MODEL_REFERENCE, OPSET, Golden, write_card
 
+SEVERITY_ERROR = 3
+"""onnxruntime writes its own lines to stderr from this on."""
+
 WORST_DIFFERENCE = 1
 """Grey levels that ONNX Runtime may differ from torch."""
 LARGEST_SHARE = 0.001
@@ -213,7 +216,9 @@ def _golden(model: bytes) -> Golden:
 
 
 def _session(model: bytes) -> onnxruntime.InferenceSession:
-    return onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = SEVERITY_ERROR  # it warns of the optional input of a model in two stages
+    return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
 
 
 def _png(image: Pixels) -> str:

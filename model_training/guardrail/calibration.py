@@ -38,9 +38,13 @@ ALPHA = 0.05
 SHARES = {
     "worst": 0.25,
     **dict.fromkeys(("lassim", "delta_e_mean", "delta_e_p95"), 0.05),
-    **dict.fromkeys(("redder_share", "paler_share", "redness_order", "detail"), 0.05),
+    **dict.fromkeys(("redder_share", "redness_order", "detail"), 0.05),
+    "paler_share": 0.1,
 }
 """How alpha is divided among the thresholds: most to the worst region, which has the small faults to catch.
+
+Twice as much to paler places as to redder ones: few harmless changes make a place paler, but those that do by much, so
+that at equal shares a paler place of the size at which a redder one is caught was let pass twice as often.
 
 More than a third of alpha is kept back. The changes of one photo, and neighbours in a video, are alike, so that 38
 photos with 15 changes each are worth far fewer than 570 independent ones: with all of alpha spent, a fresh half of the
