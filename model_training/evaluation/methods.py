@@ -84,6 +84,7 @@ def exported(model: Path, *, threads: int = 0) -> Enhance:
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
+    options.log_severity_level = 3  # it warns of the optional input of a model in two stages
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # one photo at a time, mostly waiting
     try:
         session = onnxruntime.InferenceSession(str(model), options, providers=["CPUExecutionProvider"])
