@@ -22,10 +22,11 @@ from service.dicom.answer import ObjectEnhancer
 from service.dicom.derived import write
 from service.dicom.gateway.config import GatewayConfig
 from service.dicom.gateway.gateway import Gateway
-from service.dicom.gateway.status import status
+from service.dicom.gateway.status import as_page, as_table, status
 from service.dicom.identity import Making
 from service.dicom.source import read_source
 from service.monitoring.gateway_metrics import GatewayMetrics
+from tests.dicom_files import SENTINEL
 
 PATIENCE_S = 240.0
 
@@ -205,6 +206,9 @@ def running(
     gateway.start()
     try:
         yield Running(gateway, metrics)
+        told = status(gateway.spool)
+        shown = [json.dumps(told), as_table(told), as_page(told).decode(), metrics.exposition().decode()]
+        assert not [text for text in shown if SENTINEL in text]
     finally:
         gateway.stop()
 

@@ -17,6 +17,8 @@ from pydicom.sr.codedict import codes
 from pydicom.sr.coding import Code
 from pydicom.uid import UID
 
+from service.errors import UndecodableImage
+
 MANUFACTURER = "LaMEGAN"
 SCHEME = "99LAMEGAN"
 """Coding scheme of our own concepts (PS3.16 section 8.2: private schemes begin with 99)."""
@@ -98,6 +100,13 @@ def processing_equipment(making: Making, description: str) -> Dataset:
 
 
 def is_own_output(dataset: Dataset) -> bool:
-    """Whether this software had a hand in `dataset`: by its Contributing Equipment, or as its manufacturer."""
-    items = [dataset, *(dataset.get("ContributingEquipmentSequence", None) or ())]
-    return any(str(item.get("Manufacturer", None) or "").strip() == MANUFACTURER for item in items)
+    """Whether this software had a hand in `dataset`: by its Contributing Equipment, or as its manufacturer.
+
+    Raises:
+        UndecodableImage: these attributes are damaged.
+    """
+    try:
+        items = [dataset, *(dataset.get("ContributingEquipmentSequence", None) or ())]
+        return any(str(item.get("Manufacturer", None) or "").strip() == MANUFACTURER for item in items)
+    except Exception as error:  # attributes of hostile objects fail to convert in nearly any way
+        raise UndecodableImage("The DICOM object's attributes are damaged.") from error

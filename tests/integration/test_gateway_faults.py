@@ -6,7 +6,7 @@ import socket
 import ssl
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,12 @@ from tests.gateway_parts import PATIENCE_S, EchoEnhancer, Pacs, RawServer, Runni
 from tests.live import wait_until
 
 pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(autouse=True)
+def _nothing_personal_is_logged(capsys: pytest.CaptureFixture[str]) -> Iterator[None]:
+    yield
+    assert objects.SENTINEL not in "".join(capsys.readouterr())
 
 
 def source(seed: int = 1, **changes: Any) -> bytes:

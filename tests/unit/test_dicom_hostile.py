@@ -50,5 +50,5 @@ def test_an_attribute_of_an_unknown_value_representation_is_refused(enhancer: Di
     manufacturer = b"\x08\x00\x70\x00LO"
     body = objects.as_file(objects.endoscopic())
     assert manufacturer in body
-    with pytest.raises(UndecodableImage, match="unknown"):
+    with pytest.raises(UndecodableImage):
         enhancer.enhance(body.replace(manufacturer, b"\x08\x00\x70\x00L\xf8"))

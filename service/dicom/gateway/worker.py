@@ -23,7 +23,7 @@ from service.dicom.gateway.spool import Spool
 from service.dicom.gateway.web import WebSource
 from service.dicom.identity import is_own_output
 from service.dicom.source import read_dataset, uids_of
-from service.errors import BadRequest, LameganError, UndecodableImage, UnsupportedType
+from service.errors import BadRequest, LameganError, UnsupportedType
 from service.monitoring.logs import get_logger
 from service.pipeline import EnhanceOptions
 from service.vocabulary import Policy
@@ -130,8 +130,6 @@ class EnhanceStep:
                 self._wait_for_room(found)
             else:
                 self._again(found, error.code if isinstance(error, LameganError) else type(error).__name__)
-        except NotImplementedError:  # pydicom, of an attribute whose value representation is not known
-            self._die(found, UndecodableImage.code)
         except sqlite3.Error:  # of the spool, not of the object
             raise
         except Exception as error:  # a fault of ours in one object must not hold up the others
