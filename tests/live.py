@@ -34,19 +34,20 @@ class LiveService:
         self._wait = wait
 
     def __enter__(self) -> Self:
-        self._stack = ExitStack()
-        listener = self._stack.enter_context(listening(self.settings))
-        self.port: int = listener.getsockname()[1]
-        self.url = f"http://127.0.0.1:{self.port}"
-        self.service = Service(self.settings, self.fatal.append)
-        self.server = Server(self.service, self.settings)
-        self._stack.enter_context(metrics_port(self.service, self.settings))
-        self._thread = threading.Thread(target=self.server.run, kwargs={"sockets": [listener]}, name="server")
-        self._thread.start()
-        self._stack.callback(self._stop)
-        self.http = self._stack.enter_context(httpx.Client(base_url=self.url, timeout=PATIENCE_S, trust_env=False))
-        if self._wait:
-            wait_until(lambda: bool(self.fatal) or self.service.readiness.reason is None)
+        with ExitStack() as stack:
+            listener = stack.enter_context(listening(self.settings))
+            self.port: int = listener.getsockname()[1]
+            self.url = f"http://127.0.0.1:{self.port}"
+            self.service = Service(self.settings, self.fatal.append)
+            self.server = Server(self.service, self.settings)
+            stack.enter_context(metrics_port(self.service, self.settings))
+            self._thread = threading.Thread(target=self.server.run, kwargs={"sockets": [listener]}, name="server")
+            self._thread.start()
+            stack.callback(self._stop)
+            self.http = stack.enter_context(httpx.Client(base_url=self.url, timeout=PATIENCE_S, trust_env=False))
+            if self._wait:
+                wait_until(lambda: bool(self.fatal) or self.service.readiness.reason is None)
+            self._stack = stack.pop_all()  # until here, a start that fails closes what it opened
         return self
 
     def __exit__(

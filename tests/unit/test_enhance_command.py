@@ -10,7 +10,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from random import Random
 
@@ -20,7 +21,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from model_training.data.phantom import phantom
-from service.commands.console import EXIT_DONE, EXIT_PARTLY, EXIT_REFUSED, EXIT_WITHHELD
+from service.commands.console import EXIT_DONE, EXIT_INTERRUPTED, EXIT_PARTLY, EXIT_REFUSED, EXIT_WITHHELD
 from service.commands.enhance import CSV_COLUMNS
 from service.commands.enhance_plan import plan
 from service.commands.main import app, main
@@ -546,26 +547,70 @@ def test_help_and_version_are_short_flags_too(flag: str) -> None:
 
 INTERRUPTIONS = 20
 
+SAY_UP = "print('up', flush=True); from service.commands.__main__ import main; main()"
+"""A first sign of life, so that a test can tell an interruption of `lamegan` from one of Python's own start."""
+
+
+@contextmanager
+def interruptible(folder: Path, *arguments: str) -> Iterator[subprocess.Popen[bytes]]:
+    """`lamegan` in a process of its own, from the moment that its code runs."""
+    root = str(Path(__file__).resolve().parents[2])
+    with subprocess.Popen(
+        [sys.executable, "-c", SAY_UP, *arguments],
+        cwd=folder,
+        env=os.environ | {"PYTHONPATH": root},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    ) as started:
+        try:
+            assert started.stdout is not None
+            assert started.stdout.readline() == b"up\n"
+            yield started
+        finally:
+            started.kill()
+
+
+@pytest.mark.parametrize("after_s", [0.05, 0.1, 0.2, 0.3, 0.4, 0.5])
+def test_ctrl_c_while_it_starts_is_an_exit_code_without_a_trace(folder: Path, after_s: float) -> None:
+    with interruptible(folder, "enhance", "in", "-o", "out", "-q") as started:
+        time.sleep(after_s)
+        started.send_signal(signal.SIGINT)
+        _, told = started.communicate(timeout=60)
+    assert started.returncode in (EXIT_INTERRUPTED, EXIT_DONE), told.decode()
+    assert b"Traceback" not in told
+
+
+def test_ctrl_c_in_the_start_of_an_extension_module_ends_without_a_trace(tmp_path: Path) -> None:
+    (tmp_path / "slow.py").write_text(
+        "import signal\ntry: signal.raise_signal(signal.SIGINT)\n"
+        "except KeyboardInterrupt as error: raise ImportError('initialization failed') from error\n"
+    )
+    script = "import signal; from service.commands.__main__ import interrupt; signal.signal(signal.SIGINT, interrupt); "
+    root = str(Path(__file__).resolve().parents[2])
+    ended = subprocess.run(
+        [sys.executable, "-c", script + "import slow"],
+        env=os.environ | {"PYTHONPATH": f"{root}:{tmp_path}"},
+        capture_output=True,
+        check=False,
+    )
+    assert (ended.returncode, ended.stderr) == (EXIT_INTERRUPTED, b"")
+
 
 def test_a_run_interrupted_again_and_again_answers_each_photo_once(folder: Path, photo: np.ndarray) -> None:
     """Ctrl-C at a random moment, twenty times over, then the run is ended in peace."""
     random = Random(16)
     for index in range(40):
         put(folder / "many" / f"{index:02}.png", np.roll(photo, index, axis=1))
-    command = [sys.executable, "-m", "service.commands.main", "enhance", "many", "-o", "out", "--skip-existing"]
-    root = str(Path(__file__).resolve().parents[2])
     for _ in range(INTERRUPTIONS):
-        started = subprocess.Popen(
-            [*command, "-q"], cwd=folder, env=os.environ | {"PYTHONPATH": root}, stderr=subprocess.PIPE
-        )
-        made = len(answers(folder / "out"))
-        enough = made + random.randint(0, 2)
-        deadline = time.monotonic() + 60
-        while started.poll() is None and len(answers(folder / "out")) < enough and time.monotonic() < deadline:
-            time.sleep(random.uniform(0.001, 0.02))
-        started.send_signal(signal.SIGINT if random.random() < 0.7 else signal.SIGKILL)
-        started.communicate(timeout=60)
-        assert started.returncode in (130, -signal.SIGINT, -signal.SIGKILL, 0)
+        enough = len(answers(folder / "out")) + random.randint(0, 2)
+        with interruptible(folder, "enhance", "many", "-o", "out", "--skip-existing", "-q") as started:
+            deadline = time.monotonic() + 60
+            while started.poll() is None and len(answers(folder / "out")) < enough and time.monotonic() < deadline:
+                time.sleep(random.uniform(0.001, 0.02))
+            started.send_signal(signal.SIGINT if random.random() < 0.7 else signal.SIGKILL)
+            _, told = started.communicate(timeout=60)
+        # -SIGINT: before the handler of SIGINT was set, in the first instant
+        assert started.returncode in (EXIT_INTERRUPTED, -signal.SIGINT, -signal.SIGKILL, EXIT_DONE), told.decode()
     ran = run_lamegan(folder, "many", "-o", "out", "--skip-existing", "--csv", "-")
     assert ran.returncode == EXIT_DONE, ran.stderr
     rows = rows_of(ran.stdout.decode())
