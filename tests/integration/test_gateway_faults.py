@@ -250,7 +250,9 @@ def test_a_pacs_that_refuses_an_object_makes_a_dead_letter_that_can_be_tried_aga
     try:
         with running(tmp_path / "spool", to(pacs), work={"most_attempts": 3}) as gateway:
             assert store(gateway.port, source()) == 0
-            eventually(lambda: gateway.count("dead") == 1)
+            died = "lamegan_gateway_deliveries_total"
+            eventually(lambda: gateway.metric(died, destination="pacs", outcome="dead") == 2)  # image and report
+            assert gateway.count("dead") == 1
             eventually(lambda: has_fault(gateway, "pacs", "status-a700"))
             assert gateway.metric("lamegan_gateway_set_aside", state="dead", reason="status-a700") == 1
             pacs.answer = lambda _event: 0
