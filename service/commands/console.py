@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from service.commands.score import NamedScore, Pairing, Score
 
 EXIT_DONE, EXIT_PARTLY, EXIT_REFUSED, EXIT_WITHHELD, EXIT_INTERRUPTED = 0, 1, 2, 3, 130
+TWO_ON_STDOUT = "Standard output takes --json or --csv -, not both."
 """All done; some of several files could not be; nothing could be (one sentence on the error output says why); all
 done, but the guardrail withheld some enhancement; interrupted by Ctrl-C."""
 

@@ -21,25 +21,25 @@ from service.commands.console import (
     EXIT_PARTLY,
     EXIT_REFUSED,
     EXIT_WITHHELD,
+    TWO_ON_STDOUT,
     errors,
     print_line,
     print_outcomes,
-    print_summary,
     progress_bar,
     put_table,
     quiet_decoders,
     score_text,
 )
 from service.commands.gateway import gateway
+from service.commands.model_commands import models
+from service.commands.operator_commands import audit, drift, new_key
 from service.errors import CommandError, LameganError, UnknownModel
 from service.vocabulary import OutputFormat, Policy, Scale
 
 if TYPE_CHECKING:
     from service.commands.journal import Journal
-    from service.commands.score import Pairing
     from service.pipeline import EnhanceOptions, Enhancer
 
-TWO_ON_STDOUT = "Standard output takes --json or --csv -, not both."
 app = typer.Typer(
     help="Enhance throat photos and score how faithful they stayed. Research software, not a medical device.",
     no_args_is_help=True,
@@ -47,13 +47,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-models = typer.Typer(
-    help="Look at the installed models, check them, and choose which one serves.",
-    no_args_is_help=True,
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
 app.add_typer(models, name="models")
-audit = typer.Typer(help="Check the audit log.", no_args_is_help=True)
 app.add_typer(audit, name="audit")
 app.add_typer(gateway, name="gateway")
 
@@ -96,12 +90,13 @@ def score(
     written, 2 nothing was.
     """
     from service.commands.score import pair_folders, score_files
+    from service.commands.score_folders import score_all
     from service.settings import read_settings
 
     if output.is_dir() != input.is_dir():
         raise CommandError("Both must be files, or both folders.")
     if output.is_dir():
-        _score_folders(pair_folders(output, input), level, scale, map, as_json, csv)
+        score_all(pair_folders(output, input), level, scale, map, as_json, csv)
     if csv is not None:
         raise CommandError("--csv is for folders; use --json for one pair.")
     most = read_settings(allow_anonymous=True).max_pixels
@@ -293,145 +288,8 @@ def health(
     raise typer.Exit(0 if answer.ready else 1)
 
 
-@models.command("list")
-def list_models(as_json: Annotated[bool, typer.Option("--json", help="Print one JSON array.")] = False) -> None:
-    """Every installed model; marked are what a service started now would serve by default, and broken ones."""
-    from service.commands.models import as_table, catalogue
-    from service.settings import read_settings
-
-    entries = catalogue(read_settings(allow_anonymous=True))
-    print_line(json.dumps([entry.facts() for entry in entries]) if as_json else as_table(entries))
-
-
-@models.command("show")
-def show_model(reference: Annotated[str, typer.Argument(help="name or name/version")]) -> None:
-    """The card of a model, as JSON."""
-    from service.composition import model_store
-    from service.settings import read_settings
-
-    store = model_store(read_settings(allow_anonymous=True))
-    print_line(store.card(store.resolve(reference)).model_dump_json(indent=2))
-
-
-@models.command("verify")
-def verify_model(reference: Annotated[str, typer.Argument(help="name or name/version")]) -> None:
-    """Check a model's digest and run its golden self-test, without serving it."""
-    from service.commands.models import verify
-    from service.settings import read_settings
-
-    print_line(verify(read_settings(allow_anonymous=True), reference).words)
-
-
-@models.command("sign")
-def sign_model(
-    reference: Annotated[str, typer.Argument(help="name/version")],
-    key: Annotated[Path, typer.Option(help="Ed25519 private key in PEM (openssl genpkey -algorithm ed25519).")],
-) -> None:
-    """Sign a model's card and weights; a service with LAMEGAN_TRUSTED_KEYS_FILE serves signed ones only."""
-    from service.composition import model_store
-    from service.settings import read_settings
-
-    fingerprint = model_store(read_settings(allow_anonymous=True)).sign(reference, key)
-    print_line(f"{reference} is signed by {fingerprint}.")
-
-
-@models.command("activate")
-def activate_model(
-    reference: Annotated[str, typer.Argument(help="name or name/version")],
-    uncalibrated: Annotated[
-        bool, typer.Option("--uncalibrated", help="Also one without a calibrated guardrail; built-in thresholds hold.")
-    ] = False,
-) -> None:
-    """Verify a model and make it the one that serves; a running service follows within a second or two."""
-    from service.commands.models import activate
-    from service.settings import read_settings
-
-    print_line(activate(read_settings(allow_anonymous=True), reference, uncalibrated=uncalibrated).words)
-
-
-@models.command("rollback")
-def roll_back_model() -> None:
-    """Return to the model that was active before, or that served before the first activation."""
-    from service.composition import model_store
-    from service.settings import read_settings
-
-    print_line(f"{model_store(read_settings(allow_anonymous=True)).roll_back()} is active.")
-
-
-@app.command()
-def drift(
-    prometheus: Annotated[str | None, typer.Option(help="Address of a Prometheus that scrapes the service.")] = None,
-    csv: Annotated[Path | None, typer.Option(help="A CSV of scores, as `lamegan enhance --csv` writes it.")] = None,
-    window: Annotated[str, typer.Option(help="How far back to look in Prometheus: 6h, 1d, 4d.")] = "1d",
-    reference: Annotated[
-        Path | None, typer.Option(help="A reference.json or card.json; else the service's own, or the default model's.")
-    ] = None,
-    model_digest: Annotated[str | None, typer.Option(help="Whose scores; needed where several models served.")] = None,
-    plot: Annotated[Path | None, typer.Option(help="Draw the distributions to this PNG.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
-) -> None:
-    """Compare the scores and photos of a window with a reference.
-
-    Exit codes, for cron: 0 no drift, 1 drift, 2 it cannot be told (one sentence says why).
-    """
-    from service.commands.drift import as_json as to_json
-    from service.commands.drift import as_text, card_counts, draw, findings, reference_counts
-    from service.composition import model_store
-    from service.drift.sources import from_csv, from_prometheus, reference_from_prometheus
-    from service.settings import read_settings
-
-    if (prometheus is None) == (csv is None):
-        raise CommandError("Give either --prometheus or --csv.")
-    seen = from_csv(csv) if csv else from_prometheus(str(prometheus), window, model_digest)
-    if reference is not None:
-        known = reference_counts(reference)
-    elif prometheus is not None:
-        known = reference_from_prometheus(prometheus, seen.model_digest)
-    else:
-        chosen = read_settings(allow_anonymous=True)
-        store = model_store(chosen)
-        default = store.first_sound(store.at_start(chosen.model))
-        if default is None:
-            raise CommandError("No sound model is installed whose card could be the reference: give --reference.")
-        known = card_counts(store.card(default))
-    found = findings(seen, known)
-    print_line((to_json if as_json else as_text)(found, seen, known))
-    if plot is not None:
-        draw(found, seen, known, plot)
-    raise typer.Exit(1 if any(one.drifted for one in found) else EXIT_DONE)
-
-
-@audit.command("verify")
-def verify_audit(
-    folder: Annotated[Path | None, typer.Argument(help="Of the log; LAMEGAN_AUDIT_DIR.")] = None,
-    expect: Annotated[
-        str | None, typer.Option(metavar="LINE:HASH", help="A line kept elsewhere that must be in the log.")
-    ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
-) -> None:
-    """Find any cut, edit or gap in the audit log.
-
-    Exit codes: 0 the log is whole, 1 it is not (each fault is listed), 2 it cannot be read.
-    """
-    from service.commands.audit import check
-    from service.settings import read_settings
-
-    chosen = folder or read_settings(allow_anonymous=True).audit_dir
-    if chosen is None:
-        raise CommandError("Name the folder of the audit log, or set LAMEGAN_AUDIT_DIR.")
-    found = check(chosen, expect)
-    print_line(json.dumps(found.facts()) if as_json else found.words())
-    raise typer.Exit(EXIT_DONE if found.whole else EXIT_PARTLY)
-
-
-@app.command("new-key")
-def new_key(name: Annotated[str, typer.Argument(help="Whose key it is: letters, digits, dots, dashes.")]) -> None:
-    """Make an API key: the key goes to the error output, its line for the keys file to standard output."""
-    from service.api.limits.api_keys import key_line
-
-    key, line = key_line(name)
-    errors.print(f"Key (shown this once): {key}")
-    print_line(line)
+app.command()(drift)
+app.command("new-key")(new_key)
 
 
 @contextmanager
@@ -475,42 +333,6 @@ def _enhance_options(format: OutputFormat, quality: int | None) -> EnhanceOption
     from service.pipeline import EnhanceOptions
 
     return EnhanceOptions(format=format, quality=quality)
-
-
-def _score_folders(
-    pairing: Pairing, level: int, scale: Scale, maps: Path | None, as_json: bool, csv: Path | None
-) -> None:
-    from service.commands.score import score_folders, targets_of, to_csv
-    from service.settings import read_settings
-
-    if as_json and str(csv) == "-":
-        raise CommandError(TWO_ON_STDOUT)
-    targets = targets_of(pairing, maps, None if str(csv) == "-" else csv)
-    with progress_bar() as bar:
-        task = bar.add_task("Scoring", total=len(pairing.pairs))
-        scores = score_folders(
-            pairing,
-            level=level,
-            scale=scale,
-            max_pixels=read_settings(allow_anonymous=True).max_pixels,
-            targets=targets,
-            heat_maps=maps,
-            advance=lambda: bar.advance(task),
-        )
-    kept = csv is None or put_table(csv, to_csv(scores))
-    for name in pairing.outputs_alone:
-        errors.print(f"Not scored: {name} is only among the outputs.")
-    for name in pairing.inputs_alone:
-        errors.print(f"Not scored: {name} is only among the inputs.")
-    for named in scores:
-        if named.score is None:
-            errors.print(f"Not scored: {named.name}: {named.error}")
-    print_summary(pairing, scores, as_json, quiet=str(csv) == "-")
-    scored = sum(named.score is not None for named in scores)
-    if scored == 0:
-        raise CommandError("No pair was scored.")
-    partly = scored < len(scores) or pairing.outputs_alone or pairing.inputs_alone or not kept
-    raise typer.Exit(EXIT_PARTLY if partly else EXIT_DONE)
 
 
 def main() -> None:
