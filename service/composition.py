@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sysconfig
 import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -34,6 +33,7 @@ from service.monitoring.served_models import ModelFacts
 from service.monitoring.tracing import start_tracing
 from service.pipeline import Assessor, EnhanceDefaults, Enhancer
 from service.pipeline.processes import ProcessEnhancer
+from service.registry.shipped import default_folder, holds_model, shipped_folders
 from service.registry.signature import TrustedKeys
 from service.registry.store import ModelStore
 from service.serving.model_pool import ModelPool, ServedModel
@@ -262,23 +262,23 @@ class ModelReloader:
             return None
 
 
-SHIPPED_MODELS = (
-    Path(sysconfig.get_path("data")) / "share" / "lamegan" / "models",
-    Path(__file__).resolve().parents[1] / "models",
-)
-"""Where the model that comes with the program lies: beside an installed package, or in a checkout."""
-
-
 def model_store(settings: Settings) -> ModelStore:
     """The store that `settings` name.
 
-    The default folder is that of the working directory where there is one, else that which came with the program.
+    The default folder is that of the working directory where it holds a model, else that which came with the program.
     """
     folder = settings.models_dir
-    if "models_dir" not in settings.model_fields_set and not folder.is_dir():
-        folder = next((shipped for shipped in SHIPPED_MODELS if shipped.is_dir()), folder)
+    if "models_dir" not in settings.model_fields_set:
+        folder = default_folder(folder)
     trusted = TrustedKeys(settings.trusted_keys_file) if settings.trusted_keys_file else None
     return ModelStore(folder, settings.state_dir, trusted)
+
+
+def searched_folders(settings: Settings) -> list[Path]:
+    """Where a model that `settings` name was looked for, for whoever is told that there is none."""
+    folder = model_store(settings).folder
+    everywhere = "models_dir" not in settings.model_fields_set and not holds_model(folder)
+    return [folder, *(shipped_folders() if everywhere else [])]
 
 
 def engine_options(settings: Settings) -> EngineOptions:

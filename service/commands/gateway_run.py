@@ -11,7 +11,7 @@ from types import FrameType
 from typing import TypeVar
 
 from service.commands.console import quiet_decoders
-from service.composition import engine_options
+from service.composition import engine_options, model_store
 from service.dicom.answer import load_dicom_enhancer
 from service.dicom.gateway.config import GatewayConfig, read_config
 from service.dicom.gateway.gateway import Gateway
@@ -21,7 +21,6 @@ from service.errors import ConfigurationError
 from service.monitoring.gateway_metrics import GatewayMetrics
 from service.monitoring.logs import configure_logs, get_logger
 from service.pipeline import EnhanceDefaults, Enhancer
-from service.registry.store import ModelStore
 from service.serving.single_model import SingleModel
 from service.settings import read_settings
 from service.vocabulary import Policy
@@ -42,7 +41,7 @@ def run(file: Path) -> None:
     defaults = EnhanceDefaults(
         Policy(config.work.policy or settings.policy), settings.jpeg_quality, settings.max_pixels
     )
-    store = ModelStore(settings.models_dir, settings.state_dir)
+    store = model_store(settings)
     model = config.work.model
     with SingleModel(store, model or settings.model, engine_options(settings), as_default=model is None) as generators:
         _run(config, Enhancer(generators, defaults), stopped)

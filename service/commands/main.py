@@ -39,6 +39,7 @@ from service.vocabulary import OutputFormat, Policy, Scale
 if TYPE_CHECKING:
     from service.commands.journal import Journal
     from service.pipeline import EnhanceOptions, Enhancer
+    from service.settings import Settings
 
 app = typer.Typer(
     help="Enhance throat photos and score how faithful they stayed. Research software, not a medical device.",
@@ -238,14 +239,13 @@ def serve(
     ] = None,
 ) -> None:
     """Serve HTTP until told to stop. Every setting is a LAMEGAN_* variable; see docs/settings.md."""
-    from service.composition import model_store
     from service.server import serve as run
     from service.settings import read_settings
 
     settings = read_settings(
         host=host, port=port, models_dir=models_dir, model=model, metrics_port=metrics_port, processes=workers
     )
-    with _told_where(model_store(settings).folder):
+    with _told_where(settings):
         run(settings)
 
 
@@ -293,13 +293,16 @@ app.command("new-key")(new_key)
 
 
 @contextmanager
-def _told_where(folder: Path) -> Iterator[None]:
+def _told_where(settings: Settings) -> Iterator[None]:
     """Adds to the error that there is no such model where it was looked for; clients of a service are not told."""
     try:
         yield
     except UnknownModel as error:
+        from service.composition import searched_folders
+
+        folders = ", ".join(str(folder) for folder in dict.fromkeys(searched_folders(settings)))
         raise UnknownModel(
-            f"{error.detail} Models were looked for in {folder}; --models-dir or LAMEGAN_MODELS_DIR names another."
+            f"{error.detail} Models were looked for in {folders}; --models-dir or LAMEGAN_MODELS_DIR names another."
         ) from error
 
 
@@ -321,7 +324,7 @@ def _one_model_enhancer(
     defaults = EnhanceDefaults(Policy(chosen.policy), chosen.jpeg_quality, chosen.max_pixels)
     store = model_store(chosen)
     with (
-        _told_where(store.folder),
+        _told_where(chosen),
         SingleModel(store, chosen.model, engine_options(chosen), as_default=model is None) as generators,
     ):
         enhancer = Enhancer(generators, defaults)

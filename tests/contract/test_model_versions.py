@@ -3,10 +3,19 @@
 from __future__ import annotations
 
 import hashlib
+import tomllib
 from pathlib import Path
+
+from service.registry.store import ModelStore
 
 MODELS = Path(__file__).parents[2] / "models"
 LISTED = [line.split() for line in (MODELS / "versions.txt").read_text().splitlines() if not line.startswith("#")]
+
+
+def test_the_package_ships_the_newest_version_of_the_default_model() -> None:
+    project = tomllib.loads((MODELS.parent / "pyproject.toml").read_text(encoding="utf-8"))
+    newest = next(found for found in ModelStore(MODELS).references() if found.startswith("lamegan-fast/"))
+    assert project["tool"]["setuptools"]["data-files"] == {f"share/lamegan/models/{newest}": [f"models/{newest}/*"]}
 
 
 def test_no_version_is_listed_twice() -> None:
