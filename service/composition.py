@@ -275,7 +275,7 @@ def model_store(settings: Settings) -> ModelStore:
 
 
 def searched_folders(settings: Settings) -> list[Path]:
-    """Where a model that `settings` name was looked for, for whoever is told that there is none."""
+    """Where a model that `settings` name was looked for, for whoever is told that it is absent."""
     folder = model_store(settings).folder
     everywhere = "models_dir" not in settings.model_fields_set and not holds_model(folder)
     return [folder, *(shipped_folders() if everywhere else [])]
