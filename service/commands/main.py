@@ -33,13 +33,12 @@ from service.commands.console import (
 from service.commands.gateway import gateway
 from service.commands.model_commands import models
 from service.commands.operator_commands import audit, drift, new_key
-from service.errors import CommandError, LameganError, UnknownModel
+from service.errors import CommandError, LameganError
 from service.vocabulary import OutputFormat, Policy, Scale
 
 if TYPE_CHECKING:
     from service.commands.journal import Journal
     from service.pipeline import EnhanceOptions, Enhancer
-    from service.settings import Settings
 
 app = typer.Typer(
     help="Enhance throat photos and score how faithful they stayed. Research software, not a medical device.",
@@ -239,13 +238,14 @@ def serve(
     ] = None,
 ) -> None:
     """Serve HTTP until told to stop. Every setting is a LAMEGAN_* variable; see docs/settings.md."""
+    from service.commands.models import told_where
     from service.server import serve as run
     from service.settings import read_settings
 
     settings = read_settings(
         host=host, port=port, models_dir=models_dir, model=model, metrics_port=metrics_port, processes=workers
     )
-    with _told_where(settings):
+    with told_where(settings):
         run(settings)
 
 
@@ -293,20 +293,6 @@ app.command("new-key")(new_key)
 
 
 @contextmanager
-def _told_where(settings: Settings) -> Iterator[None]:
-    """Adds to the error that there is no such model where it was looked for; clients of a service are not told."""
-    try:
-        yield
-    except UnknownModel as error:
-        from service.composition import searched_folders
-
-        folders = ", ".join(str(folder) for folder in dict.fromkeys(searched_folders(settings)))
-        raise UnknownModel(
-            f"{error.detail} Models were looked for in {folders}; --models-dir or LAMEGAN_MODELS_DIR names another."
-        ) from error
-
-
-@contextmanager
 def _one_model_enhancer(
     model: str | None, policy: Policy | None, options: EnhanceOptions, models_dir: Path | None = None
 ) -> Iterator[Enhancer]:
@@ -314,6 +300,7 @@ def _one_model_enhancer(
 
     Whoever calls the command is the operator: `policy` may be milder than the settings', which HTTP clients may not.
     """
+    from service.commands.models import told_where
     from service.composition import engine_options, model_store
     from service.pipeline import EnhanceDefaults, Enhancer
     from service.serving.single_model import SingleModel
@@ -324,7 +311,7 @@ def _one_model_enhancer(
     defaults = EnhanceDefaults(Policy(chosen.policy), chosen.jpeg_quality, chosen.max_pixels)
     store = model_store(chosen)
     with (
-        _told_where(chosen),
+        told_where(chosen),
         SingleModel(store, chosen.model, engine_options(chosen), as_default=model is None) as generators,
     ):
         enhancer = Enhancer(generators, defaults)

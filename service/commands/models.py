@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 
-from service.composition import engine_loader, model_store
+from service.composition import engine_loader, model_store, searched_folders
 from service.errors import CommandError, UnknownModel
 from service.registry.store import self_test
 from service.settings import Settings
@@ -140,3 +141,15 @@ def activate(settings: Settings, reference: str, *, uncalibrated: bool = False) 
         )
     before = model_store(settings).activate(verified.reference, settings.model)
     return Activation(verified.reference, before)
+
+
+@contextmanager
+def told_where(settings: Settings) -> Iterator[None]:
+    """Adds to the error that there is no such model where it was looked for; clients of a service are not told."""
+    try:
+        yield
+    except UnknownModel as error:
+        folders = ", ".join(map(str, searched_folders(settings)))
+        raise UnknownModel(
+            f"{error.detail} Models were looked for in {folders}; --models-dir or LAMEGAN_MODELS_DIR names another."
+        ) from error
