@@ -1,7 +1,9 @@
 """Mutated files of every format that is read, the same for the same seed.
 
 `python -m tests.fuzz 10000` decodes so many of each format and says what became of them; a test runs a small share.
-What counts as a failure: any error but a refusal (`BadRequest`), a picture of a wrong shape, or the end of the process.
+What counts as a failure: any error but a refusal (`BadRequest`), a picture of a wrong shape, the end of the process, or a
+sound file that is no longer shown afterwards. The whole run takes four minutes of two cores and says, of 10,000 each, which
+were shown: docs/evaluation.md has the figures.
 """
 
 from __future__ import annotations
@@ -108,6 +110,7 @@ def main(count: int, names: list[str]) -> None:
             outcomes[outcome(body)] += 1
             slowest = max(slowest, time.monotonic() - began)
         took = time.monotonic() - started
+        assert outcome(seeds()[name][0]) == "shown", f"{name}: nothing is shown any more"
         sys.stdout.write(f"{name}: {count} in {took:.0f} s, slowest {slowest:.2f} s, {dict(outcomes)}\n")
         sys.stdout.flush()
 
