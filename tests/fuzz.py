@@ -1,9 +1,8 @@
 """Mutated files of every format that is read, the same for the same seed.
 
 `python -m tests.fuzz 10000` decodes so many of each format and says what became of them; a test runs a small share.
-What counts as a failure: any error but a refusal (`BadRequest`), a picture of a wrong shape, the end of the process, or a
-sound file that is no longer shown afterwards. The whole run takes four minutes of two cores and says, of 10,000 each, which
-were shown: docs/evaluation.md has the figures.
+What counts as a failure: any error but a refusal (`BadRequest`), a picture of a wrong shape, the end of the process,
+or a sound file that is no longer shown afterwards. The figures of 10,000 each are in docs/evaluation.md.
 """
 
 from __future__ import annotations
