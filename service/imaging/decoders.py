@@ -33,6 +33,7 @@ from service.imaging.jpeg_header import jpeg_facts
 from service.imaging.jpeg_repair import completed, with_height
 from service.imaging.orientation import xmp_orientation
 from service.imaging.png_chunks import png_bare, png_clear_grey, png_content, png_orientation, png_profile
+from service.imaging.png_strips import in_strips, png_size, png_strips
 from service.imaging.tiff import TiffSamples
 from service.imaging.tiff_directories import tiff_picture
 from service.pixels import Pixels
@@ -128,6 +129,8 @@ def _decode_png(body: bytes) -> Pixels:
     if body[24] == 16:
         if png_content(body, b"IEND") is None:
             raise UndecodableImage("The PNG is cut off.")
+        if in_strips(bare):
+            return upright(_wide_png(bare, profile), png_orientation(body))
         stored = _by_opencv(bare)
         pixels = _shown_in_strips(stored, profile)
         if (clear := png_clear_grey(body)) is not None:  # OpenCV heeds it in colour only
@@ -135,6 +138,16 @@ def _decode_png(body: bytes) -> Pixels:
     else:
         pixels = flattened(image, profile)
     return upright(pixels, png_orientation(body))
+
+
+def _wide_png(body: bytes, profile: bytes | None) -> Pixels:
+    hidden = not any(strip[..., 3].any() for _, strip in png_strips(body, _by_opencv))
+    width, height = png_size(body)
+    pixels = np.empty((height, width, 3), np.uint8)
+    for rows, strip in png_strips(body, _by_opencv):
+        seen = narrowed(strip[..., :3] if hidden else strip)
+        pixels[rows] = _flat_strip(Image.fromarray(_red_first(seen)), profile)
+    return pixels
 
 
 def _decode_webp(body: bytes) -> Pixels:
