@@ -70,14 +70,20 @@ def name_exception(_logger: object, _method: str, event: Event) -> Event:
         given = sys.exc_info()[1]
     error = given[1] if isinstance(given, tuple) else given
     if isinstance(error, BaseException):
-        event["exception"] = type(error).__qualname__
-        if error.__cause__ is not None:
-            event["cause"] = type(error.__cause__).__qualname__
-        event["places"] = [
-            f"{Path(frame.filename).name}:{frame.lineno} {frame.name}"
-            for frame in traceback.extract_tb(error.__traceback__)
-        ]
+        event.update(exception_facts(error))
     return event
+
+
+def exception_facts(error: BaseException) -> dict[str, Any]:
+    """What may be logged of an exception: its type, its cause's, and the places it passed, innermost last.
+
+    Give these to a logger instead of `exc_info`: structlog's own configuration, which holds where `configure_logs` was
+    not called, prints the local variables with it, and those may hold a photo or a name.
+    """
+    cause = {} if error.__cause__ is None else {"cause": type(error.__cause__).__qualname__}
+    passed = traceback.extract_tb(error.__traceback__)
+    places = [f"{Path(frame.filename).name}:{frame.lineno} {frame.name}" for frame in passed]
+    return {"exception": type(error).__qualname__, **cause, "places": places}
 
 
 def withhold_foreign_words(_logger: object, _method: str, event: Event) -> Event:

@@ -26,7 +26,7 @@ from service.api.request_context import (
 )
 from service.api.sub_path import SubPath
 from service.errors import InternalError, LameganError
-from service.monitoring.logs import get_logger
+from service.monitoring.logs import exception_facts, get_logger
 from service.monitoring.metrics import Metrics
 from service.monitoring.tracing import Tracing
 
@@ -90,7 +90,7 @@ class RequestLog:
         except LameganError as error:
             await exchange.refuse(error)
         except Exception as error:  # whatever it is, the client gets a problem document and the log gets the place
-            self._log.error("unforeseen", request_id=context.loggable_id, exc_info=error)
+            self._log.error("unforeseen", request_id=context.loggable_id, **exception_facts(error))
             await exchange.refuse(
                 InternalError("Something went wrong here; quote the request id when asking for help.")
             )

@@ -20,7 +20,7 @@ from service.dicom.gateway.faults import FaultLog
 from service.dicom.gateway.spool import Spool
 from service.dicom.served import SERVED_TRANSFER_SYNTAXES, STORAGE_COMMITMENT, VERIFICATION
 from service.errors import ConfigurationError
-from service.monitoring.logs import get_logger
+from service.monitoring.logs import exception_facts, get_logger
 
 SUCCESS = 0x0000
 OUT_OF_RESOURCES = 0xA700
@@ -151,7 +151,7 @@ class Listener:
         try:
             new = self._spool.add(uid, sop_class, body)
         except (OSError, sqlite3.Error) as error:
-            self._log.error("object not spooled", exc_info=error)
+            self._log.error("object not spooled", **exception_facts(error))
             return self._refused(event, "full", "not-spooled", OUT_OF_RESOURCES)
         self._counts.received("stored" if new else "duplicate")
         self.on_received()

@@ -24,7 +24,7 @@ from service.dicom.gateway.web import WebSource
 from service.dicom.identity import is_own_output
 from service.dicom.source import read_dataset, uids_of
 from service.errors import BadRequest, LameganError, UnsupportedType
-from service.monitoring.logs import get_logger
+from service.monitoring.logs import exception_facts, get_logger
 from service.pipeline import EnhanceOptions
 from service.vocabulary import Policy
 
@@ -80,9 +80,9 @@ class Loop:
             try:
                 busy = self._step()
             except (OSError, sqlite3.Error, LameganError) as error:
-                self._log.error("step failed", thread=self._thread.name, exc_info=error)
+                self._log.error("step failed", thread=self._thread.name, **exception_facts(error))
             except Exception as error:  # a fault of ours must not end the gateway
-                self._log.error("step failed unexpectedly", thread=self._thread.name, exc_info=error)
+                self._log.error("step failed unexpectedly", thread=self._thread.name, **exception_facts(error))
             if not busy:
                 self._woken.wait(self._idle_s)
                 self._woken.clear()
@@ -133,7 +133,7 @@ class EnhanceStep:
         except sqlite3.Error:  # of the spool, not of the object
             raise
         except Exception as error:  # a fault of ours in one object must not hold up the others
-            self._log.error("object failed unexpectedly", object=found.id, exc_info=error)
+            self._log.error("object failed unexpectedly", object=found.id, **exception_facts(error))
             self._again(found, "internal-error")
 
     def _enhance(self, found: SpooledObject, body: bytes, work: Work) -> None:
