@@ -22,6 +22,15 @@ _ANY_BYTES = "application/octet-stream"
 _BINARY = {"type": "string", "format": "binary"}
 _REQUEST_ID = {"X-Request-ID": {"description": "Names this request in logs.", "schema": {"type": "string"}}}
 
+_OWN_REQUEST_ID = {
+    "name": "X-Request-ID",
+    "in": "header",
+    "required": False,
+    "description": "Names this request in logs and in the response; 1 to 64 letters, digits, `.`, `_`, `-`, or it is "
+    "replaced.",
+    "schema": {"type": "string"},
+}
+
 
 def _text(description: str, required: bool = True) -> dict[str, Any]:
     return {"description": description, "required": required, "schema": {"type": "string"}}
@@ -169,7 +178,8 @@ def describe(app: FastAPI, models: tuple[type[BaseModel], ...], terms: Terms) ->
                 operation["security"] = [{"key": []}]
             else:
                 operation["responses"].pop("401", None)
-            for parameter in operation.get("parameters", ()):
+            operation.setdefault("parameters", []).append(dict(_OWN_REQUEST_ID))
+            for parameter in operation["parameters"]:
                 if parameter["name"] == "policy":
                     parameter["schema"] = {"type": "string", "enum": list(terms.policies)}
     return document
@@ -180,6 +190,6 @@ def _add_schemas(schemas: dict[str, Any], models: tuple[type[BaseModel], ...]) -
     for unused in ("HTTPValidationError", "ValidationError"):
         schemas.pop(unused, None)
     for model in models:
-        schema = model.model_json_schema(ref_template="#/components/schemas/{model}")
+        schema = model.model_json_schema(ref_template="#/components/schemas/{model}", mode="serialization")
         schemas.update(schema.pop("$defs", {}))
         schemas[model.__name__] = schema

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -13,10 +14,23 @@ from service.errors import PROBLEM_TYPE_PREFIX, LameganError
 PROBLEM_MEDIA_TYPE = "application/problem+json"
 
 
+_FACTS: dict[str, dict[str, Any]] = {
+    "limit": {"description": "What was exceeded."},
+    "actual": {"description": "What was sent instead."},
+    "parameter": {"type": "string", "description": "The option that is wrong."},
+    "retry_after_s": {"type": "number", "description": "Seconds to wait before the next attempt."},
+}
+"""Facts that some problems have and others lack; they are left out of a document rather than null."""
+
+
+def _describe_facts(schema: dict[str, Any]) -> None:
+    schema["properties"] |= _FACTS
+
+
 class Problem(BaseModel):
     """An error as the client reads it (RFC 9457), with machine facts such as `limit` and `actual` beside."""
 
-    model_config = ConfigDict(extra="allow")
+    model_config = ConfigDict(extra="allow", json_schema_extra=_describe_facts)
 
     type: str = Field(description="Stable identifier of the kind of problem.")
     code: str = Field(description="The same, short.")

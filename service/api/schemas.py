@@ -70,6 +70,12 @@ class ScoreQuery(BaseModel):
     map: Flag = Field(False, description="Add the LaSSIM heat map.")
 
 
+class Facts(BaseModel):
+    """A part of a response in which some fields may be null; none is ever left out, and the schema says so."""
+
+    model_config = ConfigDict(json_schema_serialization_defaults_required=True)
+
+
 class Picture(BaseModel):
     """An image inside JSON."""
 
@@ -163,7 +169,7 @@ class BeforeAfter(BaseModel):
     after: QualityFacts
 
 
-class EnhanceFacts(BaseModel):
+class EnhanceFacts(Facts):
     """The JSON response of POST /enhance."""
 
     lassim: float
@@ -182,7 +188,7 @@ class EnhanceFacts(BaseModel):
     request_id: str
 
 
-class ScoreFacts(BaseModel):
+class ScoreFacts(Facts):
     """The response of POST /score."""
 
     lassim: float = Field(description="At the canonical scale (longer side 480), level 3.")
@@ -194,7 +200,7 @@ class ScoreFacts(BaseModel):
     request_id: str
 
 
-class ModelFactsheet(BaseModel):
+class ModelFactsheet(Facts):
     """A model in service."""
 
     name: str
@@ -246,7 +252,7 @@ class PolicyFacts(BaseModel):
     allowed: list[Policy]
 
 
-class Capabilities(BaseModel):
+class Capabilities(Facts):
     """What a client needs to know before it uploads."""
 
     service: Literal["lamegan"] = "lamegan"
