@@ -426,6 +426,7 @@ def heavy_files() -> Iterator[tuple[str, Callable[[], bytes]]]:
     yield "png RGB", lambda: png(side, side, raw=row_of(3) * side)
     yield "png RGBA", lambda: png(side, side, colour=6, raw=row_of(4) * side)
     yield "png RGBA of 16 bits", lambda: png(side, side, bits=16, colour=6, raw=row_of(8) * side)
+    yield "png grey and alpha of 16 bits", lambda: png(side, side, bits=16, colour=4, raw=row_of(4) * side)
     yield "jpeg", lambda: _heavy_jpeg(side)
     yield "progressive jpeg", lambda: saved(np.zeros((side, side, 3), np.uint8), "JPEG", progressive=True)
     yield "jpeg CMYK", lambda: _heavy_cmyk(side)

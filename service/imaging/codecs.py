@@ -212,7 +212,10 @@ def encode(pixels: Pixels, target: SourceFormat, quality: int = 95) -> bytes:
             raise InvalidParameter(f"The image cannot be written as {target}.")
         return data.tobytes()
     if target == "webp":  # the same bytes as Pillow's, for a sixth of the memory
-        return bytes(imagecodecs.webp_encode(pixels, quality, lossless=False, method=2))
+        try:
+            return bytes(imagecodecs.webp_encode(pixels, quality, lossless=False, method=2))
+        except imagecodecs.WebpError as error:  # a very large picture of pure grain overflows the format
+            raise InvalidParameter("The image cannot be written as webp; ask for another format.") from error
     buffer = BytesIO()
     Image.fromarray(pixels).save(buffer, "TIFF", compression="tiff_adobe_deflate")
     return buffer.getvalue()

@@ -23,7 +23,8 @@ LARGE_PIXELS = 4_000_000
 
 _STRIP_BYTES = 16_000_000
 _PIECE_BYTES = 65_536
-_TURNED = [2, 1, 0, 3]
+_STORED = {4: [0, 3], 6: [2, 1, 0, 3]}
+"""Where the samples of grey and of colour with transparency, as a PNG has them, are in OpenCV's BGRA."""
 
 Rows = NDArray[Any]
 
@@ -35,9 +36,9 @@ def png_size(body: bytes) -> tuple[int, int]:
 
 
 def in_strips(body: bytes) -> bool:
-    """Whether `png_strips` reads this PNG: large, RGBA of 16 bits, not interlaced."""
+    """Whether `png_strips` reads this PNG: large, of 16 bits with transparency, not interlaced."""
     width, height = png_size(body)
-    return width * height > LARGE_PIXELS and body[24:29] == b"\x10\x06\0\0\0"
+    return width * height > LARGE_PIXELS and body[24] == 16 and body[25] in _STORED and body[28] == 0
 
 
 def png_strips(body: bytes, decode: Callable[[bytes], Rows]) -> Iterator[tuple[slice, Rows]]:
@@ -48,7 +49,8 @@ def png_strips(body: bytes, decode: Callable[[bytes], Rows]) -> Iterator[tuple[s
         zlib.error: the same.
     """
     width, height = png_size(body)
-    line = 1 + 8 * width
+    stored = _STORED[body[25]]
+    line = 1 + 2 * len(stored) * width
     most = max(1, _STRIP_BYTES // line)
     strips = [slice(top, min(height, top + most)) for top in range(0, height, most)]
     before = bytes(line)
@@ -56,10 +58,10 @@ def png_strips(body: bytes, decode: Callable[[bytes], Rows]) -> Iterator[tuple[s
         strips, _inflated(body, [line * (strip.stop - strip.start) for strip in strips]), strict=True
     ):
         count = rows.stop - rows.start
-        decoded = decode(_png(width, count + 1, before + coded))
+        decoded = decode(_png(body[24:29], width, count + 1, before + coded))
         if decoded.shape != (count + 1, width, 4):
             raise UndecodableImage("The PNG is damaged.")
-        before = b"\0" + decoded[-1][:, _TURNED].astype(">u2").tobytes()
+        before = b"\0" + decoded[-1][:, stored].astype(">u2").tobytes()
         yield rows, decoded[1:]
 
 
@@ -91,8 +93,8 @@ def _coded(body: bytes) -> Iterator[bytes]:
             yield bytes(view[at : min(start + length, at + _PIECE_BYTES)])
 
 
-def _png(width: int, height: int, coded: bytes) -> bytes:
-    header = struct.pack(">IIBBBBB", width, height, 16, 6, 0, 0, 0)
+def _png(kind_of_samples: bytes, width: int, height: int, coded: bytes) -> bytes:
+    header = struct.pack(">II", width, height) + kind_of_samples
     chunks = ((b"IHDR", header), (b"IDAT", zlib.compress(coded, 0)), (b"IEND", b""))
     told = (
         struct.pack(">I", len(data)) + kind + data + zlib.crc32(kind + data).to_bytes(4, "big") for kind, data in chunks

@@ -91,7 +91,7 @@ def test_the_whole_corpus_passes_in_little_memory(tmp_path: Path) -> None:
     assert peak_mb(WHOLE_CORPUS, tmp_path) < PEAK_LIMIT_MB / 2
 
 
-@pytest.mark.parametrize("kind", ["png RGBA of 16 bits", "webp", "jpeg CMYK"])
+@pytest.mark.parametrize("kind", ["png RGBA of 16 bits", "png grey and alpha of 16 bits", "webp", "jpeg CMYK"])
 @pytest.mark.slow
 def test_the_largest_images_allowed_stay_in_bounded_memory(kind: str, tmp_path: Path) -> None:
     from tests.hostile import heavy_files

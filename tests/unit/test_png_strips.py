@@ -12,7 +12,7 @@ from service.errors import UndecodableImage
 from service.imaging import png_strips
 from service.imaging.codecs import decode
 from service.imaging.png_chunks import png_chunks, png_content
-from tests.hostile import photo_pixels
+from tests.hostile import photo_pixels, png
 
 
 def samples(opacity: np.ndarray | int) -> np.ndarray:
@@ -31,7 +31,7 @@ def written(stored: np.ndarray, filters: int) -> bytes:
 @pytest.fixture
 def small_strips(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(png_strips, "LARGE_PIXELS", 0)
-    monkeypatch.setattr(png_strips, "_STRIP_BYTES", 20_000)
+    monkeypatch.setattr(png_strips, "_STRIP_BYTES", 5_000)
     monkeypatch.setattr(png_strips, "_PIECE_BYTES", 1000)
 
 
@@ -44,6 +44,16 @@ OPACITIES = {"opaque": 65_535, "clear": 0, "nearly clear": 100, "half": 30_000}
 def test_strips_give_the_picture_decoded_whole(filters: int, opacity: int, request: pytest.FixtureRequest) -> None:
     body = written(samples(opacity), filters)
     assert not png_strips.in_strips(body)
+    whole = decode(body).pixels
+    request.getfixturevalue("small_strips")
+    assert png_strips.in_strips(body)
+    np.testing.assert_array_equal(decode(body).pixels, whole)
+
+
+def test_so_do_grey_pictures_with_transparency(request: pytest.FixtureRequest) -> None:
+    random = np.random.default_rng(16)
+    rows = [bytes([kind]) + random.bytes(4 * 40) for kind in (0, 1, 2, 3, 4) * 12]
+    body = png(40, len(rows), bits=16, colour=4, raw=b"".join(rows))
     whole = decode(body).pixels
     request.getfixturevalue("small_strips")
     assert png_strips.in_strips(body)
