@@ -11,7 +11,7 @@
 /** @typedef {"pass" | "constrained" | "withheld"} Verdict */
 /** @typedef {"good" | "usable" | "retake"} QualityVerdict */
 /** @typedef {"annotate" | "constrain" | "withhold"} Policy */
-/** @typedef {Blob | ArrayBuffer | Uint8Array<ArrayBuffer>} Photo The bytes of an image file; a `File` is a `Blob`. */
+/** @typedef {Blob | BufferSource} Photo The bytes of an image file; a `File` is a `Blob`. */
 
 /**
  * @typedef {object} Options

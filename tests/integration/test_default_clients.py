@@ -17,7 +17,7 @@ from tests.live import LiveService, encoded, scene
 from tests.nginx import nginx
 from tests.web_packages import FOLDER
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("default clients")]
 
 PHOTO = encoded(scene(160, 120), ".jpg")
 RUN_S = 300

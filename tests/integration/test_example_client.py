@@ -20,6 +20,8 @@ from tests.conftest import ROOT
 from tests.live import LiveService, encoded, scene
 from tests.web_packages import FOLDER, node_modules
 
+pytestmark = pytest.mark.xdist_group("example client")
+
 CLIENT = ROOT / "docs" / "examples" / "lamegan.js"
 HTTP = ROOT / "docs" / "http.md"
 NODE = Path(playwright.__file__).parent / "driver" / "node"

@@ -19,7 +19,7 @@ from tests.conftest import ROOT
 from tests.live import LiveService, encoded, scene
 from tests.web_packages import FOLDER, node_modules
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("generated clients")]
 
 HTTP = ROOT / "docs" / "http.md"
 NODE = Path(playwright.__file__).parent / "driver" / "node"
