@@ -1,4 +1,4 @@
-"""requests, wget and Java's HttpClient by their defaults, against the service and behind nginx with TLS and a path."""
+"""requests, axios, wget and Java's HttpClient by their defaults, against the service and behind nginx with TLS."""
 
 from __future__ import annotations
 
@@ -10,15 +10,17 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import playwright
 import pytest
 
 from tests import models
 from tests.live import LiveService, encoded, scene
 from tests.nginx import nginx
-from tests.web_packages import FOLDER
+from tests.web_packages import FOLDER, node_modules
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("default clients")]
 
+NODE = Path(playwright.__file__).parent / "driver" / "node"
 PHOTO = encoded(scene(160, 120), ".jpg")
 RUN_S = 300
 """Longest wait for one program, on a machine that has much else to do."""
@@ -43,7 +45,8 @@ class Place:
         Raises:
             AssertionError: it fails, or was to fail and does not.
         """
-        environment = {**DIRECT, "REQUESTS_CA_BUNDLE": str(self.folder / "cert.pem")}
+        trusted = str(self.folder / "cert.pem")
+        environment = {**DIRECT, "REQUESTS_CA_BUNDLE": trusted, "NODE_EXTRA_CA_CERTS": trusted}
         done = subprocess.run(
             command, cwd=self.folder, env=environment, capture_output=True, text=True, timeout=RUN_S, check=False
         )
@@ -99,6 +102,13 @@ def post_by_requests(place: Place) -> None:
     assert set(refused) == {"415 application/problem+json unsupported-type"}
 
 
+def post_by_axios(place: Place) -> None:
+    node_modules()
+    axios = (NODE, FOLDER / "axios_post.cjs", f"{place.url}/enhance")
+    assert place.run(*axios, "photo.jpg").splitlines() == ["200 image/jpeg pass"] * 2
+    assert place.run(*axios, "text.jpg").splitlines() == ["415 application/problem+json unsupported-type"] * 2
+
+
 def post_by_wget(place: Place) -> None:
     wget = ("wget", "--no-config", "--ca-certificate", "cert.pem", "--tries", "1")
     out = place.folder / "wget.jpg"
@@ -121,7 +131,7 @@ def post_by_java(place: Place) -> None:
 
 
 @pytest.mark.parametrize("where", ["itself", "behind nginx"])
-@pytest.mark.parametrize("post", [post_by_requests, post_by_wget, post_by_java])
+@pytest.mark.parametrize("post", [post_by_requests, post_by_axios, post_by_wget, post_by_java])
 def test_a_client_succeeds_by_its_defaults_and_is_told_what_was_wrong(
     places: dict[str, Place], where: str, post: Callable[[Place], None]
 ) -> None:

@@ -73,6 +73,19 @@ def test_uploaders_succeed_from_another_origin_by_their_defaults(browser: Browse
         page.close()
 
 
+def test_uploaders_succeed_behind_nginx_with_tls_below_a_path(
+    browser: Browser, site: str, root: Path, tmp_path: Path
+) -> None:
+    with LiveService(root, cors_origins=site) as live, nginx(tmp_path, live.port) as port:
+        page = browser.new_page(ignore_https_errors=True)
+        page.goto(site)
+        for name in UPLOADERS:
+            url = f"https://127.0.0.1:{port}/lamegan/enhance"
+            sent = page.evaluate(SEND, [name, list(PHOTO), "a.jpg", "image/jpeg", url])
+            assert sent["ok"], (name, sent)
+        page.close()
+
+
 def test_everything_works_behind_nginx_with_tls_below_a_path(browser: Browser, root: Path, tmp_path: Path) -> None:
     with LiveService(root) as live, nginx(tmp_path, live.port) as port:
         base = f"https://127.0.0.1:{port}/lamegan"
