@@ -13,7 +13,7 @@ import numpy as np
 import onnx
 import pytest
 from PIL import Image
-from playwright.sync_api import Browser, Locator, Page, Request, expect, sync_playwright
+from playwright.sync_api import Browser, CDPSession, Locator, Page, Request, expect, sync_playwright
 
 from service.api.limits.api_keys import key_line
 from service.api.routes.pages import PAGE_FOLDER
@@ -293,6 +293,74 @@ def test_two_fingers_can_enlarge_the_photo_on_a_phone(plain: LiveService, open_p
         choose(page, encoded(scene()))
         expect(verdict(page)).to_have_text(DONE)
         assert page.eval_on_selector("#split", "one => getComputedStyle(one).pointerEvents") == takes
+
+
+def shown_at(page: Page, image: str, left: float, top: float) -> tuple[float, float]:
+    """Which place of a photo, in shares of its width and height, lies at (`left`, `top`) of the window."""
+    box = page.locator(image).bounding_box()
+    assert box is not None
+    return (left - box["x"]) / box["width"], (top - box["y"]) / box["height"]
+
+
+def enlarged(page: Page) -> float:
+    return float(page.eval_on_selector("#stage", "one => one.style.getPropertyValue('--zoom') || 1"))
+
+
+def test_the_wheel_enlarges_both_photos_at_the_place_under_the_mouse(plain: LiveService, open_page: Open) -> None:
+    page = open_page(plain)
+    choose(page, encoded(scene()))
+    expect(verdict(page)).to_have_text(DONE)
+    stage = page.locator("#stage").bounding_box()
+    assert stage is not None
+    at = stage["x"] + stage["width"] * 0.3, stage["y"] + stage["height"] * 0.6
+    before = shown_at(page, "#before", *at)
+    page.mouse.move(*at)
+    page.mouse.wheel(0, -400)
+    expect(page.locator("#zoom-level")).not_to_have_text("100 %")
+    assert enlarged(page) > 2
+    for image in ("#before", "#after"):
+        assert shown_at(page, image, *at) == pytest.approx(before, abs=0.005)
+    assert page.locator("#before").bounding_box() == page.locator("#after").bounding_box()
+    page.mouse.wheel(0, 4000)
+    expect(page.locator("#zoom-level")).to_have_text("100 %")
+    expect(page.get_by_role("button", name="Smaller")).to_be_disabled()
+    whole = page.locator("#before").bounding_box()
+    assert whole is not None
+    assert whole["width"] == pytest.approx(stage["width"], abs=2)
+
+
+def touch(screen: CDPSession, kind: str, *places: tuple[float, float]) -> None:
+    """Fingers as Chromium gets them of a touch screen."""
+    points = [{"x": x, "y": y, "id": number} for number, (x, y) in enumerate(places)]
+    screen.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": points})
+
+
+def test_two_fingers_enlarge_both_photos_at_the_place_between_them(plain: LiveService, open_page: Open) -> None:
+    page = open_page(plain, **PHONE)
+    choose(page, encoded(scene()))
+    expect(verdict(page)).to_have_text(DONE)
+    page.locator("#stage").scroll_into_view_if_needed()
+    stage = page.locator("#stage").bounding_box()
+    assert stage is not None
+    x, y = stage["x"] + stage["width"] * 0.4, stage["y"] + stage["height"] * 0.25
+    before = shown_at(page, "#before", x, y)
+    screen = page.context.new_cdp_session(page)
+    touch(screen, "touchStart", (x - 20, y), (x + 20, y))
+    for apart in range(25, 65, 5):
+        touch(screen, "touchMove", (x - apart, y), (x + apart, y))
+    touch(screen, "touchEnd")
+    expect(page.locator("#zoom-level")).not_to_have_text("100 %")
+    assert enlarged(page) == pytest.approx(3, rel=0.1)
+    assert page.evaluate("visualViewport.scale") == 1, "the whole page was enlarged"
+    for image in ("#before", "#after"):
+        assert shown_at(page, image, x, y) == pytest.approx(before, abs=0.02)
+    moved = shown_at(page, "#before", x, y)
+    touch(screen, "touchStart", (x, y))
+    for by in range(5, 45, 5):
+        touch(screen, "touchMove", (x - by, y))
+    touch(screen, "touchEnd")
+    assert shown_at(page, "#after", x, y)[0] > moved[0] + 0.02
+    assert page.locator("#before").bounding_box() == page.locator("#after").bounding_box()
 
 
 def test_a_phone_offers_its_camera_and_a_desktop_does_not(plain: LiveService, open_page: Open) -> None:

@@ -13,8 +13,9 @@ from typing import Any
 
 import httpx
 import pytest
-from playwright.sync_api import Browser, expect, sync_playwright
+from playwright.sync_api import Browser, Page, expect, sync_playwright
 
+from service.api.limits.api_keys import key_line
 from tests import models
 from tests.hostile import case
 from tests.integration.test_page import ARGUMENTS, CHROMIUM, DONE
@@ -123,25 +124,60 @@ def test_the_page_tells_a_proxy_s_refusal_from_the_service_s(browser: Browser, r
     page.close()
 
 
+WCAG = ("wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice")
+
+
+def breaches(page: Page) -> list[Any]:
+    """What axe-core finds wrong with the page as it is now: rule and first element of each."""
+    page.evaluate((node_modules() / "axe-core" / "axe.min.js").read_text(encoding="utf-8"))
+    run = "rules => axe.run(document, {runOnly: rules}).then(r => r.violations.map(v => [v.id, v.nodes[0].html]))"
+    found: list[Any] = page.evaluate(run, WCAG)
+    return found
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_axe_finds_nothing_on_the_page(browser: Browser, root: Path, scheme: Any) -> None:
-    axe = (node_modules() / "axe-core" / "axe.min.js").read_text(encoding="utf-8")
-    rules = '{runOnly: ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]}'
     with LiveService(root) as live:
         context = browser.new_context(color_scheme=scheme, bypass_csp=True)
         page = context.new_page()
         page.goto(live.url)
         expect(page.get_by_text("Model tiny 1.0.0")).to_be_visible()
-        for step in ("start", "result", "docs"):
-            if step == "result":
-                photo = {"name": "a.jpg", "mimeType": "image/jpeg", "buffer": PHOTO}
-                page.locator("#choose").set_input_files([photo, {**photo, "name": "b.jpg"}])
-                expect(page.get_by_text("Photo 1 of 2: a.jpg")).to_be_visible()
-            if step == "docs":
-                page.goto(f"{live.url}/docs")
-            page.evaluate(axe)
-            found = page.evaluate(
-                f"axe.run(document, {rules}).then(r => r.violations.map(v => [v.id, v.nodes[0].html]))"
-            )
-            assert found == [], step
+        assert breaches(page) == []
+        photo = {"name": "a.jpg", "mimeType": "image/jpeg", "buffer": PHOTO}
+        page.locator("#choose").set_input_files([photo, {**photo, "name": "b.jpg"}])
+        expect(page.get_by_text("Photo 1 of 2: a.jpg")).to_be_visible()
+        assert breaches(page) == []
+        page.get_by_role("button", name="Larger").click()
+        page.get_by_label("Most changed place").check()
+        page.get_by_label("Heat map").check()
+        expect(page.locator("#map")).to_be_visible()
+        assert breaches(page) == [], "enlarged, with place and heat map"
+        page.goto(f"{live.url}/docs")
+        assert breaches(page) == []
+        context.close()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_axe_finds_nothing_on_a_refusal_and_where_a_key_is_asked_for(
+    browser: Browser, root: Path, scheme: Any, tmp_path: Path
+) -> None:
+    key, line = key_line("clinic")
+    (tmp_path / "keys").write_text(line + "\n")
+    with LiveService(root, keys_file=tmp_path / "keys") as live:
+        context = browser.new_context(color_scheme=scheme, bypass_csp=True)
+        page = context.new_page()
+        page.goto(live.url)
+        expect(page.get_by_text("This service asks for a key")).to_be_visible()
+        assert breaches(page) == []
+        page.get_by_label("Key", exact=True).fill("wrong")
+        page.keyboard.press("Enter")
+        expect(page.get_by_text("That key is not valid here")).to_be_visible()
+        assert breaches(page) == [], "after a wrong key"
+        page.get_by_label("Key", exact=True).fill(key)
+        page.keyboard.press("Enter")
+        expect(page.get_by_text("Choose a photo")).to_be_visible()
+        broken = {"name": "a.jpg", "mimeType": "image/jpeg", "buffer": b"words, not a picture"}
+        page.locator("#choose").set_input_files(broken)
+        expect(page.get_by_role("alert").get_by_role("heading")).to_have_text("This type is not supported")
+        assert breaches(page) == [], "a refusal"
         context.close()

@@ -20,7 +20,10 @@ let note = ""; // what else there is to say about the photo at hand
 let row = []; // the photos that came together, each {file, answer}
 let place = 0; // of the photo at hand among them
 
-const show = (...ids) => ["start", "problem", "key-form", "result"].forEach((id) => { at(id).hidden = !ids.includes(id); });
+const show = (...ids) => {
+  for (const id of ["start", "problem", "key-form", "result"]) at(id).hidden = !ids.includes(id);
+  at("otherwise").hidden = ids.includes("start") || ids.includes("result"); // they have a main heading of their own
+};
 const say = (words) => { at("status").textContent = words; };
 
 function urlOf(blob) {
