@@ -170,9 +170,9 @@ def test_a_reference_is_made_of_what_a_real_prometheus_kept(
     assert set(made.counts) == set(MEASURES)
     for name, measure in MEASURES.items():
         seen, kept = np.array(counts_of(text, measure, digest)), np.array(made.counts[name])
-        # `increase` extends by up to half a scrape's interval at both ends; of few samples that is much. Shares hold.
-        assert kept.sum() == pytest.approx(seen.sum(), rel=0.35)
-        assert np.abs(kept - seen * kept.sum() / seen.sum()).max() <= 1.5, name
+        # `increase` extends by up to half the scrapes' interval at both ends: with two scrapes it doubles. Shares hold.
+        assert 0.95 <= kept.sum() / seen.sum() <= 2.05
+        assert np.abs(kept - seen * kept.sum() / seen.sum()).max() <= 2, name
 
 
 def test_the_command_tells_drift_by_exit_code_1_and_what_cannot_be_told_by_2(tmp_path: Path) -> None:
