@@ -23,6 +23,9 @@ LARGE_PIXELS = 4_000_000
 
 _STRIP_BYTES = 16_000_000
 _PIECE_BYTES = 65_536
+_MOST_SPARE_BYTES = 1_000_000
+"""Image data after the last row, which other readers pass over."""
+
 _STORED = {4: [0, 3], 6: [2, 1, 0, 3]}
 """Where the samples of grey and of colour with transparency, as a PNG has them, are in OpenCV's BGRA."""
 
@@ -54,6 +57,7 @@ def png_strips(body: bytes, decode: Callable[[bytes], Rows]) -> Iterator[tuple[s
     most = max(1, _STRIP_BYTES // line)
     strips = [slice(top, min(height, top + most)) for top in range(0, height, most)]
     before = bytes(line)
+    # `strict` runs the data to their end, where their checksum is.
     for rows, coded in zip(
         strips, _inflated(body, [line * (strip.stop - strip.start) for strip in strips]), strict=True
     ):
@@ -79,6 +83,19 @@ def _inflated(body: bytes, lengths: Iterable[int]) -> Iterator[bytes]:
                 raise UndecodableImage("The PNG is cut off.")
             piece = inflater.unconsumed_tail
         yield b"".join(parts)
+    _require_end(inflater, piece, pieces)
+
+
+def _require_end(inflater: zlib._Decompress, piece: bytes, pieces: Iterator[bytes]) -> None:
+    """Read on to the checksum of all image data, which zlib holds against them."""
+    spare = 0
+    while not inflater.eof:
+        piece = piece or next(pieces, b"")
+        more = len(inflater.decompress(piece, _PIECE_BYTES))
+        spare += more
+        if spare > _MOST_SPARE_BYTES or not (piece or more):
+            raise UndecodableImage("The PNG is damaged, or cut off.")
+        piece = inflater.unconsumed_tail
 
 
 def _coded(body: bytes) -> Iterator[bytes]:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import zlib
+from random import Random
 
 import cv2
 import numpy as np
 import pytest
 
-from service.errors import UndecodableImage
+from service.errors import BadRequest, UndecodableImage
 from service.imaging import png_strips
 from service.imaging.codecs import decode
 from service.imaging.png_chunks import png_chunks, png_content
+from tests.fuzz import mutated
 from tests.hostile import photo_pixels, png
 
 
@@ -74,6 +76,7 @@ def test_missing_and_damaged_data_are_refused() -> None:
     coded = b"".join(body[start : start + length] for kind, start, length in png_chunks(body) if kind == b"IDAT")
     rows = zlib.decompress(coded)
     decode(rebuilt(body, coded))
+    decode(rebuilt(body, zlib.compress(rows + bytes(1000))))
     damaged = bytearray(rebuilt(body, coded))
     damaged[-20] ^= 1
     bad = [
@@ -81,6 +84,9 @@ def test_missing_and_damaged_data_are_refused() -> None:
         rebuilt(body, coded[: len(coded) // 2]),
         rebuilt(body, zlib.compress(rows[:-1])),
         rebuilt(body, zlib.compress(b"\x09" + rows[1:])),
+        rebuilt(body, coded[:-1] + bytes([coded[-1] ^ 1])),
+        rebuilt(body, coded[:-4]),
+        rebuilt(body, zlib.compress(rows + bytes(2_000_000))),
         rebuilt(body, b""),
         rebuilt(body, b"no zlib data"),
     ]
@@ -88,3 +94,23 @@ def test_missing_and_damaged_data_are_refused() -> None:
         with pytest.raises(UndecodableImage):
             decode(one)
     assert png_content(body, b"IEND") == b""
+
+
+def end(body: bytes) -> str:
+    try:
+        return zlib.crc32(decode(body).pixels.tobytes()).to_bytes(4, "big").hex()
+    except BadRequest as refused:
+        return refused.code
+
+
+def test_damaged_data_end_alike_in_strips_and_whole(request: pytest.FixtureRequest) -> None:
+    random, files = Random(16), []
+    for index in range(200):
+        rows = b"".join(bytes([random.randrange(5)]) + random.randbytes(8 * 20) for _ in range(40))
+        body = png(20, 40, bits=16, colour=6, raw=rows)
+        data = mutated(zlib.compress(rows), random) if index % 2 else zlib.compress(mutated(rows, random))
+        files.append(rebuilt(body, data))
+    whole = [end(file) for file in files]
+    request.getfixturevalue("small_strips")
+    assert [end(file) for file in files] == whole
+    assert len(set(whole)) > 10
