@@ -576,7 +576,8 @@ def test_ctrl_c_while_it_starts_is_an_exit_code_without_a_trace(folder: Path, af
         time.sleep(after_s)
         started.send_signal(signal.SIGINT)
         _, told = started.communicate(timeout=60)
-    assert started.returncode in (EXIT_INTERRUPTED, EXIT_DONE), told.decode()
+    # -SIGINT, to a shell 130 as well: when all is done, Python gives the signal back to the system before it ends.
+    assert started.returncode in (EXIT_INTERRUPTED, EXIT_DONE, -signal.SIGINT), told.decode()
     assert b"Traceback" not in told
 
 
