@@ -34,3 +34,9 @@ Output = Literal["enhanced", "detail"]
 
 MAX_PIXELS = 64_000_000
 """Most pixels of an image, frames counted, unless the settings say otherwise: what a phone's largest sensor has."""
+
+DETAIL_ONLY = "detail_only"
+"""Optional input of a model in two stages, a boolean scalar: the second stage, which nobody fetches, does not run.
+
+The runtime runs every node, whichever outputs are fetched; models exported before 1.2.0 have no such input.
+"""

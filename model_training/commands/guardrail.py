@@ -9,9 +9,7 @@ from typing import TYPE_CHECKING, Annotated, TypeVar
 import typer
 from rich.console import Console
 
-from model_training.commands.options import (
-    name_skipped,
-)
+from model_training.commands.options import name_skipped
 from service.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -20,17 +18,22 @@ if TYPE_CHECKING:
     from model_training.runs.progress import Start
     from service.quality.pyramid import Image
 
+Photos = Annotated[list[Path], typer.Argument(help="Folders of clean photos, none of them kept for calibration.")]
+Count = Annotated[int, typer.Option(help="Pairs to learn from.", min=1)]
+Epochs = Annotated[int, typer.Option(help="Passes over them.", min=1)]
+Seed = Annotated[int, typer.Option(help="Seed of the pairs and the weights.", min=0)]
+
 commands = typer.Typer()
 T = TypeVar("T")
 
 
 @commands.command("fit-guard")
 def fit_guard(
-    photos: Annotated[list[Path], typer.Argument(help="Folders of clean photos, none of them kept for calibration.")],
+    photos: Photos,
     out: Annotated[Path, typer.Option(help="The file to write, as service/quality/change_detector.npz.")],
-    count: Annotated[int, typer.Option(help="Pairs to learn from.", min=1)] = 12000,
-    epochs: Annotated[int, typer.Option(help="Passes over them.", min=1)] = 11,
-    seed: Annotated[int, typer.Option(help="Seed of the pairs and the weights.", min=0)] = 11,
+    count: Count = 12000,
+    epochs: Epochs = 11,
+    seed: Seed = 11,
 ) -> None:
     """Fit the guardrail's structure detector to harmless changes and planted faults; calibrate models again after."""
     from model_training.guardrail.detector import fit_detector, make_examples
@@ -45,11 +48,11 @@ def fit_guard(
 
 @commands.command("fit-detail")
 def fit_detail(
-    photos: Annotated[list[Path], typer.Argument(help="Folders of clean photos, none of them kept for calibration.")],
+    photos: Photos,
     out: Annotated[Path, typer.Option(help="The file to write, as service/quality/detail.npz.")],
-    count: Annotated[int, typer.Option(help="Pairs to learn from.", min=1)] = 2000,
-    epochs: Annotated[int, typer.Option(help="Passes over them.", min=1)] = 10,
-    seed: Annotated[int, typer.Option(help="Seed of the pairs and the weights.", min=0)] = 5,
+    count: Count = 2000,
+    epochs: Epochs = 10,
+    seed: Seed = 5,
 ) -> None:
     """Fit the guardrail's detector of fine detail to harmless and planted changes; calibrate models again after."""
     from model_training.guardrail.detail_detector import fit_detail_detector, make_detail_examples

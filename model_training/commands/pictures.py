@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 from rich.console import Console
@@ -14,9 +14,6 @@ from model_training.commands.options import (
     RECIPES,
     name_skipped,
 )
-
-if TYPE_CHECKING:
-    pass
 
 commands = typer.Typer()
 

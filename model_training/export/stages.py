@@ -12,12 +12,13 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-DETAIL_ONLY = "detail_only"
-"""The optional input, a boolean scalar, false where it is not given: `enhanced` is then `detail` itself."""
+from service.vocabulary import DETAIL_ONLY
 
 
 def skip_second_stage_on_request(model: onnx.ModelProto) -> onnx.ModelProto:
     """A model with the same inputs and outputs, and the optional input `DETAIL_ONLY`.
+
+    Where that is true, `enhanced` is `detail` itself.
 
     Args:
         model: gives `enhanced` and `detail`; what `detail` needs is its first stage.

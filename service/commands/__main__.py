@@ -7,7 +7,7 @@ import signal
 import sys
 from types import FrameType
 
-EXIT_INTERRUPTED = 128 + signal.SIGINT
+from service.commands import EXIT_INTERRUPTED
 
 
 def interrupt(number: int, frame: FrameType | None) -> None:

@@ -19,10 +19,11 @@ if TYPE_CHECKING:
     from service.commands.enhance import Outcome
     from service.commands.score import NamedScore, Pairing, Score
 
-EXIT_DONE, EXIT_PARTLY, EXIT_REFUSED, EXIT_WITHHELD, EXIT_INTERRUPTED = 0, 1, 2, 3, 130
-TWO_ON_STDOUT = "Standard output takes --json or --csv -, not both."
+EXIT_DONE, EXIT_PARTLY, EXIT_REFUSED, EXIT_WITHHELD = 0, 1, 2, 3
 """All done; some of several files could not be; nothing could be (one sentence on the error output says why); all
-done, but the guardrail withheld some enhancement; interrupted by Ctrl-C."""
+done, but the guardrail withheld some enhancement. `service.commands.EXIT_INTERRUPTED`: by Ctrl-C."""
+
+TWO_ON_STDOUT = "Standard output takes --json or --csv -, not both."
 
 errors = Console(stderr=True, soft_wrap=True, highlight=False, markup=False)
 

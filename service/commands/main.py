@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from service.commands import EXIT_INTERRUPTED
 from service.commands.console import (
     EXIT_DONE,
-    EXIT_INTERRUPTED,
     EXIT_PARTLY,
     EXIT_REFUSED,
     EXIT_WITHHELD,

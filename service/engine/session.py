@@ -17,7 +17,7 @@ import onnxruntime
 from numpy.typing import NDArray
 
 from service.errors import InferenceFailed, ModelInvalid, ProviderUnavailable
-from service.vocabulary import Device, Output
+from service.vocabulary import DETAIL_ONLY, Device, Output
 
 Provider = Literal["cpu", "cuda"]
 Batch = NDArray[np.uint8]
@@ -30,12 +30,6 @@ SEVERITY_FATAL = 4
 CONTRACT = {"image": "tensor(uint8)", "enhanced": "tensor(uint8)"}
 DETAIL_CONTRACT = {**CONTRACT, "detail": "tensor(uint8)"}
 """A model in two stages also gives what its first stage, which mends detail at any size, makes of the image."""
-
-DETAIL_ONLY = "detail_only"
-"""Optional input of a model in two stages, a boolean scalar: the second stage, which nobody fetches, does not run.
-
-The runtime runs every node, whichever outputs are fetched; models exported before 1.2.0 have no such input.
-"""
 
 
 @dataclass(frozen=True, slots=True)

@@ -140,14 +140,14 @@ def _decode_png(body: bytes) -> Pixels:
     return upright(pixels, png_orientation(body))
 
 
-def _wide_png(body: bytes, profile: bytes | None) -> Pixels:
-    hidden = not any(strip[..., 3].any() for _, strip in png_strips(body, _by_opencv))
+def _wide_png(body: bytes, profile: bytes | None, samples: int = 4) -> Pixels:
+    """With 3 `samples` the colours alone, which stand for a picture that is transparent everywhere."""
     width, height = png_size(body)
-    pixels = np.empty((height, width, 3), np.uint8)
+    pixels, seen = np.empty((height, width, 3), np.uint8), samples == 3
     for rows, strip in png_strips(body, _by_opencv):
-        seen = narrowed(strip[..., :3] if hidden else strip)
-        pixels[rows] = _flat_strip(Image.fromarray(_red_first(seen)), profile)
-    return pixels
+        seen = seen or bool(strip[..., 3].any())
+        pixels[rows] = _flat_strip(Image.fromarray(_red_first(narrowed(strip[..., :samples]))), profile)
+    return pixels if seen else _wide_png(body, profile, samples=3)
 
 
 def _decode_webp(body: bytes) -> Pixels:

@@ -21,7 +21,8 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from model_training.data.phantom import phantom
-from service.commands.console import EXIT_DONE, EXIT_INTERRUPTED, EXIT_PARTLY, EXIT_REFUSED, EXIT_WITHHELD
+from service.commands import EXIT_INTERRUPTED
+from service.commands.console import EXIT_DONE, EXIT_PARTLY, EXIT_REFUSED, EXIT_WITHHELD
 from service.commands.enhance import CSV_COLUMNS
 from service.commands.enhance_plan import plan
 from service.commands.main import app, main

@@ -91,9 +91,7 @@ class RequestLog:
             await exchange.refuse(error)
         except Exception as error:  # whatever it is, the client gets a problem document and the log gets the place
             self._log.error("unforeseen", request_id=context.loggable_id, **exception_facts(error))
-            await exchange.refuse(
-                InternalError("Something went wrong here; quote the request id when asking for help.")
-            )
+            await exchange.refuse(UNFORESEEN)
         finally:
             self._metrics.in_flight.dec()
             self._record(context, scope["method"], exchange.status, exchange.bytes_in)
