@@ -95,7 +95,8 @@ PEERS = (
         "LaMEGAN",
         "",
         lambda port, cores: ["-m", "service.commands.main", "serve", "--port", str(port), "--workers", str(cores)],
-        lambda _cores: {"LAMEGAN_QUEUE_CAPACITY": "64"},  # room for 64 clients, as the others have without a bound
+        # Room for 64 clients, who wait as long as they do elsewhere: the others have no bound, or one of 60 s.
+        lambda _cores: {"LAMEGAN_QUEUE_CAPACITY": "64", "LAMEGAN_DEADLINE_S": "60"},
     ),
     Peer(
         "fastapi-threads",

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import cast
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -29,10 +27,11 @@ class PixelContract(nn.Module):
     def forward(self, image: Tensor) -> Tensor:
         """Enhances pixels. Shape: (B, H, W, 3) uint8, in and out."""
         height, width = image.shape[1], image.shape[2]
-        enhanced: Tensor = self.generator(self._given(image))
+        enhanced: Tensor = self.generator(self.given(image))
         return _pixels(enhanced[:, :, :height, :width])
 
-    def _given(self, image: Tensor) -> Tensor:
+    def given(self, image: Tensor) -> Tensor:
+        """What the generator is given: (B, 3, h, w) in [-1, 1], padded."""
         return self._padded(image.permute(0, 3, 1, 2).float() / 127.5 - 1)
 
     def _padded(self, image: Tensor) -> Tensor:
@@ -46,16 +45,36 @@ class PixelContract(nn.Module):
 class StagedPixelContract(PixelContract):
     """A restorer from pixels to pixels, and what its detail stage alone makes of them.
 
+    The detail stage's change comes as blocks and is put onto the photo's own rows of pixels: the channels need not be
+    parted and joined again, which at a photo's own size costs more than many a convolution.
+
     Shape: (B, H, W, 3) uint8 RGB, H and W at least 64 -> two of (B, H, W, 3) uint8 RGB.
     """
+
+    def __init__(self, generator: Restorer) -> None:
+        super().__init__(generator)
+        self.restorer = generator
+        self.register_buffer("to_rows", _rows_of_blocks(255 / 2 * generator.detail.to_rgb[0]))
+
+    to_rows: Tensor
 
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:  # type: ignore[override]  # one output more
         """Enhance pixels, and mend their detail."""
         height, width = image.shape[1], image.shape[2]
-        restorer = cast("Restorer", self.generator)
-        mended = restorer.mend_detail(self._given(image))
-        enhanced = restorer.mend_colour(mended)
-        return _pixels(enhanced[:, :, :height, :width]), _pixels(mended[:, :, :height, :width])
+        given = self.given(image)
+        change = self._pixels_of(self.restorer.detail.change(given))
+        mended = (image.float() + change[:, :height, :width]).clamp(0, 255)
+        enhanced = self.restorer.mend_colour((given + change.permute(0, 3, 1, 2) / 127.5).clamp(-1, 1))
+        return _pixels(enhanced[:, :, :height, :width]), torch.round(mended).to(torch.uint8)
+
+    def _pixels_of(self, blocks: Tensor) -> Tensor:
+        """Blocks (B, 12, h, w) of a change of luma and colour differences, as that of pixels: (B, 2 h, 2 w, 3)."""
+        height, width = blocks.shape[-2:]
+        rows = [
+            torch.matmul(kernel, blocks.flatten(2)).transpose(1, 2).reshape(-1, height, 1, 6 * width)
+            for kernel in self.to_rows.unbind()
+        ]
+        return torch.cat(rows, 2).reshape(-1, 2 * height, 2 * width, 3)
 
 
 def pixel_contract(generator: nn.Module) -> PixelContract:
@@ -69,6 +88,12 @@ def pixel_contract(generator: nn.Module) -> PixelContract:
 def _pixels(image: Tensor) -> Tensor:
     pixels = torch.round((image.clamp(-1, 1) + 1) * 127.5)
     return pixels.permute(0, 2, 3, 1).to(torch.uint8)
+
+
+def _rows_of_blocks(to_rgb: Tensor) -> Tensor:
+    """From the channels of 2x2 blocks (12: plane, row, column) to RGB of each row's two pixels: (2, 1, 6, 12)."""
+    two = torch.eye(2)
+    return torch.einsum("cp,ik,jl->ijcpkl", to_rgb, two, two).reshape(2, 1, 6, 12)
 
 
 def _bounced(image: Tensor, dim: int, extra: int) -> Tensor:

@@ -48,15 +48,22 @@ class Convolution(nn.Module):
 
 
 class Block(nn.Module):
-    """relu(x + convolution(x)), (B, C, h, w) to the same shape."""
+    """relu(x + convolution(x)), (B, C, h, w) to the same shape.
+
+    The sum is part of the kernel, as one more in its middle: so ONNX Runtime need not go through x again.
+    """
 
     def __init__(self, channels: int) -> None:
         super().__init__()
         self.convolution = Convolution(channels, channels, 0.7)
+        self.register_buffer("itself", nn.init.dirac_(torch.empty(channels, channels, 3, 3)), persistent=False)
+
+    itself: Tensor
 
     def forward(self, x: Tensor) -> Tensor:
         """Add the block's change."""
-        return functional.relu(x + self.convolution(x))
+        kernel = self.convolution.kernel
+        return functional.relu(functional.conv2d(replicate_pad(x, 1), kernel.weight + self.itself, kernel.bias))
 
 
 class Modulation(nn.Module):
@@ -152,9 +159,12 @@ class DetailNetwork(nn.Module):
         super().__init__()
         half, quarter, eighth = widths
         # What is mixed: of luma and of the two colour differences, at full, half and quarter resolution.
-        self.luma_full, self.colour_full = FilterBank(4, (0.6, 1.0, 1.6), (0.9, 1.6)), FilterBank(3, (0.7, 1.5))
-        self.luma_half, self.colour_half = FilterBank(4, (0.7, 1.2, 2.0), (1.2, 2.0)), FilterBank(3, (0.8, 1.8))
-        self.luma_quarter, self.colour_quarter = FilterBank(3, (0.8, 1.8)), FilterBank(3, (0.8, 1.8))
+        self.luma_full = FilterBank(4, (0.6, 1.0, 1.6), (0.9, 1.6))
+        self.colour_full = FilterBank(3, (0.7, 1.5), planes=2)
+        self.luma_half = FilterBank(4, (0.7, 1.2, 2.0), (1.2, 2.0))
+        self.colour_half = FilterBank(3, (0.8, 1.8), planes=2)
+        self.luma_quarter = FilterBank(3, (0.8, 1.8))
+        self.colour_quarter = FilterBank(3, (0.8, 1.8), planes=2)
         found = len(self.luma_full) + 2 * len(self.colour_full)
         told = found + len(self.luma_half)
         self.enter_half = nn.Conv2d(3, half, 6, stride=2)
@@ -179,20 +189,19 @@ class DetailNetwork(nn.Module):
         for layer in (self.to_quarter, self.to_eighth):
             _keep_scale(layer)
         to_ycc = torch.tensor(YCC)
-        to_rgb = torch.kron(torch.linalg.inv(to_ycc).contiguous(), torch.eye(4))
-        self.register_buffer("to_ycc", to_ycc[:, :, None, None], persistent=False)
-        self.register_buffer("to_rgb", to_rgb[:, :, None, None], persistent=False)
+        self.register_buffer("to_ycc", to_ycc[None], persistent=False)
+        self.register_buffer("to_rgb", torch.linalg.inv(to_ycc).contiguous()[None], persistent=False)
         self.register_buffer("to_double", _double_as_blocks(3), persistent=False)
 
     to_ycc: Tensor
     to_rgb: Tensor
-    """Of 2x2 blocks as channels."""
     to_double: Tensor
 
     @property
-    def _full(self) -> tuple[FilterBank, FilterBank, FilterBank]:
-        """The banks at full size: of luma and of the two colour differences."""
-        return self.luma_full, self.colour_full, self.colour_full
+    def _banks(self) -> tuple[tuple[FilterBank, int], ...]:
+        """What is weighed, in the order of the weights, and the weights of each filter and plane."""
+        at_half = ((self.luma_full, 4), (self.colour_full, 4), (self.luma_half, 1), (self.colour_half, 1))
+        return (*at_half, (self.luma_quarter, 1), (self.colour_quarter, 1))
 
     def fix(self) -> None:
         """Work out once what does not depend on the photo, for export; training is over then."""
@@ -202,25 +211,31 @@ class DetailNetwork(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Mend the detail of x."""
-        ycc = functional.conv2d(x, self.to_ycc)
-        found = [bank.on_blocks(plane) for bank, plane in zip(self._full, ycc.chunk(3, 1), strict=True)]
-        halves = functional.avg_pool2d(ycc, 2)
-        found_half = self.luma_half(halves[:, :1])
-        strength = self._strength(found, found_half)
-        at_half, at_quarter = self._features(x, strength)
-        whole = self.mix_whole(strength)
-        of_half = self.mix_half(at_half) + whole[:, : self.mix_half.out_channels]
-        of_quarter = self.mix_quarter(at_quarter) + whole[:, self.mix_half.out_channels :]
-        full, half = self._mixed_at_half(found, found_half, of_half, halves)
-        coarse = half + doubled(self._mixed_at_quarter(of_quarter, ycc))
-        change = full + functional.conv2d(replicate_pad(coarse, 1), self.to_double, groups=3)
-        return x + functional.pixel_shuffle(functional.conv2d(change, self.to_rgb), 2)
+        change = self.change(x)
+        rgb = torch.matmul(self.to_rgb, torch.unflatten(change, 1, (3, 4)).flatten(2)).reshape(change.shape)
+        return x + functional.pixel_shuffle(rgb, 2)
 
-    def _strength(self, found: list[Tensor], found_half: Tensor) -> Tensor:
+    def change(self, x: Tensor) -> Tensor:
+        """What is added to x, in luma and colour differences and as 2x2 blocks: (B, 12, H/2, W/2).
+
+        Channel 4 c + 2 i + j is that of plane c at row i and column j of a block.
+        """
+        ycc = torch.matmul(self.to_ycc, x.flatten(2)).reshape(x.shape)
+        halves = functional.avg_pool2d(ycc, 2)
+        quarters = functional.avg_pool2d(halves, 2)
+        found = [self.luma_full.on_blocks(ycc[:, :1]), self.colour_full.on_blocks(ycc[:, 1:])]
+        found += [self.luma_half(halves[:, :1]), self.colour_half(halves[:, 1:])]
+        found += [self.luma_quarter(quarters[:, :1]), self.colour_quarter(quarters[:, 1:])]
+        strength = self._strength(found)
+        mixed = self._mixed(found, *self._features(x, strength), self.mix_whole(strength))
+        coarse = torch.cat(mixed[2:4], 1) + doubled(torch.cat(mixed[4:], 1))
+        return torch.cat(mixed[:2], 1) + functional.conv2d(replicate_pad(coarse, 1), self.to_double, groups=3)
+
+    def _strength(self, found: Sequence[Tensor]) -> Tensor:
         """Logarithm of how much each filter finds, over 4x4 pixels: (B, 26, H/4, W/4)."""
-        sums = [bank.over_blocks(part.abs()) for bank, part in zip(self._full, found, strict=True)]
-        mean = functional.avg_pool2d(torch.cat([*(part / 4 for part in sums), found_half.abs()], 1), 2)
-        return torch.log(mean + LEAST_DETAIL) * 0.5 + 2
+        luma, colour, half = (bank.strength(part) for (bank, _), part in zip(self._banks[:3], found[:3], strict=True))
+        blue, red = colour[:, ::2], colour[:, 1::2]
+        return torch.log(torch.cat([luma, blue, red, half], 1) + LEAST_DETAIL) * 0.5 + 2
 
     def _features(self, x: Tensor, strength: Tensor) -> tuple[Tensor, Tensor]:
         """The trunk's features at 1/2 and at 1/4 of the resolution."""
@@ -231,24 +246,32 @@ class DetailNetwork(nn.Module):
         quarter = self.up_quarter(quarter + doubled(self.from_eighth(eighth)))
         return self.up_half(half + doubled(self.from_quarter(quarter))), quarter
 
-    def _mixed_at_half(
-        self, found: list[Tensor], found_half: Tensor, weights: Tensor, halves: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        """The change of full-size detail as blocks (B, 12, H/2, W/2), and that at half size (B, 3, H/2, W/2)."""
-        luma, colour = len(self.luma_half), len(self.colour_half)
-        sizes = [*(part.shape[1] for part in found), luma, colour, colour]
-        parts = torch.split(weights, sizes, 1)
-        full = [bank.over_filters(w * f) for bank, w, f in zip(self._full, parts[:3], found, strict=True)]
-        blue, red = (self.colour_half(plane) for plane in halves[:, 1:].chunk(2, 1))
-        return torch.cat(full, 1), _weighted(parts[3:], (found_half, blue, red))
+    def _mixed(self, found: Sequence[Tensor], at_half: Tensor, at_quarter: Tensor, whole: Tensor) -> list[Tensor]:
+        """The weighted sums, over the filters, of each part of `found`: (B, n P, h, w)."""
+        of_half, of_quarter = torch.split(whole, [self.mix_half.out_channels, self.mix_quarter.out_channels], 1)
+        banks = self._banks
+        half = _weighted(banks[:4], found[:4], self.mix_half, of_half, at_half)
+        return half + _weighted(banks[4:], found[4:], self.mix_quarter, of_quarter, at_quarter)
 
-    def _mixed_at_quarter(self, weights: Tensor, ycc: Tensor) -> Tensor:
-        """The change at quarter size, (B, 3, H/4, W/4)."""
-        luma, colour = len(self.luma_quarter), len(self.colour_quarter)
-        parts = torch.split(weights, [luma, colour, colour], 1)
-        banks = self.luma_quarter, self.colour_quarter, self.colour_quarter
-        planes = functional.avg_pool2d(ycc, 4).chunk(3, 1)
-        return _weighted(parts, [bank(plane) for bank, plane in zip(banks, planes, strict=True)])
+
+def _weighted(
+    banks: Sequence[tuple[FilterBank, int]], found: Sequence[Tensor], layer: nn.Conv2d, whole: Tensor, features: Tensor
+) -> list[Tensor]:
+    """The sum over the filters of each of `found` times its weights, which are `layer(features) + whole`.
+
+    They are computed as one product of matrices, in which what holds for the whole photo is a column more: to add it
+    later would be to go through all of them again.
+    """
+    told = torch.cat([features, torch.ones_like(features[:, :1])], 1).flatten(2)
+    alike = whole.flatten(2) if layer.bias is None else whole.flatten(2) + layer.bias[:, None]
+    rows = torch.cat([layer.weight.flatten(1).expand(whole.shape[0], -1, -1), alike], 2)
+    sums = []
+    for (bank, positions), part, of_part in zip(
+        banks, found, torch.split(rows, [bank.channels(positions) for bank, positions in banks], 1), strict=True
+    ):
+        weights = torch.matmul(bank.filter_by_filter(of_part, positions), told).reshape(part.shape)
+        sums.append(bank.over_filters(weights * part))
+    return sums
 
 
 def _double_as_blocks(channels: int) -> Tensor:
@@ -260,8 +283,3 @@ def _double_as_blocks(channels: int) -> Tensor:
 
 def _blocks(channels: int, count: int) -> nn.Sequential:
     return nn.Sequential(*[Block(channels) for _ in range(count)])
-
-
-def _weighted(weights: Sequence[Tensor], found: Sequence[Tensor]) -> Tensor:
-    """The weighted sums of what is found in each of three planes, each (B, K, h, w): (B, 3, h, w)."""
-    return torch.cat([(w * f).sum(1, keepdim=True) for w, f in zip(weights, found, strict=True)], 1)

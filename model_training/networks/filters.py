@@ -16,26 +16,25 @@ ANGLES = 4
 
 
 class FilterBank(nn.Module):
-    """K even, zero-sum filters of side 2 `radius` + 1, learned.
+    """K even, zero-sum filters of side 2 `radius` + 1, learned; each of P `planes` is filtered by all of them.
 
     They begin as differences of Gaussians, from the pixel itself to the widest of `spreads`, and as second derivatives
-    in four directions of Gaussians of each of `oriented`.
+    in four directions of Gaussians of each of `oriented`. What is found of several planes comes filter by filter, and
+    of each filter plane by plane.
     """
 
-    def __init__(self, radius: int, spreads: Sequence[float], oriented: Sequence[float] = ()) -> None:
+    def __init__(self, radius: int, spreads: Sequence[float], oriented: Sequence[float] = (), planes: int = 1) -> None:
         super().__init__()
-        self.radius = radius
+        self.radius, self.planes = radius, planes
         self.first = nn.Parameter(_first_filters(radius, spreads, oriented))
         self._count = len(self.first)
         self._fixed: tuple[Tensor, Tensor] | None = None
-        one, four = torch.eye(len(self)), torch.eye(4)
-        self.register_buffer("to_filters", torch.kron(one, torch.ones(1, 4))[:, :, None, None], persistent=False)
-        self.register_buffer(
-            "to_pixels", torch.kron(torch.ones(1, len(self)), four)[:, :, None, None], persistent=False
-        )
+        # Sums over channels are products with ones: of them ONNX Runtime makes short work, of ReduceSum it does not.
+        self.register_buffer("of_block", torch.full((1, 4), 0.25), persistent=False)
+        self.register_buffer("ones", torch.ones(1, 1, len(self)), persistent=False)
 
-    to_filters: Tensor
-    to_pixels: Tensor
+    of_block: Tensor
+    ones: Tensor
 
     def __len__(self) -> int:
         return self._count
@@ -48,48 +47,63 @@ class FilterBank(nn.Module):
     def fix(self) -> None:
         """Work the kernels out once and for all: an exported graph then holds them as constants."""
         with torch.no_grad():
-            self._fixed = self.filters().unsqueeze(1), self._block_kernels()
+            self._fixed = self._kernels(self.filters().unsqueeze(1)), self._kernels(self._of_blocks())
 
-    def forward(self, plane: Tensor) -> Tensor:
-        """Find what each filter finds in `plane`: (B, 1, h, w) to (B, K, h, w)."""
-        kernels = self._fixed[0] if self._fixed else self.filters().unsqueeze(1)
-        return _found(plane, kernels, self.radius, 1)
+    def forward(self, planes: Tensor) -> Tensor:
+        """Find what each filter finds in `planes`: (B, P, h, w) to (B, K P, h, w)."""
+        kernels = self._fixed[0] if self._fixed else self._kernels(self.filters().unsqueeze(1))
+        return _found(planes, kernels, self.radius, 1)
 
-    def on_blocks(self, plane: Tensor) -> Tensor:
-        """`forward`, computed and given as 2x2 blocks: (B, 1, h, w), h and w even, to (B, 4 K, h / 2, w / 2).
+    def on_blocks(self, planes: Tensor) -> Tensor:
+        """`forward`, computed and given as 2x2 blocks: (B, P, h, w), h and w even, to (B, 4 K P, h / 2, w / 2).
 
-        Channel 4 k + 2 i + j is what filter k finds at row i and column j of a block.
+        Channel 4 c + 2 i + j is channel c of `forward` at row i and column j of a block.
         """
-        kernels = self._fixed[1] if self._fixed else self._block_kernels()
-        return _found(plane, kernels, 2 * self._reach, 2)
+        kernels = self._fixed[1] if self._fixed else self._kernels(self._of_blocks())
+        return _found(planes, kernels, self.radius, 2)
 
-    def over_blocks(self, found: Tensor) -> Tensor:
-        """The sum over a block's pixels of what `on_blocks` gives: (B, 4 K, h, w) to (B, K, h, w)."""
-        return functional.conv2d(found, self.to_filters)
+    def strength(self, found: Tensor) -> Tensor:
+        """The mean size over 2x2 positions of what was found: of (B, n K P, h, w) it is (B, K P, h / 2, w / 2).
+
+        n is 1 for what `forward` gives, 4 for what `on_blocks` gives: then the mean is over 4x4 pixels.
+        """
+        sizes = found.abs()
+        if found.shape[1] != self.channels(1):
+            of_block = torch.matmul(self.of_block, torch.unflatten(sizes, 1, (-1, 4)).flatten(3))
+            sizes = of_block.reshape(found.shape[0], -1, *found.shape[2:])
+        return functional.avg_pool2d(sizes, 2)
 
     def over_filters(self, found: Tensor) -> Tensor:
-        """The sum over the filters of what `on_blocks` gives: (B, 4 K, h, w) to (B, 4, h, w)."""
-        return functional.conv2d(found, self.to_pixels)
+        """The sum over the filters of what was found: (B, n K P, h, w) to (B, n P, h, w)."""
+        sums = torch.matmul(self.ones, torch.unflatten(found, 1, (len(self), -1)).flatten(2))
+        return sums.reshape(found.shape[0], -1, *found.shape[2:])
 
-    @property
-    def _reach(self) -> int:
-        """Blocks that a filter reads on each side of its own."""
-        return (self.radius + 1) // 2
+    def channels(self, positions: int) -> int:
+        """Channels of what is found: `positions` is 1 in `forward`, 4 in `on_blocks`."""
+        return positions * len(self) * self.planes
 
-    def _block_kernels(self) -> Tensor:
-        """The filters centred on each of a block's four pixels: (4 K, 1, side, side), side 4 reach + 2."""
-        filters, side = self.filters(), 4 * self._reach + 2
-        parts = []
-        for row, column in ((0, 0), (0, 1), (1, 0), (1, 1)):
-            top, left = 2 * self._reach + row - self.radius, 2 * self._reach + column - self.radius
-            below, beside = side - filters.shape[1] - top, side - filters.shape[2] - left
-            parts.append(functional.pad(filters, (left, beside, top, below)))
-        return torch.stack(parts, 1).flatten(0, 1).unsqueeze(1)
+    def filter_by_filter(self, weights: Tensor, positions: int) -> Tensor:
+        """`weights` (B, P K n, C), which come plane by plane, in the order of what is found: (B, K P n, C)."""
+        if self.planes == 1:
+            return weights
+        return torch.unflatten(weights, 1, (self.planes, len(self), positions)).transpose(1, 2).flatten(1, 3)
+
+    def _of_blocks(self) -> Tensor:
+        """The filters centred on each of a block's four pixels: (K, 4, side, side), side 2 radius + 2."""
+        filters = self.filters()
+        shifts = ((row, column) for row in (0, 1) for column in (0, 1))
+        return torch.stack([functional.pad(filters, (j, 1 - j, i, 1 - i)) for i, j in shifts], 1)
+
+    def _kernels(self, filters: Tensor) -> Tensor:
+        """Kernels (K P n, P, side, side) of `filters` (K, n, side, side) for each plane alone."""
+        planes = torch.eye(self.planes, device=filters.device, dtype=filters.dtype)
+        apart = filters[:, None, :, None] * planes[None, :, None, :, None, None]
+        return apart.flatten(0, 2)
 
 
-def _found(plane: Tensor, kernels: Tensor, border: int, stride: int) -> Tensor:
-    """`kernels` (n, 1, side, side) on `plane` (B, 1, h, w), its border replicated: (B, n, h / stride, w / stride)."""
-    return functional.conv2d(replicate_pad(plane, border), kernels, stride=stride)
+def _found(planes: Tensor, kernels: Tensor, border: int, stride: int) -> Tensor:
+    """`kernels` (n, P, side, side) on (B, P, h, w), the border replicated: (B, n, h / stride, w / stride)."""
+    return functional.conv2d(replicate_pad(planes, border), kernels, stride=stride)
 
 
 def _first_filters(radius: int, spreads: Sequence[float], oriented: Sequence[float]) -> Tensor:

@@ -8,6 +8,7 @@ import onnxruntime
 import pytest
 import torch
 from torch import nn
+from torch.nn import functional
 
 from model_training.config.load import load_config
 from model_training.config.pretrain import WarmStart
@@ -18,16 +19,18 @@ from model_training.export.onnx import require_parity, to_onnx
 from model_training.export.wrapper import pixel_contract
 from model_training.networks import build_generator
 from model_training.networks.colour import PhotoStatistics
-from model_training.networks.detail import DetailNetwork, doubled
+from model_training.networks.detail import LEAST_DETAIL, YCC, Block, DetailNetwork, doubled
 from model_training.networks.filters import FilterBank
 from model_training.networks.restorer import Restorer
 from model_training.runs.exported import fast_generator_weights
+from model_training.runs.generator import find_checkpoint, load_generator
 from model_training.training.pretrain import WarmStarting
 from model_training.training.stages import Stage
 from service.errors import CheckpointError, ConfigurationError, DataError
 from service.registry.card import read_card
 
-FIRST_SHIPPED = Path(__file__).resolve().parents[2] / "models" / "lamegan-fast" / "1.0.0" / "model.onnx"
+SHIPPED = Path(__file__).resolve().parents[2] / "models" / "lamegan-fast"
+FIRST_SHIPPED = SHIPPED / "1.0.0" / "model.onnx"
 SMALL = {"detail_widths": (8, 8, 8), "detail_blocks": (1, 1, 2), "colour_widths": (8, 8, 8), "colour_blocks": (1, 1, 1)}
 
 
@@ -53,20 +56,83 @@ def test_every_filter_is_even_and_sums_to_zero_whatever_it_has_learned() -> None
     assert filters.sum((1, 2)).abs().max() < 1e-6
 
 
-@pytest.mark.parametrize("radius", [3, 4])
-def test_blocks_hold_what_the_filters_find(radius: int) -> None:
-    bank = FilterBank(radius, (0.7, 1.5), (1.2,))
-    plane = torch.rand(2, 1, 24, 36)
-    plain = torch.nn.functional.pixel_unshuffle(bank(plane), 2)
-    assert torch.allclose(bank.on_blocks(plane), plain, atol=1e-6)
-    assert torch.allclose(bank.over_blocks(plain), torch.nn.functional.avg_pool2d(bank(plane), 2) * 4, atol=1e-6)
+@pytest.mark.parametrize(("radius", "planes"), [(3, 1), (4, 1), (3, 2)])
+def test_blocks_hold_what_the_filters_find(radius: int, planes: int) -> None:
+    bank = FilterBank(radius, (0.7, 1.5), (1.2,), planes)
+    given = torch.rand(2, planes, 24, 36)
+    plain, blocks = bank(given), bank.on_blocks(given)
+    assert torch.allclose(blocks, functional.pixel_unshuffle(plain, 2), atol=1e-6)
+    assert torch.allclose(bank.strength(blocks), functional.avg_pool2d(plain.abs(), 4), atol=1e-6)
+    assert torch.allclose(bank.strength(plain), functional.avg_pool2d(plain.abs(), 2), atol=1e-6)
+    sums = sum(plain[:, planes * k : planes * (k + 1)] for k in range(len(bank)))
+    assert torch.allclose(bank.over_filters(blocks), functional.pixel_unshuffle(sums, 2), atol=1e-5)
+
+
+def spelled_out(network: DetailNetwork, x: torch.Tensor) -> torch.Tensor:
+    """The detail stage as its words say: filter by filter and plane by plane, each weight where it stands."""
+    planes = torch.einsum("pc,bchw->bphw", torch.tensor(YCC), x)
+    at_half, at_quarter = (functional.avg_pool2d(planes, size) for size in (2, 4))
+
+    def find(bank: FilterBank, plane: torch.Tensor) -> torch.Tensor:
+        r = bank.radius
+        return functional.conv2d(
+            functional.pad(plane[:, None], (r, r, r, r), mode="replicate"), bank.filters()[:, None]
+        )
+
+    full = [find(bank, planes[:, p]) for p, bank in enumerate([network.luma_full, *2 * [network.colour_full]])]
+    half = [find(bank, at_half[:, p]) for p, bank in enumerate([network.luma_half, *2 * [network.colour_half]])]
+    quarter = [find(b, at_quarter[:, p]) for p, b in enumerate([network.luma_quarter, *2 * [network.colour_quarter]])]
+    sizes = [functional.avg_pool2d(part.abs(), 4) for part in full] + [functional.avg_pool2d(half[0].abs(), 2)]
+    strength = torch.log(torch.cat(sizes, 1) + LEAST_DETAIL) * 0.5 + 2
+    features, coarse_features = network._features(x, strength)
+    whole = network.mix_whole(strength)
+    weights = network.mix_half(features) + whole[:, : network.mix_half.out_channels]
+    coarse_weights = network.mix_quarter(coarse_features) + whole[:, network.mix_half.out_channels :]
+    counts = [4 * part.shape[1] for part in full] + [part.shape[1] for part in half]
+    of_full, of_half = (list(torch.split(weights, counts, 1)[where]) for where in (slice(3), slice(3, 6)))
+    of_quarter = torch.split(coarse_weights, [part.shape[1] for part in quarter], 1)
+    change = torch.cat(
+        [(functional.pixel_shuffle(w, 2) * f).sum(1, True) for w, f in zip(of_full, full, strict=True)], 1
+    )
+    middle = torch.cat([(w * f).sum(1, True) for w, f in zip(of_half, half, strict=True)], 1)
+    coarse = torch.cat([(w * f).sum(1, True) for w, f in zip(of_quarter, quarter, strict=True)], 1)
+    change = change + doubled(middle + doubled(coarse))
+    return x + torch.einsum("cp,bphw->bchw", torch.linalg.inv(torch.tensor(YCC)), change)
+
+
+def test_the_detail_stage_is_what_its_words_say() -> None:
+    network = shaken(DetailNetwork()).requires_grad_(False)
+    assert isinstance(network, DetailNetwork)
+    for given in (throat(), torch.cat([throat(64, 80, 1), throat(64, 80, 2)])):
+        made = network(given)
+        assert (made - given).abs().max() > 0.01
+        assert torch.allclose(made, spelled_out(network, given), atol=1e-5)
+
+
+def test_a_block_adds_its_convolution() -> None:
+    block = shaken(Block(8))
+    assert isinstance(block, Block)
+    x = torch.rand(1, 8, 12, 10)
+    assert torch.allclose(block(x), functional.relu(x + block.convolution(x)), atol=1e-6)
+
+
+@pytest.mark.parametrize("checkpoint", sorted(SHIPPED.glob("training/*.pt")), ids=lambda path: path.stem)
+def test_what_is_exported_now_gives_the_pixels_of_the_model_that_ships(checkpoint: Path) -> None:
+    contract = pixel_contract(load_generator(find_checkpoint(checkpoint)))
+    now = onnxruntime.InferenceSession(to_onnx(contract), providers=["CPUExecutionProvider"])
+    shipped = onnxruntime.InferenceSession(SHIPPED / checkpoint.stem / "model.onnx", providers=["CPUExecutionProvider"])
+    image = np.stack([phantom(250, 133, seed) for seed in (3, 4)])
+    for one, other in zip(now.run(None, {"image": image}), shipped.run(None, {"image": image}), strict=True):
+        difference = np.abs(one.astype(int) - other.astype(int))
+        assert difference.max() <= 1
+        assert (difference > 0).mean() < 1e-4
 
 
 def test_doubling_as_blocks_is_bilinear_to_the_border() -> None:
     network, small = DetailNetwork(), torch.rand(1, 3, 5, 7)
-    padded = torch.nn.functional.pad(small, (1, 1, 1, 1), mode="replicate")
-    blocks = torch.nn.functional.conv2d(padded, network.to_double, groups=3)
-    assert torch.allclose(torch.nn.functional.pixel_shuffle(blocks, 2), doubled(small), atol=1e-6)
+    padded = functional.pad(small, (1, 1, 1, 1), mode="replicate")
+    blocks = functional.conv2d(padded, network.to_double, groups=3)
+    assert torch.allclose(functional.pixel_shuffle(blocks, 2), doubled(small), atol=1e-6)
 
 
 def test_a_flat_picture_stays_flat_whatever_the_detail_stage_has_learned() -> None:
@@ -81,7 +147,7 @@ def test_no_photo_is_beyond_the_gradient(fault: str) -> None:
     if fault == "noisy":
         photo = photo + 0.08 * torch.randn(photo.shape, generator=torch.Generator().manual_seed(1))
     elif fault == "blurred":
-        photo = torch.nn.functional.avg_pool2d(photo, 5, 1, 2, count_include_pad=False)
+        photo = functional.avg_pool2d(photo, 5, 1, 2, count_include_pad=False)
     elif fault == "dark":
         photo = (photo + 1) * 0.2 - 1
     generator = build_generator("restorer", **SMALL).train()
