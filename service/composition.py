@@ -59,9 +59,11 @@ class Service:
         self.metrics = Metrics(settings.otel_exemplars)
         self.tracing = start_tracing(settings.otel_endpoint, version("lamegan"), settings.otel_exemplars)
         self.store = model_store(settings)
-        self.model_pool = ModelPool(
-            self.store, settings.model, engine_loader(settings, self.metrics), warm_sizes(settings)
-        )
+        # Where processes make the photos, this one's engine is for DICOM objects: it is neither warmed nor tried out.
+        own = settings.model_copy(update={"infer_threads": settings.infer_threads or 1})
+        loader = engine_loader(own if settings.processes else settings, self.metrics)
+        warmed = [] if settings.processes else warm_sizes(settings)
+        self.model_pool = ModelPool(self.store, settings.model, loader, warmed)
         workers = settings.processes or settings.workers or min(usable_cores(), MOST_THREADS)
         self.enhancer, in_process = self._enhancers(settings)
         self.pool = WorkerPool(WorkerLimits(workers, settings.queue_capacity, settings.deadline_s))

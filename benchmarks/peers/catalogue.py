@@ -94,7 +94,7 @@ PEERS = (
         OURS,
         "LaMEGAN",
         "",
-        lambda port, cores: ["-m", "service.commands.main", "serve", "--port", str(port), "--workers", str(cores)],
+        lambda port, _cores: ["-m", "service.commands.main", "serve", "--port", str(port)],  # as it comes
         # Room for 64 clients, who wait as long as they do elsewhere: the others have no bound, or one of 60 s.
         lambda _cores: {"LAMEGAN_QUEUE_CAPACITY": "64", "LAMEGAN_DEADLINE_S": "60"},
     ),

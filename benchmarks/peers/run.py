@@ -2,6 +2,7 @@
 
     benchmarks/peers/make-environments /tmp/peers
     python -m benchmarks.peers.run --environments /tmp/peers [--peer NAME ...] [--turns 3] [--seconds 3] [--no-record]
+        [--kept FILE]    turns done before are read from FILE and these put with them: a run in several parts
 
 Each server does the very same work (`benchmarks.peers.work`), started with its own advice on the same cores, one at a
 time, in turns; the order is turned by one place each time. A turn: start to first response, whose pixels must be ours;
@@ -14,6 +15,7 @@ answer, which other work on the machine distorts far less than the rate.
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import os
 import statistics
@@ -49,24 +51,25 @@ def turn(peer: Peer, python: Path, seconds: float, model: str, sizes: list[str])
         found: Figures = {"start_s": round(server.start_s, 2), "idle_mb": round(server.memory_mb())}
         found["first"] = server.first
         for size, body in photos.items():
-            _load(peer, server, body, seconds=min(1.0, seconds), clients=8)  # a warm-up
+            loaded(peer, server, body, seconds=min(1.0, seconds), clients=8)  # a warm-up
             found[size] = {
-                f"clients {clients}": _load(peer, server, body, seconds=seconds, clients=clients) for clients in CLIENTS
+                f"clients {clients}": loaded(peer, server, body, seconds=seconds, clients=clients)
+                for clients in CLIENTS
             }
         found["busy_mb"] = round(server.memory_mb())
         reached = max(float(one["done_per_s"]) for one in found[sizes[0]].values())
         body = photos[sizes[0]]
-        found["open"] = _load(
+        found["open"] = loaded(
             peer, server, body, seconds=2 * seconds, clients=OPEN_CLIENTS, rate=max(1.0, SHARE * reached)
         )
-        found["overload"] = _load(
+        found["overload"] = loaded(
             peer, server, body, seconds=2 * seconds, clients=OVERLOAD_CLIENTS, rate=OVERLOAD * reached
         )
         found["load_average"] = round(os.getloadavg()[0], 2)
     return found
 
 
-def _load(
+def loaded(
     peer: Peer, server: Running, body: bytes, *, seconds: float, clients: int, rate: float | None = None
 ) -> Figures:
     """What the load generator, a process of its own, counted."""
@@ -169,25 +172,44 @@ def waits_of(turns: dict[str, list[Figures]], sizes: list[str]) -> Figures:
     return kept
 
 
-def measure(peers: list[tuple[Peer, Path]], *, turns: int, seconds: float, model: str, sizes: list[str]) -> Figures:
-    """Every turn of every server.
+def measure(
+    peers: list[tuple[Peer, Path]], kept: Kept, *, turns: int, seconds: float, model: str, sizes: list[str]
+) -> None:
+    """Put every turn of every server with those that are kept.
 
     Raises:
         SystemExit: a server's response is not the others'.
     """
-    found: dict[str, list[Figures]] = {peer.name: [] for peer, _ in peers}
-    first: bytes | None = None
     for index in range(turns):
         for peer, python in peers[index % len(peers) :] + peers[: index % len(peers)]:
             one = turn(peer, python, seconds, model, sizes)
-            answer = one.pop("first")
-            first = first if first is not None else answer
-            if answer != first:
-                raise SystemExit(f"{peer.label} answers other pixels than {peers[0][0].label}.")
-            found[peer.name].append(one)
+            kept.add(peer, hashlib.sha256(one.pop("first")).hexdigest(), one)
             rates = {size: [(run["done_per_s"], run["cpu_ms"]) for run in one[size].values()] for size in sizes}
             print(index, peer.name, rates, "overload", one["overload"]["done_per_s"], flush=True)
-    return found
+
+
+class Kept:
+    """The turns done so far, in a file, if one is given, so that a long run can be done in parts."""
+
+    def __init__(self, file: Path | None) -> None:
+        """Read what `file` holds."""
+        self._file = file
+        found: Figures = json.loads(file.read_bytes()) if file and file.exists() else {"first": None, "turns": {}}
+        self._first: str | None = found["first"]
+        self.turns: dict[str, list[Figures]] = found["turns"]
+
+    def add(self, peer: Peer, first: str, turn: Figures) -> None:
+        """Keep a turn, of a server whose first response has the digest `first`.
+
+        Raises:
+            SystemExit: the others' had another.
+        """
+        if first != (self._first or first):
+            raise SystemExit(f"{peer.label} answers other pixels than the others.")
+        self._first = first
+        self.turns.setdefault(peer.name, []).append(turn)
+        if self._file is not None:
+            self._file.write_text(json.dumps({"first": first, "turns": self.turns}))
 
 
 def main() -> None:
@@ -199,6 +221,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=3.0)
     parser.add_argument("--model", default="lamegan-fast")
     parser.add_argument("--size", action="append", choices=SIZES, help="all unless given")
+    parser.add_argument("--kept", type=Path, help="file of turns done before, to which these are added")
     parser.add_argument("--no-record", action="store_true")
     given = parser.parse_args()
     chosen = [peer for peer in PEERS if not given.peer or peer.name in given.peer]
@@ -208,11 +231,13 @@ def main() -> None:
             print(f"{peer.label} is left out: it has no environment; see make-environments.")
     sizes = given.size or list(SIZES)
     at_hand = [(peer, python) for peer, python in pythons if python is not None]
-    turns = measure(at_hand, turns=given.turns, seconds=given.seconds, model=given.model, sizes=sizes)
+    kept = Kept(given.kept)
+    measure(at_hand, kept, turns=given.turns, seconds=given.seconds, model=given.model, sizes=sizes)
+    turns = {peer.name: kept.turns[peer.name] for peer in PEERS if peer.name in kept.turns}
     figures = {
         "model": given.model,
         "seconds": given.seconds,
-        "turns": given.turns,
+        "turns": min(len(found) for found in turns.values()),
         "cores": usable_cores(),
         **figures_of(turns, sizes),
     }

@@ -6,7 +6,7 @@ import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -48,6 +48,10 @@ class Running:
             total += times.user + times.system
         return total
 
+    def threads(self) -> int:
+        """Threads of all its processes."""
+        return sum(process.num_threads() for process in self._family())
+
     def _family(self) -> list[psutil.Process]:
         return [self.process, *self.process.children(recursive=True)]
 
@@ -63,14 +67,19 @@ class Running:
 
 
 @contextmanager
-def running(peer: Peer, python: Path, photo: bytes, *, cores: int, model: str) -> Iterator[Running]:
-    """`peer`, started with `python`, from its first response to the end of the block."""
+def running(
+    peer: Peer, python: Path, photo: bytes, *, cores: int, model: str, within: Sequence[str] = ()
+) -> Iterator[Running]:
+    """`peer`, started with `python`, from its first response to the end of the block.
+
+    `within` is put before its command, to start it under a limit.
+    """
     port = _free_port()
     url = f"http://127.0.0.1:{port}"
     with tempfile.TemporaryFile() as log:
         started = time.monotonic()
         process = subprocess.Popen(
-            [str(python), *peer.command(port, cores)],
+            [*within, str(python), *peer.command(port, cores)],
             cwd=ROOT,
             env=peer.environ(cores, model),
             stdout=log,

@@ -109,10 +109,7 @@ class Engine:
         """Run a grey image of each (height, width), so that no request pays for the first time."""
         for height, width in shapes:
             for session in {self._session, self._lone}:
-                grey = np.full((1, height, width, 3), 128, np.uint8)
-                session.run(grey)
-                if session.gives_detail:
-                    session.run_detail(grey)
+                session.run(np.full((1, height, width, 3), 128, np.uint8))
 
     def close(self, timeout_s: float | None = None) -> None:
         """Finish what was accepted, then stop."""

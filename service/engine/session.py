@@ -9,6 +9,7 @@ from __future__ import annotations
 import ctypes
 import logging
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Literal
 
@@ -135,8 +136,23 @@ def _fall_back(options: SessionOptions, reason: str) -> Provider:
     return "cpu"
 
 
+@cache
+def _share_memory() -> None:
+    """Let all sessions of this process take their tensors from one arena.
+
+    Else each keeps one of its own, as large as its largest photo: a model has two sessions, and two models are loaded
+    while one takes the other's place.
+    """
+    where = onnxruntime.OrtMemoryInfo(
+        "Cpu", onnxruntime.OrtAllocatorType.ORT_ARENA_ALLOCATOR, 0, onnxruntime.OrtMemType.DEFAULT
+    )
+    onnxruntime.create_and_register_allocator(where, None)
+
+
 def _load(model: Path | bytes, provider: Provider, options: SessionOptions) -> onnxruntime.InferenceSession:
+    _share_memory()
     native = onnxruntime.SessionOptions()
+    native.add_session_config_entry("session.use_env_allocators", "1")
     native.log_severity_level = SEVERITY_FATAL
     native.intra_op_num_threads = options.threads
     native.inter_op_num_threads = 1

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -50,6 +52,29 @@ def test_in_an_open_loop_waits_count_from_when_a_request_was_due(python: Path) -
     assert len(waits) <= 1000
     assert len(waits) > 1
     assert waits == sorted(waits)  # one client cannot send 2,000 a second: each request waits for all before it too
+
+
+@pytest.mark.parametrize(
+    "list_", sorted((ROOT / "benchmarks/peers/requirements").glob("*.txt")), ids=lambda path: path.stem
+)
+def test_a_peers_environment_holds_all_that_the_work_needs(list_: Path) -> None:
+    wanted = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["dependencies"]
+    names = {re.split(r"[\[<>=;]", one)[0].lower() for one in wanted if "sys_platform !=" not in one}
+    pinned = {
+        line.partition("==")[0].lower().replace("_", "-")
+        for line in (ROOT / f"benchmarks/peers/requirements/{peer}.txt").read_text().splitlines()
+    }
+    assert names <= pinned
+
+
+def test_a_run_in_parts_keeps_the_turns_done_before(tmp_path: Path) -> None:
+    kept, peer = run.Kept(tmp_path / "turns.json"), PEERS[0]
+    kept.add(peer, "digest", {"start_s": 1.0})
+    again = run.Kept(tmp_path / "turns.json")
+    again.add(peer, "digest", {"start_s": 2.0})
+    assert [turn["start_s"] for turn in run.Kept(tmp_path / "turns.json").turns[peer.name]] == [1.0, 2.0]
+    with pytest.raises(SystemExit, match="other pixels"):
+        again.add(peer, "another", {})
 
 
 def test_readme_quotes_the_recorded_figures_losses_too() -> None:

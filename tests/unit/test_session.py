@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +17,7 @@ from service.engine.engine import Engine, EngineOptions
 from service.engine.session import Session, SessionOptions, gpu_count
 from service.errors import InferenceFailed, ModelInvalid, ProviderUnavailable
 from tests import models
+from tests.conftest import ROOT
 
 needs_no_gpu = pytest.mark.skipif(gpu_count() > 0, reason="this machine has a GPU")
 
@@ -31,6 +34,30 @@ def test_a_model_that_gives_back_its_input_gives_back_its_input(tmp_path: Path, 
     session = Session(saved(tmp_path, models.identity()), SessionOptions(device="cpu"))
     assert session.provider == "cpu"
     np.testing.assert_array_equal(session.run(batch), batch)
+
+
+def test_sessions_of_one_process_share_the_memory_of_their_tensors() -> None:
+    program = """
+import re
+from pathlib import Path
+import numpy as np
+from service.engine.session import Session, SessionOptions
+from service.engine.threads import settle_libraries
+
+def memory_mb():
+    return int(re.search(r"VmRSS:\\s+(\\d+)", Path("/proc/self/status").read_text())[1]) / 1000
+
+settle_libraries()
+sessions = [Session(Path("models/lamegan-fast/1.0.0/model.onnx"), SessionOptions("cpu")) for _ in range(2)]
+for session in sessions:
+    before = memory_mb()
+    session.run(np.full((1, 800, 800, 3), 99, np.uint8))
+    print(memory_mb() - before)
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=ROOT)
+    first, second = map(float, done.stdout.split())
+    assert first > 50
+    assert second < first / 3
 
 
 def test_a_model_that_fails_raises_and_runs_again(tmp_path: Path) -> None:
