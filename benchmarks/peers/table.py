@@ -45,8 +45,8 @@ def table(recorded: dict[str, Any]) -> str:
     words = (
         f"The same photo's work (model {figures['model']}) behind each server, by number of clients, "
         f"{machine['cores']} cores, {machine['processor']}, commit {recorded['commit']}; medians of {figures['turns']} "
-        f"turns of {figures['seconds']:g} s. Ours over the best of the others: {said}. The load average at the end of a "
-        f"turn, load generator included, was {min(loads):.0f} to {max(loads):.0f}: the further above the cores, the "
+        f"turns of {figures['seconds']:g} s. Ours over the best of the others: {said}. The load average at the end of "
+        f"a turn, load generator included, was {min(loads):.0f} to {max(loads):.0f}: the further above the cores, the "
         "rougher the rates, by other work; the processor time of a response is the steadier figure. All do this "
         "project's own work on the photo, so that only the servers differ: where every core is busy nobody can be far "
         "ahead, and one photo at a time shows who gives it the idle cores."

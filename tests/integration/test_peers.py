@@ -54,17 +54,12 @@ def test_in_an_open_loop_waits_count_from_when_a_request_was_due(python: Path) -
     assert waits == sorted(waits)  # one client cannot send 2,000 a second: each request waits for all before it too
 
 
-@pytest.mark.parametrize(
-    "list_", sorted((ROOT / "benchmarks/peers/requirements").glob("*.txt")), ids=lambda path: path.stem
-)
-def test_a_peers_environment_holds_all_that_the_work_needs(list_: Path) -> None:
+@pytest.mark.parametrize("peer", ["bentoml", "fastapi", "litserve", "pytriton", "ray"])
+def test_a_peers_environment_holds_all_that_the_work_needs(peer: str) -> None:
     wanted = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["dependencies"]
     names = {re.split(r"[\[<>=;]", one)[0].lower() for one in wanted if "sys_platform !=" not in one}
-    pinned = {
-        line.partition("==")[0].lower().replace("_", "-")
-        for line in (ROOT / f"benchmarks/peers/requirements/{peer}.txt").read_text().splitlines()
-    }
-    assert names <= pinned
+    lines = (ROOT / f"benchmarks/peers/requirements/{peer}.txt").read_text(encoding="utf-8").splitlines()
+    assert names <= {line.partition("==")[0].lower().replace("_", "-") for line in lines}
 
 
 def test_a_run_in_parts_keeps_the_turns_done_before(tmp_path: Path) -> None:
