@@ -4,8 +4,13 @@ from __future__ import annotations
 
 import cv2
 import numpy as np
+import numpy.typing as npt
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
 
+from service.quality.assessment import quantile_of_bytes
 from service.quality.input_quality import input_quality
 from tests.live import scene
 
@@ -40,3 +45,11 @@ def test_cameras_of_any_resolution_are_measured_at_one_scale() -> None:
     large = input_quality(cv2.resize(scene(480, 272), (1920, 1088), interpolation=cv2.INTER_CUBIC))
     assert large.sharpness == pytest.approx(small.sharpness, rel=0.15)
     assert large.exposure == pytest.approx(small.exposure, abs=0.01)
+
+
+@given(
+    arrays(np.uint8, st.tuples(st.integers(1, 40), st.integers(1, 40)), elements=st.integers(0, 255)),
+    st.floats(0, 1),
+)
+def test_a_quantile_of_bytes_is_numpys(plane: npt.NDArray[np.uint8], share: float) -> None:
+    assert quantile_of_bytes(plane, share) == np.quantile(plane, share)
