@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
@@ -19,6 +20,25 @@ def write_whole(path: Path, body: bytes | memoryview, *, synced: bool = True, mo
     Raises:
         OSError: it could not be written; nothing has changed.
     """
+    _put(path, body, synced=synced, mode=mode)
+    if synced:
+        sync_folder(path.parent)
+
+
+def write_all(folder: Path, files: Mapping[str, bytes], *, mode: int = 0o666) -> None:
+    """Put several files into `folder`, each whole or not at all; on return all are on the disk.
+
+    Raises:
+        OSError: one could not be written; those before it are there.
+    """
+    for name, body in files.items():
+        _put(folder / name, body, synced=True, mode=mode)
+    if files:
+        sync_folder(folder)
+
+
+def _put(path: Path, body: bytes | memoryview, *, synced: bool, mode: int) -> None:
+    """See `write_whole`; with `synced` the content is on the disk, but not yet its name."""
     partial = path.with_name(f".{path.name}.partial")
     try:
         descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | getattr(os, "O_BINARY", 0), mode)
@@ -32,8 +52,6 @@ def write_whole(path: Path, body: bytes | memoryview, *, synced: bool = True, mo
         with suppress(OSError):
             partial.unlink(missing_ok=True)
         raise
-    if synced:
-        sync_folder(path.parent)
 
 
 def sync_folder(folder: Path) -> None:

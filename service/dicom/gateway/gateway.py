@@ -48,9 +48,10 @@ class Gateway:
         self._enhance = [Loop(f"enhance-{number}", step) for number in range(threads)]
         self._loops = [*self._enhance, Loop("housekeeping", self._housekeep, HOUSEKEEPING_S)]
         self._loops += [Loop("faults", faults, FAULTS_S)]
+        self._senders = [self._sender(one) for one in config.destination]
         self._send = [
-            Loop(f"send-{one.name}", SendStep(self.spool, one, self._sender(one), config.work, metrics, faults))
-            for one in config.destination
+            Loop(f"send-{one.name}", SendStep(self.spool, one, sender, config.work, metrics, faults))
+            for one, sender in zip(config.destination, self._senders, strict=True)
         ]
         self._loops += self._send
         step.on_enhanced = self._wake_send
@@ -83,6 +84,8 @@ class Gateway:
         deadline = time.monotonic() + grace_s
         for loop in self._loops:
             loop.join(max(0.1, deadline - time.monotonic()))
+        for sender in self._senders:
+            sender.close()
         self.spool.close()
 
     def _sender(self, destination: Destination) -> Sender:

@@ -11,13 +11,15 @@ from collections.abc import Callable
 from typing import Protocol
 
 from pydicom.uid import UID
-from pynetdicom import AE, AllStoragePresentationContexts, evt
+from pynetdicom import AllStoragePresentationContexts, evt
 from pynetdicom.events import Event
 
 from service.dicom.gateway.association_server import AssociationServer, refusal_of, serve
+from service.dicom.gateway.associations import application_entity
 from service.dicom.gateway.config import Listen
 from service.dicom.gateway.faults import FaultLog
 from service.dicom.gateway.spool import Spool
+from service.dicom.gateway.tcp_options import prompt_handlers
 from service.dicom.served import SERVED_TRANSFER_SYNTAXES, STORAGE_COMMITMENT, VERIFICATION
 from service.errors import ConfigurationError
 from service.monitoring.logs import exception_facts, get_logger
@@ -91,6 +93,7 @@ class Listener:
         for context in AllStoragePresentationContexts:
             entity.add_supported_context(str(context.abstract_syntax), list(SERVED_TRANSFER_SYNTAXES))
         handlers: list[evt.EventHandlerType] = [
+            *prompt_handlers(),
             (evt.EVT_REQUESTED, self._requested),
             (evt.EVT_ACCEPTED, lambda _event: self._counts.association("accepted")),
             (evt.EVT_REJECTED, self._rejected),
@@ -173,10 +176,3 @@ def committed_by(event: Event, spool: Spool) -> None:
     stored = {str(item.ReferencedSOPInstanceUID) for item in told.get("ReferencedSOPSequence", None) or ()}
     failed = {str(item.ReferencedSOPInstanceUID) for item in told.get("FailedSOPSequence", None) or ()}
     spool.committed(str(told.get("TransactionUID", "")), stored, failed)
-
-
-def application_entity(ae_title: str, timeout_s: float) -> AE:
-    """An application entity in which every wait has a deadline."""
-    entity = AE(ae_title)
-    entity.acse_timeout = entity.dimse_timeout = entity.network_timeout = entity.connection_timeout = timeout_s
-    return entity

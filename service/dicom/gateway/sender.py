@@ -72,3 +72,11 @@ class Sender(Protocol):
             Unreachable: nobody responds.
         """
         ...
+
+    def rest(self) -> None:
+        """Nothing is to be sent now: let go of what need not be held open."""
+        ...
+
+    def close(self) -> None:
+        """Let go of everything; the gateway ends."""
+        ...

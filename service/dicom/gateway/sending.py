@@ -6,6 +6,7 @@ Whatever a destination does is either its own trouble, which everything waits fo
 
 from __future__ import annotations
 
+import math
 import sqlite3
 import time
 from collections.abc import Callable
@@ -24,6 +25,8 @@ BATCH = 20
 
 LOST_WAITS = 4
 """An object on which an association broke waits as if it had been refused so many times, 80 s by default."""
+
+TOGETHER_S = 1.0
 
 Told = TypeVar("Told")
 
@@ -59,6 +62,7 @@ class SendStep:
             return False
         due, unconfirmed = (ask(self._to.name, None, BATCH) for ask in (self._spool.due, self._spool.unconfirmed))
         if not due and not unconfirmed:
+            self._sender.rest()
             return False
         try:
             if due:
@@ -89,13 +93,15 @@ class SendStep:
         One on which the association broke goes behind the others, so that it cannot hold them up.
         """
         answers = _asked(self._sender.store, parcels) if parcels else {}
+        stored = [delivery_id for delivery_id, answer in answers.items() if answer is None]
+        if stored:
+            self._spool.sent(stored, self._check_at())
         lost: Unreachable | None = None
         for parcel in parcels:
             if parcel.delivery.id not in answers:
                 continue
             answer = answers[parcel.delivery.id]
             if answer is None:
-                self._spool.sent(parcel.delivery.id)
                 self._counts.delivered(self._to.name, "stored")
             elif isinstance(answer, Refused):
                 self._refused(parcel.delivery, answer.reason)
@@ -108,15 +114,21 @@ class SendStep:
                 raise lost
             self._faults.seen(self._to.name, lost.reason)
 
+    def _check_at(self) -> float:
+        """When to ask about what was stored now: what is stored within one second is asked about together."""
+        return 0.0 if self._to.confirm == "store" else math.ceil(time.time() / TOGETHER_S) * TOGETHER_S
+
     def _confirm(self, parcels: list[Parcel]) -> None:
-        for delivery_id, there in (_asked(self._sender.confirm, parcels) if parcels else {}).items():
-            (delivery,) = (parcel.delivery for parcel in parcels if parcel.delivery.id == delivery_id)
-            if there:
-                self._spool.confirmed(delivery_id)
-                self._counts.delivered(self._to.name, "confirmed")
-                self._log.info("delivery confirmed", object=delivery.object_id, item=delivery.item, to=self._to.name)
-            else:
-                self._refused(delivery, "not-found")
+        answers = _asked(self._sender.confirm, parcels) if parcels else {}
+        there = [parcel.delivery for parcel in parcels if answers.get(parcel.delivery.id)]
+        if there:
+            self._spool.confirmed([delivery.id for delivery in there])
+        for delivery in there:
+            self._counts.delivered(self._to.name, "confirmed")
+            self._log.info("delivery confirmed", object=delivery.object_id, item=delivery.item, to=self._to.name)
+        for parcel in parcels:
+            if answers.get(parcel.delivery.id) is False:
+                self._refused(parcel.delivery, "not-found")
 
     def _refused(self, delivery: Delivery, reason: str) -> None:
         self._counts.delivered(self._to.name, "refused")

@@ -108,6 +108,13 @@ class StowSender:
             return {parcel.delivery.id: True for parcel in parcels}
         return {parcel.delivery.id: self._is_there(parcel) for parcel in parcels}
 
+    def rest(self) -> None:
+        """See `Sender`: connections are kept, the server ends those that it does not want."""
+
+    def close(self) -> None:
+        """See `Sender`."""
+        self._session.close()
+
     def _is_there(self, parcel: Parcel) -> bool:
         study, series, instance = parcel.address()
         try:
