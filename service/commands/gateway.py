@@ -1,4 +1,4 @@
-"""`lamegan gateway`: run it, look at it, and send dead letters on their way again."""
+"""`lamegan gateway`: run it, look at it, send dead letters on their way again, and remove what it set aside."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def status(
     config: ConfigFile = None, as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False
 ) -> None:
     """What is in the spool, what is being retried, and the dead letters with their reasons."""
-    from service.commands.gateway_run import with_spool
+    from service.commands.gateway_spool import with_spool
     from service.dicom.gateway.status import as_table
     from service.dicom.gateway.status import status as status_of
 
@@ -44,12 +44,29 @@ def status(
 def retry(
     number: Annotated[int | None, typer.Argument(metavar="[OBJECT]", help="An object's number; none: all.")] = None,
     config: ConfigFile = None,
+    kept: Annotated[bool, typer.Option("--kept", help="Those kept aside, after a change of settings.")] = False,
 ) -> None:
     """Try dead letters again, and what waits for its next try at once; a running gateway follows within a second."""
-    from service.commands.gateway_run import with_spool
+    from service.commands.gateway_spool import with_spool
 
-    revived = with_spool(_file(config), lambda spool: spool.revive(number))
-    print_line(f"{revived} dead letters are tried again.")
+    revived = with_spool(_file(config), lambda spool: spool.revive(number, "kept" if kept else "dead"))
+    print_line(f"{revived} {'kept objects' if kept else 'dead letters'} are tried again.")
+
+
+@gateway.command("clear")
+def clear(
+    config: ConfigFile = None,
+    kept: Annotated[bool, typer.Option("--kept", help="Objects kept aside.")] = False,
+    dead: Annotated[bool, typer.Option("--dead", help="Dead letters.")] = False,
+    older_than: Annotated[str, typer.Option(help="Received so long ago: 90m, 12h, 7d, 2w.")] = "0m",
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only tell what would be removed.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Remove objects from the spool for good: those kept aside, dead letters, or both."""
+    from service.commands.gateway_clear import clear as run
+
+    run(_file(config), (kept, dead), older_than, dry_run=dry_run, yes=yes, as_json=as_json)
 
 
 def _file(given: Path | None) -> Path:

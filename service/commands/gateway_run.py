@@ -1,14 +1,12 @@
-"""The work of `lamegan gateway`: the gateway in the foreground, and its spool for the commands beside it."""
+"""The work of `lamegan gateway`: the gateway in the foreground."""
 
 from __future__ import annotations
 
 import logging
 import signal
 import threading
-from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
-from typing import TypeVar
 
 from service.commands.console import quiet_decoders
 from service.composition import engine_options, model_store
@@ -16,7 +14,6 @@ from service.dicom.answer import load_dicom_enhancer
 from service.dicom.gateway.config import GatewayConfig, read_config
 from service.dicom.gateway.gateway import Gateway
 from service.dicom.gateway.monitor import MonitorServer
-from service.dicom.gateway.spool import Spool
 from service.errors import ConfigurationError
 from service.monitoring.gateway_metrics import GatewayMetrics
 from service.monitoring.logs import configure_logs, get_logger
@@ -77,22 +74,3 @@ def until_told_to_stop() -> threading.Event:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, stop)
     return stopped
-
-
-Told = TypeVar("Told")
-
-
-def with_spool(file: Path, act: Callable[[Spool], Told]) -> Told:
-    """What `act` returns about the spool of the gateway that `file` configures, running or not.
-
-    Raises:
-        ConfigurationError: the file makes no sense, or there is no spool yet.
-    """
-    folder = read_config(file).spool.folder
-    if not (folder / "index.sqlite").exists():
-        raise ConfigurationError(f"There is no spool in {folder} yet.")
-    spool = Spool(folder)
-    try:
-        return act(spool)
-    finally:
-        spool.close()

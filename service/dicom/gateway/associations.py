@@ -37,18 +37,18 @@ def application_entity(ae_title: str, timeout_s: float) -> AE:
     return entity
 
 
-class ReactorGate(threading.Event):
-    """Stands in for the event at which pynetdicom's thread of an association stops while another thread asks something.
+class ReactorCheckpoint(threading.Event):
+    """Stands in for the event at which an association's own thread stops while another thread makes a request.
 
     The library's own lets that thread go on for a moment after `clear`: it may take the response and drop it, and the
-    asking thread waits for it until its deadline. Here `clear` returns when the thread stands at the gate, not before.
+    asking thread waits for it until its deadline. Here `clear` returns when the thread has stopped, not before.
     """
 
     def __init__(self, association: Association) -> None:
         super().__init__()
         self._association = association
         self._change = threading.Condition()
-        self._open, self._at_gate = True, False
+        self._open, self._stopped = True, False
 
     def is_set(self) -> bool:
         """Whether the thread may go on."""
@@ -61,24 +61,24 @@ class ReactorGate(threading.Event):
             self._change.notify_all()
 
     def wait(self, timeout: float | None = None) -> bool:
-        """Stand at the gate until it is open; called by the association's thread."""
+        """Stop until `set`; called by the association's thread."""
         with self._change:
-            self._at_gate = True
+            self._stopped = True
             self._change.notify_all()
             try:
                 return self._change.wait_for(lambda: self._open, timeout)
             finally:
-                self._at_gate = False
+                self._stopped = False
 
     def clear(self) -> None:
-        """Close the gate, and wait until the thread stands at it.
+        """Stop the thread, and return once it has stopped.
 
         Raises:
             RuntimeError: the association has ended.
         """
         with self._change:
             self._open = False
-            while not self._change.wait_for(lambda: self._at_gate, timeout=0.1):
+            while not self._change.wait_for(lambda: self._stopped, timeout=0.1):
                 if not self._association.is_established:
                     self._open = True
                     raise RuntimeError("The association has ended.")
@@ -97,7 +97,7 @@ class Caller:
         """An association on which `kinds` were proposed.
 
         Raises:
-            Unreachable: there is none; in its reason, why.
+            Unreachable: it cannot be opened; in its reason, why.
         """
         tls = (self._to.tls.client(), self._to.host) if self._to.tls else None
         association = self._entity.associate(
@@ -110,7 +110,7 @@ class Caller:
         )
         if not association.is_established:
             raise Unreachable("rejected" if association.is_rejected else self._why_not())
-        association._reactor_checkpoint = ReactorGate(association)  # noqa: SLF001
+        association._reactor_checkpoint = ReactorCheckpoint(association)  # noqa: SLF001
         return association
 
     def _why_not(self) -> str:
@@ -149,7 +149,7 @@ class HeldAssociation:
         """The association, on which `kinds` were proposed.
 
         Raises:
-            Unreachable: there is none.
+            Unreachable: it cannot be opened.
         """
         self._used_at = time.monotonic()
         known = self._association

@@ -18,7 +18,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Literal
 
-from service.dicom.gateway.rows import Delivery, Item, clock
+from service.dicom.gateway.rows import Delivery, Item, ObjectState, clock
 from service.dicom.gateway.spool_index import SpoolIndex
 from service.durable import sync_folder, write_all
 from service.errors import ConfigurationError
@@ -200,19 +200,38 @@ class Spool(SpoolIndex):
             )
         self.set_aside(delivery.object_id, "dead", f"{delivery.destination}: {reason}")
 
-    def revive(self, object_id: int | None = None) -> int:
-        """Try dead letters again, one or all, and whatever waits for its next try at once; how many died."""
+    def revive(self, object_id: int | None = None, state: Literal["kept", "dead"] = "dead") -> int:
+        """Try objects in `state` again, one or all, and whatever waits for its next try at once; how many were."""
         with self._transaction():
-            dead = [
+            found = [
                 row[0]
-                for row in self._rows.execute("SELECT id FROM object WHERE state = 'dead' ORDER BY id")
+                for row in self._rows.execute("SELECT id FROM object WHERE state = ? ORDER BY id", (state,))
                 if object_id in (None, row[0])
             ]
-            for one in dead:
+            for one in found:
                 self._revive(one)
             self._rows.execute("UPDATE object SET due_at = 0 WHERE state = 'received'")
             self._rows.execute("UPDATE delivery SET due_at = 0 WHERE state = 'pending'")
-        return len(dead)
+        return len(found)
+
+    def remove(self, object_ids: Iterable[int], states: tuple[ObjectState, ...]) -> list[int]:
+        """Remove objects for good, row and files, unless one has left `states` meanwhile; those that were removed.
+
+        Sent again, such an object is a new one.
+        """
+        marks = ", ".join("?" * len(states))
+        gone = f"DELETE FROM object WHERE id = ? AND state IN ({marks})"
+        with self._transaction():
+            removed = [one for one in object_ids if self._rows.execute(gone, (one, *states)).rowcount]
+            self._rows.executemany("DELETE FROM delivery WHERE object_id = ?", [(one,) for one in removed])
+        for one in removed:
+            shutil.rmtree(self._home(one), ignore_errors=True)
+        return removed
+
+    def bytes_of(self, object_id: int) -> int:
+        """Bytes of the files of one object."""
+        home = self._home(object_id)
+        return sum(file.stat().st_size for file in home.iterdir()) if home.is_dir() else 0
 
     def free_bytes(self) -> int:
         """Bytes free on the spool's file system."""
