@@ -51,6 +51,7 @@ class Restorer(nn.Module):
     def fix(self) -> None:
         """Work out once what does not depend on the photo, for export; training is over then."""
         self.detail.fix()
+        self.colour.statistics.fix()
 
     def _clipped(self, x: Tensor) -> Tensor:
         clipped = x.clamp(-1, 1)

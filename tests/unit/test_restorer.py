@@ -18,7 +18,7 @@ from model_training.data.throat_colours import with_throat_palette
 from model_training.export.onnx import require_parity, to_onnx
 from model_training.export.wrapper import pixel_contract
 from model_training.networks import build_generator
-from model_training.networks.colour import PhotoStatistics
+from model_training.networks.colour import QUANTILES, PhotoStatistics, by_selection, by_sorting
 from model_training.networks.detail import LEAST_DETAIL, YCC, Block, DetailNetwork, doubled
 from model_training.networks.filters import FilterBank
 from model_training.networks.restorer import Restorer
@@ -256,6 +256,13 @@ def test_the_statistics_tell_photos_apart_and_pass_gradients_whatever_their_weig
     other.sum().backward()
     assert statistics.hidden.weight.grad is not None
     assert statistics.hidden.weight.grad.abs().sum() > 0
+
+
+@pytest.mark.parametrize(("rows", "levels"), [(256, 1000), (8160, 40), (8160, 100_000), (300, 1)])
+def test_quantiles_selected_are_those_of_a_sort(rows: int, levels: int) -> None:
+    values = torch.randint(levels, (2, 10, rows), generator=torch.Generator().manual_seed(rows)).float()
+    ranks = torch.round(torch.tensor(QUANTILES) * (rows - 1)).long()
+    assert torch.equal(by_selection(values, ranks), by_sorting(values, ranks))
 
 
 def test_light_and_stored_values_are_each_others_inverse() -> None:
