@@ -19,6 +19,7 @@ import httpx
 import numpy as np
 import pydicom
 import pytest
+from dicomweb_client.api import DICOMwebClient
 
 from tests import dicom_files as objects
 from tests import models
@@ -177,6 +178,12 @@ def study_files(folder: Path, count: int = 3) -> list[Path]:
     return files
 
 
+def retrieved(orthanc: Orthanc) -> set[str]:
+    """SOP instance UIDs of what WADO-RS gives for the study."""
+    client = DICOMwebClient(url=orthanc.web)
+    return {str(one.SOPInstanceUID) for one in client.retrieve_study("2.25.4711")}
+
+
 def dimse(orthanc: Orthanc, confirm: str = "auto") -> str:
     return (
         '[[destination]]\nname = "pacs"\nkind = "dimse"\nae_title = "ORTHANC"\nhost = "127.0.0.1"\n'
@@ -216,6 +223,7 @@ def test_a_study_sent_to_the_gateway_arrives_enhanced_in_orthanc_once(
         echo = ["echoscu", "-aet", "STORESCU", "-aec", "LAMEGAN", "127.0.0.1", str(port)]
         assert subprocess.run(echo, check=False).returncode == 0
         assert send(orthanc.dicom_port, *files, called="ORTHANC") == 0
+        before = set(orthanc.instances())
         senders = [
             subprocess.Popen(
                 ["storescu", "-aet", "STORESCU", "-aec", "LAMEGAN", "127.0.0.1", str(port), *map(str, files)]
@@ -237,9 +245,11 @@ def test_a_study_sent_to_the_gateway_arrives_enhanced_in_orthanc_once(
             source = sources[one.SourceImageSequence[0].ReferencedSOPInstanceUID]
             assert np.abs(one.pixel_array.astype(int) - source.pixel_array).max() <= 13
             assert one.PatientName == source.PatientName
-        kept = {pydicom.dcmread(BytesIO(body)).SOPInstanceUID: body for body in orthanc.instances()}
+        assert len(before) == len(files)
+        assert before <= set(orthanc.instances())  # the originals are bit for bit what they were
         for body in originals:
-            assert pydicom.dcmread(BytesIO(kept[pydicom.dcmread(BytesIO(body)).SOPInstanceUID])).PixelData in body
+            assert body[-len(sources[pydicom.dcmread(BytesIO(body)).SOPInstanceUID].PixelData) :] in b"".join(before)
+        assert retrieved(orthanc) == {one.SOPInstanceUID for one in stored}
         for one in derived:
             (found,) = orthanc.http.post("/tools/lookup", content=str(one.SOPInstanceUID)).json()
             shown = orthanc.http.get(f"/instances/{found['ID']}/preview", headers={"Accept": "image/png"})

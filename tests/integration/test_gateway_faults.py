@@ -376,6 +376,24 @@ def test_a_clock_set_back_delays_nothing_and_is_told(tmp_path: Path, monkeypatch
         pacs.stop()
 
 
+def test_a_clock_set_ahead_delays_nothing_and_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pacs = Pacs()
+    real, ahead_s = time.time, [0.0]
+    monkeypatch.setattr(time, "time", lambda: real() + ahead_s[0])
+    try:
+        with running(tmp_path / "spool", to(pacs)) as gateway:
+            ahead_s[0] = 86_400.0
+            eventually(lambda: has_fault(gateway, "clock", "moved-ahead"))
+            assert store(gateway.port, source()) == 0
+            arrives_once_mended(gateway, pacs)
+            ahead_s[0] = 0.0
+            eventually(lambda: has_fault(gateway, "clock", "moved-back"))
+            assert store(gateway.port, source(2)) == 0
+            eventually(lambda: gateway.count("done") == 2)
+    finally:
+        pacs.stop()
+
+
 def test_an_index_without_room_refuses_objects_and_goes_on_when_there_is_room(tmp_path: Path) -> None:
     pacs = Pacs()
     try:

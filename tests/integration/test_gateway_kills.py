@@ -26,8 +26,11 @@ KILLS = int(os.environ.get("LAMEGAN_TEST_KILLS", "12"))
 """At random moments; CI's number keeps the test to about a minute, 100 is the acceptance run."""
 
 OBJECTS = 6
-STEPS = ("add", "enhanced", "sent", "confirmed", "_tidy")
-"""Methods of the spool, before and after each of which the gateway is killed once."""
+STEPS = ("add", "_new_id", "_is_known", "enhanced", "sent", "confirmed", "_tidy")
+"""Methods of the spool, before and after each of which the gateway is killed once.
+
+`_new_id` comes before the file of an object that is received, `_is_known` between its fsync and its row.
+"""
 
 
 def _gateway(folder: str, destination_port: int, step: str, before: bool) -> None:
@@ -42,7 +45,7 @@ def _gateway(folder: str, destination_port: int, step: str, before: bool) -> Non
         def struck(self: Spool, *arguments: Any, **options: Any) -> Any:
             if before:
                 os.kill(os.getpid(), signal.SIGKILL)
-            original(self, *arguments, **options)
+            original(self, *arguments, **options)  # its result has nobody to go to
             os.kill(os.getpid(), signal.SIGKILL)
 
         setattr(Spool, step, struck)

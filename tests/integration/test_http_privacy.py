@@ -11,9 +11,10 @@ import httpx
 import pytest
 from PIL import Image, PngImagePlugin
 
-from tests import models
+from tests import dicom_files, models
 from tests.integration.command import command
-from tests.live import PATIENCE_S, LiveService, encoded, scene
+from tests.integration.test_tracing import collecting
+from tests.live import PATIENCE_S, LiveService, encoded, scene, wait_until
 
 SENTINEL = "Gertrud-Sentinella"
 PHOTO = Image.fromarray(scene(96, 80))
@@ -112,6 +113,41 @@ def test_no_name_comes_out_of_any_door(tmp_path: Path) -> None:
     assert len(logged.splitlines()) > len(answers)
     for line in logged.splitlines():
         json.loads(line)
+
+
+def test_no_attribute_of_a_dicom_object_comes_out_in_log_metric_trace_audit_or_error(tmp_path: Path) -> None:
+    models.install(tmp_path / "models", models.brighten(12))
+    log, audit = tmp_path / "log", tmp_path / "audit"
+    good = [dicom_files.as_file(dicom_files.endoscopic()), dicom_files.as_file(dicom_files.multi_frame(2))]
+    refused = [
+        dicom_files.as_file(dicom_files.endoscopic(PixelData=b"\0\0")),
+        dicom_files.as_file(dicom_files.endoscopic(SOPClassUID="1.2.840.10008.5.1.4.1.1.2")),
+        good[0][:900],
+    ]
+    with collecting() as collector:
+        watched = {
+            "LAMEGAN_AUDIT_DIR": str(audit),
+            "LAMEGAN_OTEL_ENDPOINT": collector.endpoint,
+            "NO_PROXY": "127.0.0.1",
+        }
+        with (
+            command(tmp_path / "models", log, LAMEGAN_LOG_LEVEL="debug", **watched) as running,
+            httpx.Client(base_url=running.ready_url(), timeout=PATIENCE_S, trust_env=False) as client,
+        ):
+            kind = {"content-type": "application/dicom"}
+            made = [client.post("/enhance", content=body, headers=kind) for body in good]
+            problems = [client.post("/enhance", content=body, headers=kind) for body in refused]
+            metrics = client.get("/metrics").text
+            wait_until(lambda: len(collector.spans) > len(good))
+    assert [answer.status_code for answer in made] == [200, 200]
+    assert dicom_files.SENTINEL.encode() in made[0].content  # the object itself stays the patient's
+    assert {answer.status_code for answer in problems} <= {415, 422}
+    audited = "".join(path.read_text() for path in audit.iterdir())
+    assert audited.count("lassim") >= len(good)
+    told = [log.read_text(), metrics, audited, *map(str, collector.spans)]
+    told += [answer.text + str(answer.headers) for answer in problems] + [str(answer.headers) for answer in made]
+    for text in told:
+        assert dicom_files.SENTINEL not in text
 
 
 @pytest.mark.parametrize("form", ["same", "jpeg", "png", "webp"])

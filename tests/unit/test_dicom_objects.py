@@ -13,8 +13,10 @@ import highdicom
 import numpy as np
 import pydicom
 import pytest
-from pydicom import uid
+from pydicom import config, uid
+from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset
+from pydicom.valuerep import validate_value
 
 from service.dicom.conversion import DicomEnhancer
 from service.dicom.frames import frames_of
@@ -86,6 +88,31 @@ def faults(body: bytes, folder: Path) -> list[str]:
     return [line for line in told.decode(errors="replace").splitlines() if line.startswith("Error")]
 
 
+def validate(body: bytes) -> int:
+    """Hold every value in `body` to pydicom's rules for its value representation; how many there are.
+
+    Raises:
+        ValueError: one breaks them.
+    """
+    count = 0
+    for element in read(body).iterall():
+        for value in element.value if element.VM > 1 else [element.value]:
+            told = getattr(value, "original_string", None) or value  # a decimal or whole number is held to its text
+            validate_value(element.VR, told, config.RAISE)
+            count += 1
+    return count
+
+
+@pytest.mark.parametrize(
+    ("keyword", "value"), [("StudyDate", "yesterday"), ("SeriesNumber", "3.5"), ("Modality", "es")]
+)
+def test_values_are_held_to_their_rules(keyword: str, value: str) -> None:
+    made = objects.endoscopic()
+    made[keyword] = DataElement(keyword, made[keyword].VR, value, validation_mode=config.IGNORE, already_converted=True)
+    with pytest.raises(ValueError, match=r"[Ii]nvalid value"):
+        validate(objects.as_file(made))
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_an_object_of_any_kind_gives_valid_objects_with_the_enhancers_own_pixels(
     kind: str, enhancer: DicomEnhancer, tmp_path: Path
@@ -99,6 +126,7 @@ def test_an_object_of_any_kind_gives_valid_objects_with_the_enhancers_own_pixels
         (tmp_path / "object.dcm").write_bytes(made)
         dumped = subprocess.run(["dcmdump", str(tmp_path / "object.dcm")], capture_output=True, check=True)
         assert dumped.stderr == b""
+        assert validate(made) > 50
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         report = highdicom.sr.srread(BytesIO(answer.report))
