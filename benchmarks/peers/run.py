@@ -239,6 +239,7 @@ def main() -> None:
         "seconds": given.seconds,
         "turns": min(len(found) for found in turns.values()),
         "cores": usable_cores(),
+        "niceness": os.nice(0),
         **figures_of(turns, sizes),
     }
     print(json.dumps(figures, indent=2))
