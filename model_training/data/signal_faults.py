@@ -24,6 +24,8 @@ SUBSAMPLINGS = (
     cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444,
 )
 BLOCK_PX = 8
+SOFTEST_PX = 0.7
+"""Deviation of the softest line that a shake leaves."""
 
 
 def _float(image: NDArray[Any]) -> FloatImage:
@@ -47,8 +49,17 @@ def disk(image: FloatImage, radius_px: float) -> FloatImage:
     return _filtered(image, np.clip(radius_px + 0.5 - np.hypot(columns, rows), 0, 1))
 
 
-def motion(image: FloatImage, length_px: float, angle: float) -> FloatImage:
-    """Blur along a straight line of `length_px` at `angle` in radians."""
+def shake(image: FloatImage, rng: np.random.Generator) -> FloatImage:
+    """Blur along a straight line, half of the time a soft one: the hand trembles while it moves."""
+    kernel = _line(rng.uniform(2.5, 12), rng.uniform(0, np.pi))
+    if rng.random() < 0.5:
+        reach = int(np.ceil(4 * SOFTEST_PX))
+        kernel = _float(cv2.GaussianBlur(np.pad(kernel, reach), (0, 0), rng.uniform(0.25, SOFTEST_PX)))
+    return _filtered(image, kernel)
+
+
+def _line(length_px: float, angle: float) -> FloatImage:
+    """The kernel of a straight line of `length_px` at `angle` in radians."""
     reach = int(np.ceil(length_px / 2)) + 1
     kernel = np.zeros((2 * reach + 2, 2 * reach + 2), np.float32)
     for step in np.linspace(-(length_px - 1) / 2, (length_px - 1) / 2, 8 * reach + 1):
@@ -56,7 +67,7 @@ def motion(image: FloatImage, length_px: float, angle: float) -> FloatImage:
         left, top = int(np.floor(column)), int(np.floor(row))
         across, down = column - left, row - top
         kernel[top : top + 2, left : left + 2] += np.outer((1 - down, down), (1 - across, across))
-    return _filtered(image, kernel[:-1, :-1])
+    return kernel[:-1, :-1]
 
 
 def _filtered(image: FloatImage, kernel: NDArray[Any]) -> FloatImage:
@@ -64,9 +75,9 @@ def _filtered(image: FloatImage, kernel: NDArray[Any]) -> FloatImage:
 
 
 def blur(image: FloatImage, rng: np.random.Generator) -> FloatImage:
-    """Half of it motion, the rest Gaussian, disks and boxes."""
+    """Half of it shake, the rest Gaussian, disks and boxes."""
     if rng.random() < 0.55:
-        return motion(image, rng.uniform(2.5, 11), rng.uniform(0, np.pi))
+        return shake(image, rng)
     kind = rng.choice(5)
     if kind < 3:
         return gaussian(image, rng.uniform(0.4, 2.6) if rng.random() < 0.85 else rng.uniform(2.6, 4))
@@ -119,13 +130,19 @@ def resampled(image: FloatImage, rng: np.random.Generator) -> FloatImage:
     )
 
 
-SINGLE: tuple[tuple[float, SignalFault], ...] = ((0.38, blur), (0.07, noise), (0.2, jpeg), (0.02, resampled))
+SINGLE: tuple[tuple[float, SignalFault], ...] = (
+    (0.28, shake),
+    (0.22, jpeg),
+    (0.14, blur),
+    (0.1, noise),
+    (0.02, resampled),
+)
 """How often a photo has this one fault alone; `CLEAN` has none, and the rest a mixture."""
-CLEAN = 0.08
+CLEAN = 0.06
 
 
 def signal_faults(image: FloatImage, rng: np.random.Generator) -> FloatImage:
-    """One fault alone more than half of the time, none in a tenth, else lens, sensor and file in their order."""
+    """One fault alone three times in four, at times none, else lens, sensor and file in their order."""
     kind = rng.random() - CLEAN
     if kind < 0:
         return image

@@ -7,7 +7,7 @@ stays, for only who knows the scene can tell a dark wood from an underexposed on
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -34,6 +34,9 @@ LARGE_VIEWS = ((272, 480), (480, 272), (352, 352), (288, 384), (384, 288), (256,
 """(H, W) of the colour stage's views, multiples of 16."""
 
 SYNTHETIC_SHAPES = ((480, 272), (320, 320), (384, 288), (288, 384))
+DRAWN = 0.06
+"""Share of phantoms and drawn everyday pictures in the detail stage, whose flat areas and clean lines no photo has."""
+
 SCENE_PHANTOMS, ANYTHING_DRAWN = 0.09, 0.03
 """Shares of phantoms and of drawn everyday pictures in the colour stage."""
 
@@ -124,11 +127,17 @@ class Sources:
             raise DataError("there is no clean photo to train on")
 
 
+def _drawn(draw: Callable[[int, int, int], Pixels], count: int, seed: int) -> list[Pixels]:
+    """`count` pictures that `draw` draws from width, height and a seed that no measure uses."""
+    return [draw(*SYNTHETIC_SHAPES[i % 4], 500_000 + 1000 * seed + i) for i in range(count)]
+
+
 class DetailPairs:
     """Crops for the detail stage, half of them from `sources.anything` where there is any."""
 
-    def __init__(self, sources: Sources, seed: int, side_px: int = 112) -> None:
+    def __init__(self, sources: Sources, seed: int, side_px: int = 192, drawn: int = 70) -> None:
         self.sources, self.seed, self.side_px = sources, seed, side_px
+        self.drawn = _drawn(phantom, drawn * 5 // 7, seed) + _drawn(everyday, drawn - drawn * 5 // 7, seed)
 
     def batch(self, step: int, size: int) -> tuple[Tensor, Tensor]:
         """Batch number `step`: degraded and clean, each (size, 3, side, side) float32 in [-1, 1]."""
@@ -144,6 +153,8 @@ class DetailPairs:
         """One (degraded, clean) pair of (height, width, 3) uint8."""
         anything = self.sources.anything
         kind = anything if anything and rng.random() < 0.48 else self.sources.scene
+        if self.drawn and rng.random() < DRAWN:
+            kind = self.drawn
         clean = _unit(self._crop(kind[int(rng.integers(len(kind)))], height, width, rng))
         if rng.random() < 0.25:
             clean = recoloured(clean, rng)
@@ -186,8 +197,7 @@ class ColourPairs:
 
     def __init__(self, sources: Sources, seed: int, large_after: int, phantoms: int = 160, drawn: int = 60) -> None:
         self.sources, self.seed, self.large_after = sources, seed, large_after
-        self.phantoms = [phantom(*SYNTHETIC_SHAPES[i % 4], 500_000 + 1000 * seed + i) for i in range(phantoms)]
-        self.drawn = [everyday(*SYNTHETIC_SHAPES[i % 4], 500_000 + 1000 * seed + i) for i in range(drawn)]
+        self.phantoms, self.drawn = _drawn(phantom, phantoms, seed), _drawn(everyday, drawn, seed)
 
     def batch(self, step: int, size: int) -> tuple[Tensor, Tensor]:
         """Batch number `step`: degraded and clean, each (size or fewer, 3, H, W) float32 in [-1, 1]."""

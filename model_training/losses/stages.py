@@ -22,17 +22,26 @@ def _charbonnier(error: Tensor, smooth: float) -> Tensor:
     return torch.sqrt(error * error + smooth).mean()
 
 
-def detail_terms(output: Tensor, clean: Tensor) -> dict[str, Tensor]:
-    """Nearness to the clean picture: in decibels, so that mild faults count as heavy ones do, and in L1."""
+def _decades(error: Tensor, whole: float, near: float) -> Tensor:
+    """log10 of each picture's mean squared error as a share of `whole`, which is at least about `near`: (B,)."""
+    return torch.log10((error * error).mean((1, 2, 3)) / whole + near)
+
+
+def detail_terms(output: Tensor, clean: Tensor, bad: Tensor) -> dict[str, Tensor]:
+    """Nearness to the clean picture in decibels, so that mild faults count as heavy ones do, and in L1; harm to `bad`."""
     error = output - clean
-    decades = torch.log10((error * error).mean((1, 2, 3)) / 4 + NEAR_DETAIL)
-    return {"decibels": 0.05 * decades.mean(), "pixel": 0.3 * _charbonnier(error, SMOOTH_DETAIL)}
+    decades, before = (_decades(image - clean, 4, NEAR_DETAIL) for image in (output, bad))
+    return {
+        "decibels": 0.05 * decades.mean(),
+        "pixel": 0.3 * _charbonnier(error, SMOOTH_DETAIL),
+        "harm": 0.1 * functional.relu(decades - before).mean(),
+    }
 
 
 def colour_terms(output: Tensor, clean: Tensor, bad: Tensor) -> dict[str, Tensor]:
     """Nearness to the clean photo in pixels, decibels and Lab; harm done to `bad`; redder, paler."""
     error = output - clean
-    decades, before = (torch.log10(((image - clean) ** 2).mean((1, 2, 3)) + NEAR_COLOUR) for image in (output, bad))
+    decades, before = (_decades(image - clean, 1, NEAR_COLOUR) for image in (output, bad))
     shift = lab(functional.avg_pool2d(output, 2)) - lab(functional.avg_pool2d(clean, 2))
     return {
         "pixel": _charbonnier(error, SMOOTH_COLOUR),

@@ -2,8 +2,10 @@
 
 A U-shaped trunk at 1/2, 1/4 and 1/8 of the resolution looks at the photo and at how much detail each filter finds, and
 predicts a weight for every filter at every position. The output is the input plus the weighted sum. The filters are
-learned once and are the same for all photos; each is even (a turn by 180 degrees leaves it as it is) and sums to zero,
-so that nothing moves, a flat area stays flat, and no structure can appear that the input does not hold.
+learned once and are the same for all photos, but for one of luma that is made for each photo from its spectrum
+(`spectrum.py`); each is even (a turn by 180 degrees leaves it as it is) and sums to zero, so that nothing moves, a flat
+area stays flat, and no structure can appear that the input does not hold. The colour differences may also follow luma
+(`guided.py`).
 
 What happens at full size is computed on 2x2 blocks of pixels as channels: the same arithmetic, less memory traffic.
 
@@ -22,12 +24,20 @@ from torch.nn import functional
 
 from model_training.networks.fast import replicate_pad
 from model_training.networks.filters import FilterBank
+from model_training.networks.guided import colour_lines
+from model_training.networks.spectrum import WholePhotoFilter
 
 YCC = ((0.299, 0.587, 0.114), (-0.168736, -0.331264, 0.5), (0.5, -0.418688, -0.081312))
 """RGB to luma and two colour differences, as JPEG (JFIF 1.02) has them."""
 
 LEAST_DETAIL = 2e-3
 """Added to the strength of a band, in [-1, 1], before its logarithm: a quarter of a grey level."""
+
+SLOWER = {"whole_filter": 0.6, "mix_whole": 0.3}
+"""Shares of the learning rate, by the beginning of a weight's name."""
+
+FOLLOWING = 4
+"""Weights of what the two colour differences take over from luma: at half size, and of luma's finest detail."""
 
 WHOLE_PHOTO = 96
 """Hidden features of what is judged of the whole photo."""
@@ -90,8 +100,8 @@ class Modulation(nn.Module):
 class WholePhotoMix(nn.Module):
     """Weights of the mix that hold for the whole photo: (B, K, h, w) strengths to (B, `outputs`, 1, 1).
 
-    A blur is the same everywhere, and what undoes it is one filter: left to the trunk alone, whose last stage has few
-    channels, the network never learnt to undo motion, where one filter for the whole photo gains 2 to 3 dB.
+    A blur is the same everywhere, and what undoes it is one filter for the whole photo (`spectrum.py` finds it); these
+    go with it.
     """
 
     def __init__(self, told: int, outputs: int) -> None:
@@ -185,7 +195,13 @@ class DetailNetwork(nn.Module):
         of_half = 4 * found + len(self.luma_half) + 2 * len(self.colour_half)
         self.mix_half = _pointwise(half, of_half, 0.05)
         self.mix_quarter = _pointwise(quarter, len(self.luma_quarter) + 2 * len(self.colour_quarter), 0.05)
-        self.mix_whole = WholePhotoMix(told, self.mix_half.out_channels + self.mix_quarter.out_channels)
+        self.mix_following = _pointwise(half, FOLLOWING, 0.05)
+        self.finest = nn.Parameter(torch.eye(1, len(self.luma_full)))
+        self.mix_whole = WholePhotoMix(told, sum(self._mixes))
+        self.whole_filter = WholePhotoFilter()
+        self.whole_share = nn.Conv2d(half, 1, 1)
+        for parameter in self.whole_share.parameters():
+            nn.init.zeros_(parameter)
         for layer in (self.to_quarter, self.to_eighth):
             _keep_scale(layer)
         to_ycc = torch.tensor(YCC)
@@ -198,6 +214,11 @@ class DetailNetwork(nn.Module):
     to_double: Tensor
 
     @property
+    def _mixes(self) -> list[int]:
+        """How many weights hold for the whole photo, of each mix."""
+        return [mix.out_channels for mix in (self.mix_half, self.mix_following, self.mix_quarter)]
+
+    @property
     def _banks(self) -> tuple[tuple[FilterBank, int], ...]:
         """What is weighed, in the order of the weights, and the weights of each filter and plane."""
         at_half = ((self.luma_full, 4), (self.colour_full, 4), (self.luma_half, 1), (self.colour_half, 1))
@@ -206,7 +227,7 @@ class DetailNetwork(nn.Module):
     def fix(self) -> None:
         """Work out once what does not depend on the photo, for export; training is over then."""
         for part in self.modules():
-            if isinstance(part, FilterBank):
+            if isinstance(part, FilterBank | WholePhotoFilter):
                 part.fix()
 
     def forward(self, x: Tensor) -> Tensor:
@@ -215,21 +236,46 @@ class DetailNetwork(nn.Module):
         rgb = torch.matmul(self.to_rgb, torch.unflatten(change, 1, (3, 4)).flatten(2)).reshape(change.shape)
         return x + functional.pixel_shuffle(rgb, 2)
 
+    def planes(self, x: Tensor) -> Tensor:
+        """Luma and the two colour differences of x: (B, 3, H, W) in [-1, 1] to the same shape and range."""
+        return torch.matmul(self.to_ycc, x.flatten(2)).reshape(x.shape)
+
     def change(self, x: Tensor) -> Tensor:
         """What is added to x, in luma and colour differences and as 2x2 blocks: (B, 12, H/2, W/2).
 
         Channel 4 c + 2 i + j is that of plane c at row i and column j of a block.
         """
-        ycc = torch.matmul(self.to_ycc, x.flatten(2)).reshape(x.shape)
+        ycc = self.planes(x)
         halves = functional.avg_pool2d(ycc, 2)
         quarters = functional.avg_pool2d(halves, 2)
         found = [self.luma_full.on_blocks(ycc[:, :1]), self.colour_full.on_blocks(ycc[:, 1:])]
         found += [self.luma_half(halves[:, :1]), self.colour_half(halves[:, 1:])]
         found += [self.luma_quarter(quarters[:, :1]), self.colour_quarter(quarters[:, 1:])]
         strength = self._strength(found)
-        mixed = self._mixed(found, *self._features(x, strength), self.mix_whole(strength))
-        coarse = torch.cat(mixed[2:4], 1) + doubled(torch.cat(mixed[4:], 1))
-        return torch.cat(mixed[:2], 1) + functional.conv2d(replicate_pad(coarse, 1), self.to_double, groups=3)
+        at_half, at_quarter = self._features(x, strength)
+        of_half, of_following, of_quarter = torch.split(self.mix_whole(strength), self._mixes, 1)
+        full_luma, full_colour, luma, colour = _weighted(self._banks[:4], found[:4], self.mix_half, of_half, at_half)
+        coarse = _weighted(self._banks[4:], found[4:], self.mix_quarter, of_quarter, at_quarter)
+        full_luma = full_luma + self.whole_filter(ycc[:, :1]) * (1 + self.whole_share(at_half))
+        follows, follows_finely = self._following(halves, found[0], self.mix_following(at_half) + of_following)
+        half = torch.cat([luma, colour + follows], 1) + doubled(torch.cat(coarse, 1))
+        full = torch.cat([full_luma, full_colour + follows_finely], 1)
+        return full + functional.conv2d(replicate_pad(half, 1), self.to_double, groups=3)
+
+    def _following(self, halves: Tensor, found: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
+        """What the colour differences take over from luma: at half size (B, 2, h, w), and as blocks (B, 8, h, w).
+
+        Args:
+            halves: the photo at half size, (B, 3, h, w).
+            found: what the filters of luma find at full size, as blocks.
+            weights: (B, FOLLOWING, h, w).
+        """
+        gain, offset = colour_lines(halves)
+        at_half, finely = weights.chunk(2, 1)
+        luma, colour = halves[:, :1], halves[:, 1:]
+        finest = torch.matmul(self.finest, torch.unflatten(found, 1, (-1, 4)).flatten(2))
+        finest = finest.reshape(found.shape[0], 1, 4, *found.shape[2:])
+        return at_half * (gain * luma + offset - colour), ((finely * gain).unsqueeze(2) * finest).flatten(1, 2)
 
     def _strength(self, found: Sequence[Tensor]) -> Tensor:
         """Logarithm of how much each filter finds, over 4x4 pixels: (B, 26, H/4, W/4)."""
@@ -245,13 +291,6 @@ class DetailNetwork(nn.Module):
         eighth = self.up_eighth(self.modulation(eighth, strength.mean((2, 3))))
         quarter = self.up_quarter(quarter + doubled(self.from_eighth(eighth)))
         return self.up_half(half + doubled(self.from_quarter(quarter))), quarter
-
-    def _mixed(self, found: Sequence[Tensor], at_half: Tensor, at_quarter: Tensor, whole: Tensor) -> list[Tensor]:
-        """The weighted sums, over the filters, of each part of `found`: (B, n P, h, w)."""
-        of_half, of_quarter = torch.split(whole, [self.mix_half.out_channels, self.mix_quarter.out_channels], 1)
-        banks = self._banks
-        half = _weighted(banks[:4], found[:4], self.mix_half, of_half, at_half)
-        return half + _weighted(banks[4:], found[4:], self.mix_quarter, of_quarter, at_quarter)
 
 
 def _weighted(

@@ -11,7 +11,8 @@ from torch import Tensor, nn
 from model_training.config.pretrain import StageName, WarmStart
 from model_training.losses.restoration import restoration_loss
 from model_training.losses.stages import colour_terms, detail_terms
-from model_training.networks.colour import SLOWER
+from model_training.networks.colour import SLOWER as SLOWER_COLOUR
+from model_training.networks.detail import SLOWER as SLOWER_DETAIL
 from model_training.networks.restorer import Restorer
 from service.errors import ConfigurationError
 
@@ -19,11 +20,16 @@ MEASURED = 24
 MEASURED_VIEWS = ((112, 112), (272, 480), (128, 128), (352, 352))
 """(H, W) of views."""
 
+SLOWER = {f"colour.{name}": share for name, share in SLOWER_COLOUR.items()} | {
+    f"detail.{name}": share for name, share in SLOWER_DETAIL.items()
+}
+"""Shares of the learning rate, by the beginning of a weight's name."""
+
 
 def rate_share(name: str) -> float:
     """The share of the learning rate at which a restorer's weight of this name learns."""
     for beginning, share in SLOWER.items():
-        if name.startswith(f"colour.{beginning}"):
+        if name.startswith(beginning):
             return share
     return 1.0
 
@@ -59,11 +65,16 @@ class Stage:
             parameter.requires_grad_(self.name == "whole" or name.startswith(f"{self.name}."))
 
     def measure(self, network: nn.Module, source: PairSource, device: torch.device) -> None:
-        """Let the colour stage see what is usual, on `MEASURED` batches that training does not use."""
-        if isinstance(network, Restorer) and self.name == "colour":
-            rng = np.random.default_rng(0x57A7)
-            views = [source.batch_of(*MEASURED_VIEWS[i % len(MEASURED_VIEWS)], 8, rng)[0] for i in range(MEASURED)]
-            network.colour.statistics.measure(view.to(device) for view in views)
+        """Let the stage see what is usual, on `MEASURED` batches that training does not use."""
+        if not isinstance(network, Restorer) or self.name == "whole":
+            return
+        rng = np.random.default_rng(0x57A7)
+        views = (source.batch_of(*MEASURED_VIEWS[i % len(MEASURED_VIEWS)], 8, rng)[0] for i in range(MEASURED))
+        given = [view.to(device) for view in views]
+        if self.name == "colour":
+            network.colour.statistics.measure(given)
+        else:
+            network.detail.whole_filter.measure(network.detail.planes(view)[:, :1] for view in given)
 
     def made(self, network: nn.Module, image: Tensor) -> Tensor:
         """What the stage makes of `image`, (B, 3, H, W)."""
@@ -77,7 +88,7 @@ class Stage:
     def terms(self, output: Tensor, clean: Tensor, bad: Tensor) -> dict[str, Tensor]:
         """The weighted terms of its loss."""
         if self.name == "detail":
-            return detail_terms(output, clean)
+            return detail_terms(output, clean, bad)
         if self.name == "colour":
             return colour_terms(output, clean, bad)
         return restoration_loss(output, clean, self._weights, bad)

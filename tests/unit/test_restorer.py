@@ -1,5 +1,6 @@
 """The restorer: what its two stages can and cannot do, whatever their weights."""
 
+import math
 from copy import deepcopy
 from pathlib import Path
 
@@ -19,9 +20,11 @@ from model_training.export.onnx import require_parity, to_onnx
 from model_training.export.wrapper import pixel_contract
 from model_training.networks import build_generator
 from model_training.networks.colour import QUANTILES, PhotoStatistics, by_selection, by_sorting
-from model_training.networks.detail import LEAST_DETAIL, YCC, Block, DetailNetwork, doubled
+from model_training.networks.detail import FOLLOWING, LEAST_DETAIL, YCC, Block, DetailNetwork, doubled
 from model_training.networks.filters import FilterBank
+from model_training.networks.guided import colour_lines
 from model_training.networks.restorer import Restorer
+from model_training.networks.spectrum import LEAST_POWER, TILE_PX, Spectrum, WholePhotoFilter
 from model_training.runs.exported import fast_generator_weights
 from model_training.runs.generator import find_checkpoint, load_generator
 from model_training.training.pretrain import WarmStarting
@@ -68,6 +71,11 @@ def test_blocks_hold_what_the_filters_find(radius: int, planes: int) -> None:
     assert torch.allclose(bank.over_filters(blocks), functional.pixel_unshuffle(sums, 2), atol=1e-5)
 
 
+def find_one(plane: torch.Tensor, kernel: torch.Tensor) -> torch.Tensor:
+    r = len(kernel) // 2
+    return functional.conv2d(functional.pad(plane[None], (r, r, r, r), mode="replicate"), kernel[None, None])
+
+
 def spelled_out(network: DetailNetwork, x: torch.Tensor) -> torch.Tensor:
     """The detail stage as its words say: filter by filter and plane by plane, each weight where it stands."""
     planes = torch.einsum("pc,bchw->bphw", torch.tensor(YCC), x)
@@ -86,8 +94,9 @@ def spelled_out(network: DetailNetwork, x: torch.Tensor) -> torch.Tensor:
     strength = torch.log(torch.cat(sizes, 1) + LEAST_DETAIL) * 0.5 + 2
     features, coarse_features = network._features(x, strength)
     whole = network.mix_whole(strength)
-    weights = network.mix_half(features) + whole[:, : network.mix_half.out_channels]
-    coarse_weights = network.mix_quarter(coarse_features) + whole[:, network.mix_half.out_channels :]
+    alike, following_alike, coarse_alike = torch.split(whole, [75, FOLLOWING, 6], 1)
+    weights = network.mix_half(features) + alike
+    coarse_weights = network.mix_quarter(coarse_features) + coarse_alike
     counts = [4 * part.shape[1] for part in full] + [part.shape[1] for part in half]
     of_full, of_half = (list(torch.split(weights, counts, 1)[where]) for where in (slice(3), slice(3, 6)))
     of_quarter = torch.split(coarse_weights, [part.shape[1] for part in quarter], 1)
@@ -96,6 +105,14 @@ def spelled_out(network: DetailNetwork, x: torch.Tensor) -> torch.Tensor:
     )
     middle = torch.cat([(w * f).sum(1, True) for w, f in zip(of_half, half, strict=True)], 1)
     coarse = torch.cat([(w * f).sum(1, True) for w, f in zip(of_quarter, quarter, strict=True)], 1)
+    at_half_size, finely = (network.mix_following(features) + following_alike).chunk(2, 1)
+    gain, offset = colour_lines(at_half)
+    middle[:, 1:] += at_half_size * (gain * at_half[:, :1] + offset - at_half[:, 1:])
+    finest = (full[0] * network.finest[0][None, :, None, None]).sum(1, True)
+    change[:, 1:] += functional.interpolate(finely * gain, scale_factor=2) * finest
+    kernels = network.whole_filter.filters(planes[:, :1])
+    sharper = [find_one(plane, kernel) for plane, kernel in zip(planes[:, 0], kernels, strict=True)]
+    change[:, :1] += functional.interpolate(1 + network.whole_share(features), scale_factor=2) * torch.stack(sharper)
     change = change + doubled(middle + doubled(coarse))
     return x + torch.einsum("cp,bphw->bchw", torch.linalg.inv(torch.tensor(YCC)), change)
 
@@ -126,6 +143,55 @@ def test_what_is_exported_now_gives_the_pixels_of_the_model_that_ships(checkpoin
         difference = np.abs(one.astype(int) - other.astype(int))
         assert difference.max() <= 1
         assert (difference > 0).mean() < 1e-4
+
+
+def striped(period_px: float, angle: float, side_px: int = 96) -> torch.Tensor:
+    along = torch.arange(side_px).float()
+    across = along[None, :] * math.cos(angle) + along[:, None] * math.sin(angle)
+    return 0.5 * torch.sin(2 * math.pi / period_px * across)[None, None]
+
+
+@pytest.mark.parametrize(("angle", "column", "row"), [(0.0, 4, 0), (math.pi / 2, 0, 4), (math.pi / 4, 4, 4)])
+def test_the_spectrum_shows_how_often_and_in_which_direction(angle: float, column: int, row: int) -> None:
+    period = TILE_PX / math.hypot(column, row)
+    spectrum = Spectrum()(striped(period, angle)).unflatten(1, (TILE_PX // 2 + 1, TILE_PX))[0]
+    strongest = int(spectrum.argmax())
+    assert (strongest // TILE_PX, strongest % TILE_PX) == (column, row)
+
+
+def test_the_spectrum_is_that_of_the_windowed_tiles() -> None:
+    luma = torch.randn(1, 1, 48, 64, generator=torch.Generator().manual_seed(0))
+    window = np.hanning(TILE_PX + 1)[:-1]
+    window = window / np.linalg.norm(window)
+    powers = [
+        np.log(np.abs(np.fft.fft2(tile * np.outer(window, window))) ** 2 + LEAST_POWER)
+        for tile in (luma[0, 0, top : top + 32, left : left + 32].numpy() for top in (0, 16) for left in (0, 16, 32))
+    ]
+    expected = np.mean(powers, 0)[:, : TILE_PX // 2 + 1].T
+    assert np.allclose(Spectrum()(luma).reshape(expected.shape).numpy(), expected, atol=1e-3)
+
+
+def test_a_whole_photos_filter_is_its_own_in_every_batch_and_in_the_export() -> None:
+    network = shaken(WholePhotoFilter()).requires_grad_(False)
+    assert isinstance(network, WholePhotoFilter)
+    luma = torch.cat([striped(7, 0.3), striped(4, 1.2), 0.1 * torch.randn(1, 1, 96, 96)])
+    together = network(luma)
+    assert together.abs().max() > 1e-3
+    assert not torch.allclose(network.filters(luma)[0], network.filters(luma)[1], atol=1e-4)
+    assert torch.allclose(together, torch.cat([network(one[None]) for one in luma]), atol=1e-6)
+    network.fix()
+    assert torch.allclose(together, network(luma), atol=1e-6)
+
+
+def test_colour_takes_its_edges_over_from_luma_and_nothing_where_luma_is_flat() -> None:
+    halves = torch.zeros(1, 3, 32, 32)
+    halves[:, :, :, 16:] = torch.tensor([0.5, 0.2, -0.1])[None, :, None, None]
+    gain, offset = colour_lines(halves)
+    made = gain * halves[:, :1] + offset
+    assert (made - halves[:, 1:]).abs().max() < 0.02
+    assert gain[0, 0, 16, 15:17].mean() == pytest.approx(0.4, abs=0.03)
+    assert gain[:, :, :, :6].abs().max() == 0
+    assert torch.equal(made[:, :, :, :6], halves[:, 1:, :, :6])
 
 
 def test_doubling_as_blocks_is_bilinear_to_the_border() -> None:
