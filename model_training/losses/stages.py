@@ -28,7 +28,7 @@ def _decades(error: Tensor, whole: float, near: float) -> Tensor:
 
 
 def detail_terms(output: Tensor, clean: Tensor, bad: Tensor) -> dict[str, Tensor]:
-    """Nearness to the clean picture in decibels, so that mild faults count as heavy ones do, and in L1; harm to `bad`."""
+    """Nearness to the clean picture in decibels, so that mild faults count as heavy ones do, and L1; harm to `bad`."""
     error = output - clean
     decades, before = (_decades(image - clean, 4, NEAR_DETAIL) for image in (output, bad))
     return {
