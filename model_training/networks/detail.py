@@ -25,7 +25,7 @@ from torch.nn import functional
 from model_training.networks.fast import replicate_pad
 from model_training.networks.filters import FilterBank
 from model_training.networks.guided import colour_lines
-from model_training.networks.spectrum import WholePhotoFilter
+from model_training.networks.spectrum import RADIUS, WholePhotoFilter
 
 YCC = ((0.299, 0.587, 0.114), (-0.168736, -0.331264, 0.5), (0.5, -0.418688, -0.081312))
 """RGB to luma and two colour differences, as JPEG (JFIF 1.02) has them."""
@@ -254,28 +254,41 @@ class DetailNetwork(nn.Module):
         strength = self._strength(found)
         at_half, at_quarter = self._features(x, strength)
         of_half, of_following, of_quarter = torch.split(self.mix_whole(strength), self._mixes, 1)
-        full_luma, full_colour, luma, colour = _weighted(self._banks[:4], found[:4], self.mix_half, of_half, at_half)
-        coarse = _weighted(self._banks[4:], found[4:], self.mix_quarter, of_quarter, at_quarter)
-        full_luma = full_luma + self.whole_filter(ycc[:, :1]) * (1 + self.whole_share(at_half))
-        follows, follows_finely = self._following(halves, found[0], self.mix_following(at_half) + of_following)
+        told, told_coarsely = _with_ones(at_half), _with_ones(at_quarter)
+        full_luma, full_colour, luma, colour = _weighted(
+            self._banks[:4], found[:4], _rows(self.mix_half, of_half), told
+        )
+        coarse = _weighted(self._banks[4:], found[4:], _rows(self.mix_quarter, of_quarter), told_coarsely)
+        none = torch.zeros_like(of_following[:, :1])
+        others = torch.cat([_rows(self.mix_following, of_following), _rows(self.whole_share, none)], 1)
+        weights = torch.matmul(others, told).reshape(x.shape[0], -1, *at_half.shape[2:])
+        following, share = torch.split(weights, [FOLLOWING, 1], 1)
+        sharper, finest = self.whole_filter(ycc[:, :1], self._finest_filter()).chunk(2, 1)
+        full_luma = full_luma + sharper * (1 + share)
+        follows, follows_finely = self._following(halves, finest, following)
         half = torch.cat([luma, colour + follows], 1) + doubled(torch.cat(coarse, 1))
         full = torch.cat([full_luma, full_colour + follows_finely], 1)
         return full + functional.conv2d(replicate_pad(half, 1), self.to_double, groups=3)
 
-    def _following(self, halves: Tensor, found: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
+    def _finest_filter(self) -> Tensor:
+        """What finds luma's finest detail, a mix of the bank's filters: (13, 13)."""
+        border = RADIUS - self.luma_full.radius
+        mixed = (self.finest[0, :, None, None] * self.luma_full.filters()).sum(0)
+        return functional.pad(mixed, (border, border, border, border))
+
+    def _following(self, halves: Tensor, finest: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
         """What the colour differences take over from luma: at half size (B, 2, h, w), and as blocks (B, 8, h, w).
 
         Args:
             halves: the photo at half size, (B, 3, h, w).
-            found: what the filters of luma find at full size, as blocks.
+            finest: luma's finest detail at full size, as blocks (B, 4, h, w).
             weights: (B, FOLLOWING, h, w).
         """
         gain, offset = colour_lines(halves)
         at_half, finely = weights.chunk(2, 1)
         luma, colour = halves[:, :1], halves[:, 1:]
-        finest = torch.matmul(self.finest, torch.unflatten(found, 1, (-1, 4)).flatten(2))
-        finest = finest.reshape(found.shape[0], 1, 4, *found.shape[2:])
-        return at_half * (gain * luma + offset - colour), ((finely * gain).unsqueeze(2) * finest).flatten(1, 2)
+        at_full = torch.cat([weight * finest for weight in (finely * gain).chunk(2, 1)], 1)
+        return at_half * (gain * luma + offset - colour), at_full
 
     def _strength(self, found: Sequence[Tensor]) -> Tensor:
         """Logarithm of how much each filter finds, over 4x4 pixels: (B, 26, H/4, W/4)."""
@@ -293,21 +306,28 @@ class DetailNetwork(nn.Module):
         return self.up_half(half + doubled(self.from_quarter(quarter))), quarter
 
 
-def _weighted(
-    banks: Sequence[tuple[FilterBank, int]], found: Sequence[Tensor], layer: nn.Conv2d, whole: Tensor, features: Tensor
-) -> list[Tensor]:
-    """The sum over the filters of each of `found` times its weights, which are `layer(features) + whole`.
+def _with_ones(features: Tensor) -> Tensor:
+    """Features (B, C, h, w) and a one at each place: (B, C + 1, h w)."""
+    return torch.cat([features, torch.ones_like(features[:, :1])], 1).flatten(2)
 
-    They are computed as one product of matrices, in which what holds for the whole photo is a column more: to add it
-    later would be to go through all of them again.
+
+def _rows(layer: nn.Conv2d, whole: Tensor) -> Tensor:
+    """What makes weights of `_with_ones`, which are then `layer(features) + whole`: (B, n, C + 1).
+
+    What holds for the whole photo is a column more of one product of matrices: to add it later would be to go through
+    all weights again.
     """
-    told = torch.cat([features, torch.ones_like(features[:, :1])], 1).flatten(2)
     alike = whole.flatten(2) if layer.bias is None else whole.flatten(2) + layer.bias[:, None]
-    rows = torch.cat([layer.weight.flatten(1).expand(whole.shape[0], -1, -1), alike], 2)
+    return torch.cat([layer.weight.flatten(1).expand(whole.shape[0], -1, -1), alike], 2)
+
+
+def _weighted(
+    banks: Sequence[tuple[FilterBank, int]], found: Sequence[Tensor], rows: Tensor, told: Tensor
+) -> list[Tensor]:
+    """The sum over the filters of each of `found` times its weights, which are the product of `rows` and `told`."""
+    counts = [bank.channels(positions) for bank, positions in banks]
     sums = []
-    for (bank, positions), part, of_part in zip(
-        banks, found, torch.split(rows, [bank.channels(positions) for bank, positions in banks], 1), strict=True
-    ):
+    for (bank, positions), part, of_part in zip(banks, found, torch.split(rows, counts, 1), strict=True):
         weights = torch.matmul(bank.filter_by_filter(of_part, positions), told).reshape(part.shape)
         sums.append(bank.over_filters(weights * part))
     return sums

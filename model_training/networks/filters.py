@@ -89,19 +89,16 @@ class FilterBank(nn.Module):
         return torch.unflatten(weights, 1, (self.planes, len(self), positions)).transpose(1, 2).flatten(1, 3)
 
     def _of_blocks(self) -> Tensor:
-        return block_filters(self.filters())
+        """The filters centred on each of a block's four pixels: (K, 4, side, side), side 2 radius + 2."""
+        filters = self.filters()
+        shifts = ((row, column) for row in (0, 1) for column in (0, 1))
+        return torch.stack([functional.pad(filters, (j, 1 - j, i, 1 - i)) for i, j in shifts], 1)
 
     def _kernels(self, filters: Tensor) -> Tensor:
         """Kernels (K P n, P, side, side) of `filters` (K, n, side, side) for each plane alone."""
         planes = torch.eye(self.planes, device=filters.device, dtype=filters.dtype)
         apart = filters[:, None, :, None] * planes[None, :, None, :, None, None]
         return apart.flatten(0, 2)
-
-
-def block_filters(filters: Tensor) -> Tensor:
-    """Filters (K, side, side) centred on each of a 2x2 block's pixels: (K, 4, side + 1, side + 1)."""
-    shifts = ((row, column) for row in (0, 1) for column in (0, 1))
-    return torch.stack([functional.pad(filters, (j, 1 - j, i, 1 - i)) for i, j in shifts], 1)
 
 
 def _found(planes: Tensor, kernels: Tensor, border: int, stride: int) -> Tensor:

@@ -22,10 +22,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from model_training.networks.fast import replicate_pad
-from model_training.networks.filters import block_filters
 
-TILE_PX, STEP_PX = 32, 16
-"""Side of the tiles whose spectra are averaged, and from one to the next."""
+TILE_PX = 32
+"""Side of the tiles whose spectra are averaged."""
 
 FREQUENCIES = TILE_PX * (TILE_PX // 2 + 1)
 """Of a tile's spectrum; those left out are mirror images."""
@@ -36,6 +35,11 @@ LEAST_POWER = 1e-7
 RADIUS = 6
 WEIGHTS = ((2 * RADIUS + 1) ** 2 - 1) // 2
 """Free weights of an even filter that sums to zero."""
+
+TALL, WIDE = 4, 2
+"""Blocks for which the filter is computed at once."""
+SHIFTS = tuple((WIDE * below + row, column) for row in (0, 1) for column in (0, 1) for below in (0, 1))
+"""(row, column) in such a block of what comes out for it: by place in its block of 2x2, the upper one first."""
 
 HIDDEN, TOLD = 160, 96
 LEAK = 0.1
@@ -74,32 +78,36 @@ class Spectrum(nn.Module):
 
     def forward(self, luma: Tensor) -> Tensor:
         """Average the logarithm of the tiles' power."""
-        columns = functional.conv2d(luma, self.across, stride=(1, STEP_PX))
-        parts = functional.conv2d(columns, self.down, stride=(STEP_PX, 1), groups=TILE_PX // 2 + 1)
+        columns = functional.conv2d(luma, self.across, stride=(1, TILE_PX))
+        parts = functional.conv2d(columns, self.down, stride=(TILE_PX, 1), groups=TILE_PX // 2 + 1)
         squares = torch.unflatten(parts * parts, 1, (TILE_PX // 2 + 1, 2, TILE_PX))
         return torch.log(squares.sum(2) + LEAST_POWER).mean((3, 4)).flatten(1)
 
 
 class _ConvolvePerBatch(torch.autograd.Function):
-    """A convolution with a stride of 2 by kernels (n, 1, side, side) whose number follows the batch.
+    """A convolution over blocks by kernels (n, 1, side, side) whose number follows the batch.
 
     Torch's exporter asks for kernels of known shape; ONNX itself does not.
     """
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, kernels: Tensor) -> Tensor:  # torch's signature
-        """Convolve (B, 1, h, w) to (B, n, (h - side) / 2 + 1, ...)."""
-        return functional.conv2d(x, kernels, stride=2)
+        """Convolve (B, 1, h, w) to (B, n, h', w')."""
+        return functional.conv2d(x, kernels, stride=(TALL, WIDE))
 
     @staticmethod
     def symbolic(graph: Any, x: Any, kernels: Any) -> Any:
         """Write it as ONNX's own convolution."""
-        side = 2 * RADIUS + 2
-        return graph.op("Conv", x, kernels, kernel_shape_i=[side, side], strides_i=[2, 2])
+        shape = [2 * RADIUS + TALL, 2 * RADIUS + WIDE]
+        return graph.op("Conv", x, kernels, kernel_shape_i=shape, strides_i=[TALL, WIDE])
 
 
 class WholePhotoFilter(nn.Module):
-    """Sharpen by one filter for the whole photo: luma (B, 1, H, W) to its change as 2x2 blocks, (B, 4, H/2, W/2)."""
+    """Sharpen by one filter for the whole photo: luma (B, 1, H, W) to its change as 2x2 blocks.
+
+    The result, (B, 8, H/2, W/2), has what the photo's own filter finds in its first four channels, and in the others
+    what another filter finds that is given: to look for both at once costs little more. H is a multiple of 4.
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -139,15 +147,24 @@ class WholePhotoFilter(nn.Module):
         side = 2 * RADIUS + 1
         return torch.unflatten(torch.cat([half, middle, half.flip(1)], 1), 1, (side, side))
 
-    def forward(self, luma: Tensor) -> Tensor:
-        """Find what the photo's filter finds."""
+    def forward(self, luma: Tensor, beside: Tensor) -> Tensor:
+        """Find what the photo's filter finds, and `beside`, a filter (side, side) that is the same for all photos.
+
+        Computed on blocks of 4x2: an eighth of the positions, each with little more to read.
+        """
         count = luma.shape[0]
-        kernels = block_filters(self.filters(luma)).flatten(0, 1).unsqueeze(1)
+        filters = torch.stack([self.filters(luma), beside.expand(count, -1, -1)], 1)
+        kernels = torch.stack([functional.pad(filters, (j, 1 - j, i, 3 - i)) for i, j in SHIFTS], 2)
+        kernels = kernels.flatten(0, 2).unsqueeze(1)
         padded = replicate_pad(luma, RADIUS)
+        outputs = 2 * len(SHIFTS)
         if self._one_at_a_time:
-            together = functional.conv2d(padded.transpose(0, 1), kernels, stride=2, groups=count)
-            return torch.unflatten(together.squeeze(0), 0, (count, 4))
-        # Every photo's filter on every photo, of which its own is kept.
-        every: Tensor = _ConvolvePerBatch.apply(padded, kernels)  # type: ignore[no-untyped-call]
-        own = torch.eye(count, dtype=every.dtype, device=every.device)[:, :, None, None, None]
-        return (torch.unflatten(every, 1, (count, 4)) * own).sum(1)
+            together = functional.conv2d(padded.transpose(0, 1), kernels, stride=(TALL, WIDE), groups=count)
+            found = torch.unflatten(together.squeeze(0), 0, (count, outputs))
+        else:
+            # Every photo's filter on every photo, of which its own is kept.
+            every: Tensor = _ConvolvePerBatch.apply(padded, kernels)  # type: ignore[no-untyped-call]
+            own = torch.arange(count, device=luma.device) * (count + 1)
+            found = every.reshape(-1, outputs, *every.shape[2:]).index_select(0, own)
+        rows = torch.unflatten(found, 1, (-1, 2)).transpose(2, 3)
+        return rows.reshape(count, -1, luma.shape[2] // 2, luma.shape[3] // 2)

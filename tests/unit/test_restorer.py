@@ -160,12 +160,12 @@ def test_the_spectrum_shows_how_often_and_in_which_direction(angle: float, colum
 
 
 def test_the_spectrum_is_that_of_the_windowed_tiles() -> None:
-    luma = torch.randn(1, 1, 48, 64, generator=torch.Generator().manual_seed(0))
+    luma = torch.randn(1, 1, 64, 80, generator=torch.Generator().manual_seed(0))
     window = np.hanning(TILE_PX + 1)[:-1]
     window = window / np.linalg.norm(window)
     powers = [
         np.log(np.abs(np.fft.fft2(tile * np.outer(window, window))) ** 2 + LEAST_POWER)
-        for tile in (luma[0, 0, top : top + 32, left : left + 32].numpy() for top in (0, 16) for left in (0, 16, 32))
+        for tile in (luma[0, 0, top : top + 32, left : left + 32].numpy() for top in (0, 32) for left in (0, 32))
     ]
     expected = np.mean(powers, 0)[:, : TILE_PX // 2 + 1].T
     assert np.allclose(Spectrum()(luma).reshape(expected.shape).numpy(), expected, atol=1e-3)
@@ -174,13 +174,18 @@ def test_the_spectrum_is_that_of_the_windowed_tiles() -> None:
 def test_a_whole_photos_filter_is_its_own_in_every_batch_and_in_the_export() -> None:
     network = shaken(WholePhotoFilter()).requires_grad_(False)
     assert isinstance(network, WholePhotoFilter)
+    beside = torch.randn(13, 13, generator=torch.Generator().manual_seed(2))
     luma = torch.cat([striped(7, 0.3), striped(4, 1.2), 0.1 * torch.randn(1, 1, 96, 96)])
-    together = network(luma)
-    assert together.abs().max() > 1e-3
-    assert not torch.allclose(network.filters(luma)[0], network.filters(luma)[1], atol=1e-4)
-    assert torch.allclose(together, torch.cat([network(one[None]) for one in luma]), atol=1e-6)
+    together = network(luma, beside)
+    filters = network.filters(luma)
+    assert not torch.allclose(filters[0], filters[1], atol=1e-4)
+    assert torch.allclose(filters, filters.flip(1, 2), atol=1e-6)
+    assert filters.sum((1, 2)).abs().max() < 1e-5
+    for one, own, made in zip(luma, filters, together, strict=True):
+        plain = torch.cat([find_one(one[0], kernel)[None] for kernel in (own, beside)], 1)
+        assert torch.allclose(made[None], functional.pixel_unshuffle(plain, 2), atol=1e-5)
     network.fix()
-    assert torch.allclose(together, network(luma), atol=1e-6)
+    assert torch.allclose(together, network(luma, beside), atol=1e-6)
 
 
 def test_colour_takes_its_edges_over_from_luma_and_nothing_where_luma_is_flat() -> None:
