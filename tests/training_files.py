@@ -5,7 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import torch
 from PIL import Image
+from torch.nn import functional
 
 from model_training.data.phantom import phantom
 
@@ -34,3 +36,9 @@ def write_vgg(path: Path, *, seed: int = 0) -> Path:
         weights[f"{name}_b"] = np.zeros(out, np.float32)
     np.savez(path, **weights)
     return path
+
+
+def filtered(plane: torch.Tensor, kernel: torch.Tensor) -> torch.Tensor:
+    """`plane` (h, w) under `kernel` (side, side), its border replicated: (1, h, w)."""
+    r = len(kernel) // 2
+    return functional.conv2d(functional.pad(plane[None], (r, r, r, r), mode="replicate"), kernel[None, None])

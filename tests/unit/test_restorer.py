@@ -1,6 +1,5 @@
 """The restorer: what its two stages can and cannot do, whatever their weights."""
 
-import math
 from copy import deepcopy
 from pathlib import Path
 
@@ -24,13 +23,13 @@ from model_training.networks.detail import FOLLOWING, LEAST_DETAIL, YCC, Block, 
 from model_training.networks.filters import FilterBank
 from model_training.networks.guided import colour_lines
 from model_training.networks.restorer import Restorer
-from model_training.networks.spectrum import LEAST_POWER, TILE_PX, Spectrum, WholePhotoFilter
 from model_training.runs.exported import fast_generator_weights
 from model_training.runs.generator import find_checkpoint, load_generator
 from model_training.training.pretrain import WarmStarting
 from model_training.training.stages import Stage
 from service.errors import CheckpointError, ConfigurationError, DataError
 from service.registry.card import read_card
+from tests.training_files import filtered
 
 SHIPPED = Path(__file__).resolve().parents[2] / "models" / "lamegan-fast"
 FIRST_SHIPPED = SHIPPED / "1.0.0" / "model.onnx"
@@ -71,11 +70,6 @@ def test_blocks_hold_what_the_filters_find(radius: int, planes: int) -> None:
     assert torch.allclose(bank.over_filters(blocks), functional.pixel_unshuffle(sums, 2), atol=1e-5)
 
 
-def find_one(plane: torch.Tensor, kernel: torch.Tensor) -> torch.Tensor:
-    r = len(kernel) // 2
-    return functional.conv2d(functional.pad(plane[None], (r, r, r, r), mode="replicate"), kernel[None, None])
-
-
 def spelled_out(network: DetailNetwork, x: torch.Tensor) -> torch.Tensor:
     """The detail stage as its words say: filter by filter and plane by plane, each weight where it stands."""
     planes = torch.einsum("pc,bchw->bphw", torch.tensor(YCC), x)
@@ -111,7 +105,7 @@ def spelled_out(network: DetailNetwork, x: torch.Tensor) -> torch.Tensor:
     finest = (full[0] * network.finest[0][None, :, None, None]).sum(1, True)
     change[:, 1:] += functional.interpolate(finely * gain, scale_factor=2) * finest
     kernels = network.whole_filter.filters(planes[:, :1])
-    sharper = [find_one(plane, kernel) for plane, kernel in zip(planes[:, 0], kernels, strict=True)]
+    sharper = [filtered(plane, kernel) for plane, kernel in zip(planes[:, 0], kernels, strict=True)]
     change[:, :1] += functional.interpolate(1 + network.whole_share(features), scale_factor=2) * torch.stack(sharper)
     change = change + doubled(middle + doubled(coarse))
     return x + torch.einsum("cp,bphw->bchw", torch.linalg.inv(torch.tensor(YCC)), change)
@@ -143,60 +137,6 @@ def test_what_is_exported_now_gives_the_pixels_of_the_model_that_ships(checkpoin
         difference = np.abs(one.astype(int) - other.astype(int))
         assert difference.max() <= 1
         assert (difference > 0).mean() < 1e-4
-
-
-def striped(period_px: float, angle: float, side_px: int = 96) -> torch.Tensor:
-    along = torch.arange(side_px).float()
-    across = along[None, :] * math.cos(angle) + along[:, None] * math.sin(angle)
-    return 0.5 * torch.sin(2 * math.pi / period_px * across)[None, None]
-
-
-@pytest.mark.parametrize(("angle", "column", "row"), [(0.0, 4, 0), (math.pi / 2, 0, 4), (math.pi / 4, 4, 4)])
-def test_the_spectrum_shows_how_often_and_in_which_direction(angle: float, column: int, row: int) -> None:
-    period = TILE_PX / math.hypot(column, row)
-    spectrum = Spectrum()(striped(period, angle)).unflatten(1, (TILE_PX // 2 + 1, TILE_PX))[0]
-    strongest = int(spectrum.argmax())
-    assert (strongest // TILE_PX, strongest % TILE_PX) == (column, row)
-
-
-def test_the_spectrum_is_that_of_the_windowed_tiles() -> None:
-    luma = torch.randn(1, 1, 64, 80, generator=torch.Generator().manual_seed(0))
-    window = np.hanning(TILE_PX + 1)[:-1]
-    window = window / np.linalg.norm(window)
-    powers = [
-        np.log(np.abs(np.fft.fft2(tile * np.outer(window, window))) ** 2 + LEAST_POWER)
-        for tile in (luma[0, 0, top : top + 32, left : left + 32].numpy() for top in (0, 32) for left in (0, 32))
-    ]
-    expected = np.mean(powers, 0)[:, : TILE_PX // 2 + 1].T
-    assert np.allclose(Spectrum()(luma).reshape(expected.shape).numpy(), expected, atol=1e-3)
-
-
-def test_a_whole_photos_filter_is_its_own_in_every_batch_and_in_the_export() -> None:
-    network = shaken(WholePhotoFilter()).requires_grad_(False)
-    assert isinstance(network, WholePhotoFilter)
-    beside = torch.randn(13, 13, generator=torch.Generator().manual_seed(2))
-    luma = torch.cat([striped(7, 0.3), striped(4, 1.2), 0.1 * torch.randn(1, 1, 96, 96)])
-    together = network(luma, beside)
-    filters = network.filters(luma)
-    assert not torch.allclose(filters[0], filters[1], atol=1e-4)
-    assert torch.allclose(filters, filters.flip(1, 2), atol=1e-6)
-    assert filters.sum((1, 2)).abs().max() < 1e-5
-    for one, own, made in zip(luma, filters, together, strict=True):
-        plain = torch.cat([find_one(one[0], kernel)[None] for kernel in (own, beside)], 1)
-        assert torch.allclose(made[None], functional.pixel_unshuffle(plain, 2), atol=1e-5)
-    network.fix()
-    assert torch.allclose(together, network(luma, beside), atol=1e-6)
-
-
-def test_colour_takes_its_edges_over_from_luma_and_nothing_where_luma_is_flat() -> None:
-    halves = torch.zeros(1, 3, 32, 32)
-    halves[:, :, :, 16:] = torch.tensor([0.5, 0.2, -0.1])[None, :, None, None]
-    gain, offset = colour_lines(halves)
-    made = gain * halves[:, :1] + offset
-    assert (made - halves[:, 1:]).abs().max() < 0.02
-    assert 0.2 < gain[0, 0, 16, 15:17].mean() < 0.4
-    assert gain[:, :, :, :6].abs().max() == 0
-    assert torch.allclose(made[:, :, :, :6], halves[:, 1:, :, :6])
 
 
 def test_doubling_as_blocks_is_bilinear_to_the_border() -> None:
