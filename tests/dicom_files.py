@@ -232,6 +232,13 @@ def as_file(made: Dataset, syntax: UID = uid.ExplicitVRLittleEndian) -> bytes:
     return buffer.getvalue()
 
 
+def encoded_dataset(made: Dataset) -> bytes:
+    """`made` alone, without preamble and File Meta Information, as it is sent."""
+    buffer = BytesIO()
+    pydicom.dcmwrite(buffer, made, implicit_vr=False, little_endian=True, enforce_file_format=False)
+    return buffer.getvalue()
+
+
 def named(made: Dataset, names: tuple[str, str]) -> Dataset:
     """`made` for a patient with a name in another character set."""
     charset, name = names

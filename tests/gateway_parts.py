@@ -16,7 +16,10 @@ from types import SimpleNamespace
 from typing import Any
 
 import pydicom
+from pydicom.uid import UID
 from pynetdicom import AE, AllStoragePresentationContexts, evt
+from pynetdicom.association import Association
+from pynetdicom.dimse_primitives import C_STORE
 
 from service.dicom.answer import ObjectEnhancer
 from service.dicom.derived import write
@@ -24,6 +27,7 @@ from service.dicom.gateway.config import GatewayConfig
 from service.dicom.gateway.gateway import Gateway
 from service.dicom.gateway.status import as_page, as_table, status
 from service.dicom.identity import Making
+from service.dicom.served import STUDY_ROOT_FIND
 from service.dicom.source import read_source
 from service.monitoring.gateway_metrics import GatewayMetrics
 from tests.dicom_files import SENTINEL
@@ -67,9 +71,9 @@ class Pacs:
         entity.require_calling_aet = list(allowed)
         for context in AllStoragePresentationContexts:
             entity.add_supported_context(str(context.abstract_syntax))
-        self.server = entity.start_server(
-            ("127.0.0.1", port), block=False, evt_handlers=[(evt.EVT_C_STORE, self._store)], ssl_context=tls
-        )
+        entity.add_supported_context(STUDY_ROOT_FIND)
+        handlers: list[evt.EventHandlerType] = [(evt.EVT_C_STORE, self._store), (evt.EVT_C_FIND, self._find)]
+        self.server = entity.start_server(("127.0.0.1", port), block=False, evt_handlers=handlers, ssl_context=tls)
         self.port = int(self.server.server_address[1])
 
     def _store(self, event: evt.Event) -> int:
@@ -77,6 +81,10 @@ class Pacs:
         if status == 0:
             self.got.setdefault(str(event.request.AffectedSOPInstanceUID), set()).add(event.encoded_dataset())
         return status
+
+    def _find(self, event: evt.Event) -> Iterator[tuple[int, Any]]:
+        if str(event.identifier.SOPInstanceUID) in self.got:
+            yield 0xFF00, event.identifier
 
     def stop(self) -> None:
         self.server.shutdown()
@@ -231,3 +239,17 @@ def store(port: int, body: bytes, tls: ssl.SSLContext | None = None, calling: st
     finally:
         if association.is_established:
             association.release()
+
+
+def send_raw(association: Association, sop_class: UID, sop_instance: str, dataset: bytes) -> int:
+    """C-STORE of `dataset` as it is, which no DICOM library would send."""
+    request = C_STORE()
+    request.MessageID, request.Priority = 1, 2
+    request.AffectedSOPClassUID, request.AffectedSOPInstanceUID = sop_class, UID(sop_instance)
+    request.DataSet = BytesIO(dataset)
+    (context,) = (one for one in association.accepted_contexts if one.abstract_syntax == sop_class)
+    association._reactor_checkpoint.clear()
+    association.dimse.send_msg(request, int(context.context_id or 0))
+    _, answer = association.dimse.get_msg(block=True)
+    association._reactor_checkpoint.set()
+    return int(answer.Status)  # type: ignore[union-attr]

@@ -14,10 +14,7 @@ from pathlib import Path
 
 import pydicom
 import pytest
-from pydicom.uid import UID
 from pynetdicom import AE
-from pynetdicom.association import Association
-from pynetdicom.dimse_primitives import C_STORE
 
 from service.dicom.conversion import DicomEnhancer
 from service.engine.engine import EngineOptions
@@ -26,7 +23,7 @@ from service.registry.store import ModelStore
 from service.serving.single_model import SingleModel
 from tests import dicom_files as objects
 from tests import models
-from tests.gateway_parts import PATIENCE_S, Pacs, running, to
+from tests.gateway_parts import PATIENCE_S, Pacs, running, send_raw, to
 from tests.live import LiveService, wait_until
 from tests.mutated_dicom import how_many, mutations, seeds
 
@@ -78,20 +75,6 @@ def test_on_the_command_line_each_is_enhanced_or_refused_by_name(tmp_path: Path,
     assert {path.name for path in target.glob("*.dcm") if ".report" not in path.name} == enhanced
     assert "Traceback" not in done.stderr
     assert objects.SENTINEL not in done.stdout + done.stderr
-
-
-def send_raw(association: Association, sop_class: UID, sop_instance: str, dataset: bytes) -> int:
-    """C-STORE of `dataset` as it is, which no DICOM library would send."""
-    request = C_STORE()
-    request.MessageID, request.Priority = 1, 2
-    request.AffectedSOPClassUID, request.AffectedSOPInstanceUID = sop_class, UID(sop_instance)
-    request.DataSet = BytesIO(dataset)
-    (context,) = (one for one in association.accepted_contexts if one.abstract_syntax == sop_class)
-    association._reactor_checkpoint.clear()
-    association.dimse.send_msg(request, int(context.context_id or 0))
-    _, answer = association.dimse.get_msg(block=True)
-    association._reactor_checkpoint.set()
-    return int(answer.Status)  # type: ignore[union-attr]
 
 
 def test_through_the_gateway_each_is_delivered_kept_or_a_dead_letter(tmp_path: Path, enhancer: DicomEnhancer) -> None:

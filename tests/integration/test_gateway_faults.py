@@ -11,15 +11,29 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pydicom.uid import UID, ExplicitVRLittleEndian
 from pynetdicom import AE, evt
 
 from service.dicom.gateway.config import Tls
 from tests import dicom_files as objects
 from tests.certificates import Authority
-from tests.gateway_parts import PATIENCE_S, EchoEnhancer, Pacs, RawServer, Running, WebPacs, running, store, to
+from tests.gateway_parts import (
+    PATIENCE_S,
+    EchoEnhancer,
+    Pacs,
+    RawServer,
+    Running,
+    WebPacs,
+    running,
+    send_raw,
+    store,
+    to,
+)
 from tests.live import wait_until
 
 pytestmark = pytest.mark.slow
+
+CT = UID("1.2.840.10008.5.1.4.1.1.2")
 
 
 @pytest.fixture(autouse=True)
@@ -145,6 +159,42 @@ def test_damaged_objects_and_classes_that_are_not_served_are_kept_with_their_rea
             kept = [one.id for one in spool.objects(("dead", "kept"))]
             eventually(lambda: all(spool.body(one) for one in kept))
             assert pacs.got == {}
+    finally:
+        pacs.stop()
+
+
+def send_dataset(port: int, number: int, dataset: bytes) -> int:
+    """C-STORE of `dataset` as a CT image, whatever it holds."""
+    entity = AE("SENDER")
+    entity.add_requested_context(CT, ExplicitVRLittleEndian)
+    association = entity.associate("127.0.0.1", port, ae_title="LAMEGAN")
+    try:
+        return send_raw(association, CT, f"2.25.{number}", dataset)
+    finally:
+        association.release()
+
+
+@pytest.mark.parametrize("confirm", ["store", "look"])
+def test_what_is_forwarded_goes_byte_for_byte_even_where_attributes_are_missing(confirm: str, tmp_path: Path) -> None:
+    pacs = Pacs()
+    whole = objects.endoscopic(1, SOPClassUID=CT, Modality="CT")
+    bodies = []
+    for missing in ("SOPInstanceUID", "SOPClassUID", "StudyInstanceUID"):
+        poor = objects.endoscopic(1, SOPClassUID=CT, Modality="CT")
+        delattr(poor, missing)
+        bodies.append(objects.encoded_dataset(poor))
+    odd = objects.encoded_dataset(whole)
+    bodies.append(odd.replace(b"2.25.8001", b"2.25.8O01"))  # no valid UID
+    try:
+        with running(tmp_path / "spool", to(pacs, confirm=confirm), work={"unserved": "forward"}) as gateway:
+            for number, body in enumerate(bodies, 1):
+                assert send_dataset(gateway.port, number, body) == 0
+            assert store(gateway.port, source(9)) == 0
+            eventually(lambda: gateway.count("done") == len(bodies) + 1)
+            for number, body in enumerate(bodies, 1):
+                (stored,) = pacs.got[f"2.25.{number}"]  # with the File Meta Information that the SCP put in front
+                assert stored[144 + int.from_bytes(stored[140:144], "little") :] == body
+            assert gateway.faults() == {}
     finally:
         pacs.stop()
 

@@ -6,15 +6,13 @@ Source: DICOM PS3.4 annex B (storage), annex J (storage commitment push model), 
 from __future__ import annotations
 
 import time
-from io import BytesIO
 from uuid import uuid4
 
-import pydicom
 from pydicom.dataset import Dataset
+from pydicom.filereader import read_file_meta_info
 from pydicom.sequence import Sequence
 from pydicom.uid import UID
-from pynetdicom import evt
-from pynetdicom.association import Association
+from pynetdicom import _config, evt
 
 from service.dicom.gateway.associations import Caller, HeldAssociation, Kind, end
 from service.dicom.gateway.config import Destination
@@ -25,6 +23,8 @@ from service.dicom.served import STORAGE_COMMITMENT, STORAGE_COMMITMENT_INSTANCE
 
 WARNINGS = (0xB000, 0xB006, 0xB007)
 """C-STORE statuses under which the object was stored (PS3.4 B.2.3)."""
+
+_config.STORE_SEND_CHUNKED_DATASET = True  # files are sent byte for byte as they are, and not decoded for it
 
 PENDING = (0xFF00, 0xFF01)
 REQUEST_STORAGE_COMMITMENT = 1
@@ -44,18 +44,17 @@ class DimseSender:
     def store(self, parcels: list[Parcel]) -> Stored:
         """See `Sender`."""
         answers: Stored = {}
-        read = [(parcel.delivery.id, pydicom.dcmread(BytesIO(parcel.body))) for parcel in parcels]
-        kinds: set[Kind] = {(str(one.SOPClassUID), str(one.file_meta.TransferSyntaxUID)) for _, one in read}
-        for delivery_id, dataset in read:
+        kinds = {parcel.delivery.id: _kind(parcel) for parcel in parcels}
+        for parcel in parcels:
             try:
-                answer = self._store_one(self._storing.get(kinds), dataset)
+                answer = self._store_one(parcel, set(kinds.values()))
                 if isinstance(answer, Unreachable) and not answers and not self._storing.is_new:
-                    answer = self._store_one(self._storing.get(kinds), dataset)  # it was closed since it was used
+                    answer = self._store_one(parcel, set(kinds.values()))  # it was closed since it was used
             except Unreachable:  # there is no association: those not sent yet are as they were
                 if not answers:
                     raise
                 break
-            answers[delivery_id] = answer
+            answers[parcel.delivery.id] = answer
             if isinstance(answer, Unreachable):
                 break
         return answers
@@ -70,12 +69,15 @@ class DimseSender:
         self._storing.release()
         self._asking.release()
 
-    def _store_one(self, association: Association, dataset: Dataset) -> Refused | Unreachable | None:
+    def _store_one(self, parcel: Parcel, kinds: set[Kind]) -> Refused | Unreachable | None:
+        association = self._storing.get(kinds)
         begun = time.monotonic()
         try:
-            status = association.send_c_store(dataset)
+            status = association.send_c_store(parcel.file)
         except ValueError:  # no context for this class or transfer syntax was accepted
             return Refused("class-not-accepted")
+        except OSError:
+            return Refused("file-unreadable")
         except RuntimeError:  # the association is gone
             status = Dataset()
         if "Status" not in status:
@@ -152,6 +154,12 @@ class DimseSender:
         except (ValueError, RuntimeError) as error:
             raise Unreachable("query-not-offered") from error
         return there
+
+
+def _kind(parcel: Parcel) -> Kind:
+    """SOP class and transfer syntax of an object, as its File Meta Information says."""
+    meta = read_file_meta_info(parcel.file)
+    return str(meta.MediaStorageSOPClassUID), str(meta.TransferSyntaxUID)
 
 
 def _reference(parcel: Parcel) -> Dataset:

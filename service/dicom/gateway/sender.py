@@ -7,11 +7,12 @@ it is tried so many times and then a dead letter.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from io import BytesIO
+from pathlib import Path
 from typing import Protocol
 
 import pydicom
 from pydicom.dataset import Dataset
+from pydicom.uid import UID
 
 from service.dicom.gateway.rows import Delivery
 
@@ -38,17 +39,21 @@ class Parcel:
 
     Attributes:
         delivery: its row.
-        body: the DICOM file.
+        file: the DICOM file; what is in it may be damaged, apart from the File Meta Information, which is ours.
     """
 
     delivery: Delivery
-    body: bytes
+    file: Path
 
     def address(self) -> tuple[str, str, str]:
-        """Study, series and SOP instance UID."""
-        tags = ["StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID"]
-        read: Dataset = pydicom.dcmread(BytesIO(self.body), stop_before_pixels=True, specific_tags=tags)
-        return str(read.StudyInstanceUID), str(read.SeriesInstanceUID), str(read.SOPInstanceUID)
+        """Study, series and SOP instance UID; what the object does not tell, or is not valid, is empty."""
+        tags = ["StudyInstanceUID", "SeriesInstanceUID"]
+        try:
+            read: Dataset = pydicom.dcmread(self.file, stop_before_pixels=True, specific_tags=tags)
+            study, series = (UID(str(read.get(tag, "") or "")) for tag in tags)
+        except Exception:  # a damaged object fails to be read in nearly any way
+            study = series = UID("")
+        return study if study.is_valid else "", series if series.is_valid else "", self.delivery.sop_uid
 
 
 Stored = dict[int, Refused | Unreachable | None]

@@ -78,14 +78,12 @@ class SendStep:
         return True
 
     def _parcels(self, deliveries: list[Delivery]) -> list[Parcel]:
-        """The deliveries with their files; one whose file cannot be read is a dead letter."""
-        parcels = []
-        for delivery in deliveries:
-            try:
-                parcels.append(Parcel(delivery, self._spool.body(delivery.object_id, delivery.item)))
-            except OSError:
-                self._give_up(delivery, "file-unreadable")
-        return parcels
+        """The deliveries with their files; one whose file is not there is a dead letter."""
+        parcels = [Parcel(one, self._spool.file(one.object_id, one.item)) for one in deliveries]
+        for parcel in parcels:
+            if not parcel.file.is_file():
+                self._give_up(parcel.delivery, "file-unreadable")
+        return [parcel for parcel in parcels if parcel.file.is_file()]
 
     def _send(self, parcels: list[Parcel]) -> None:
         """Store the parcels; where none could be, the destination is given time.

@@ -101,7 +101,11 @@ class Spool(SpoolIndex):
         Raises:
             OSError: it cannot be read.
         """
-        return (self._home(object_id) / f"{item}.dcm").read_bytes()
+        return self.file(object_id, item).read_bytes()
+
+    def file(self, object_id: int, item: Item = "original") -> Path:
+        """Where one item of an object is."""
+        return self._home(object_id) / f"{item}.dcm"
 
     def enhanced(
         self, object_id: int, verdict: str, items: Mapping[Item, bytes], deliveries: Iterator[Delivery] | list[Delivery]

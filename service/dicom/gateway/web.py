@@ -79,12 +79,16 @@ class StowSender:
         return answers
 
     def _store_one(self, parcel: Parcel) -> Refused | None:
-        boundary = hashlib.sha256(parcel.body).hexdigest()
+        try:
+            body = parcel.file.read_bytes()
+        except OSError:
+            return Refused("file-unreadable")
+        boundary = hashlib.sha256(body).hexdigest()
         head = f"--{boundary}\r\nContent-Type: application/dicom\r\n\r\n".encode()
         try:
             answer = self._session.post(
                 f"{str(self._to.url).rstrip('/')}/studies",
-                data=head + parcel.body + f"\r\n--{boundary}--\r\n".encode(),
+                data=head + body + f"\r\n--{boundary}--\r\n".encode(),
                 headers={
                     "Content-Type": f'multipart/related; type="application/dicom"; boundary={boundary}',
                     "Accept": "application/dicom+json",
@@ -118,7 +122,9 @@ class StowSender:
     def _is_there(self, parcel: Parcel) -> bool:
         study, series, instance = parcel.address()
         try:
-            found = self._client.search_for_instances(study, series, search_filters={"SOPInstanceUID": instance})
+            found = self._client.search_for_instances(
+                study or None, (series or None) if study else None, search_filters={"SOPInstanceUID": instance}
+            )
         except (requests.RequestException, ValueError) as error:
             raise Unreachable(_why(error, "no-answer-to-query")) from error
         return any(_uid(one) == instance for one in found)
