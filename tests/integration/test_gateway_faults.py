@@ -502,6 +502,22 @@ def test_a_fault_of_ours_in_one_object_makes_a_dead_letter_and_holds_up_no_other
         pacs.stop()
 
 
+def test_a_file_that_the_disk_damaged_is_a_dead_letter_and_holds_up_no_other(tmp_path: Path) -> None:
+    pacs = Pacs()
+    pacs.answer = lambda _event: 0xA700
+    try:
+        with running(tmp_path / "spool", to(pacs), work={"most_attempts": 4}) as gateway:
+            assert store(gateway.port, source()) == 0
+            eventually(lambda: has_fault(gateway, "pacs", "status-a700"))
+            (tmp_path / "spool" / "objects" / "1" / "image.dcm").write_bytes(b"\0" * 500)
+            pacs.answer = lambda _event: 0
+            assert store(gateway.port, source(2)) == 0
+            eventually(lambda: (gateway.count("done"), gateway.count("dead")) == (1, 1))
+            assert gateway.metric("lamegan_gateway_set_aside", state="dead", reason="file-unreadable") == 1
+    finally:
+        pacs.stop()
+
+
 # --- routing
 
 

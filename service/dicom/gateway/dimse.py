@@ -43,17 +43,20 @@ class DimseSender:
 
     def store(self, parcels: list[Parcel]) -> Stored:
         """See `Sender`."""
-        answers: Stored = {}
         kinds = {parcel.delivery.id: _kind(parcel) for parcel in parcels}
-        for parcel in parcels:
+        asked = {kind for kind in kinds.values() if kind is not None}
+        answers: Stored = {one: Refused("file-unreadable") for one, kind in kinds.items() if kind is None}
+        first = True
+        for parcel in [one for one in parcels if kinds[one.delivery.id] is not None]:
             try:
-                answer = self._store_one(parcel, set(kinds.values()))
-                if isinstance(answer, Unreachable) and not answers and not self._storing.is_new:
-                    answer = self._store_one(parcel, set(kinds.values()))  # it was closed since it was used
+                answer = self._store_one(parcel, asked)
+                if isinstance(answer, Unreachable) and first and not self._storing.is_new:
+                    answer = self._store_one(parcel, asked)  # it was closed since it was used
             except Unreachable:  # there is no association: those not sent yet are as they were
                 if not answers:
                     raise
                 break
+            first = False
             answers[parcel.delivery.id] = answer
             if isinstance(answer, Unreachable):
                 break
@@ -156,10 +159,13 @@ class DimseSender:
         return there
 
 
-def _kind(parcel: Parcel) -> Kind:
-    """SOP class and transfer syntax of an object, as its File Meta Information says."""
-    meta = read_file_meta_info(parcel.file)
-    return str(meta.MediaStorageSOPClassUID), str(meta.TransferSyntaxUID)
+def _kind(parcel: Parcel) -> Kind | None:
+    """SOP class and transfer syntax of an object, as its File Meta Information says; None if that cannot be read."""
+    try:
+        meta = read_file_meta_info(parcel.file)
+        return str(meta.MediaStorageSOPClassUID), str(meta.TransferSyntaxUID)
+    except Exception:  # a damaged file fails to be read in nearly any way
+        return None
 
 
 def _reference(parcel: Parcel) -> Dataset:
