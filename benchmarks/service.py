@@ -38,7 +38,14 @@ from service.serving.model_pool import ModelPool
 from service.settings import Settings, read_settings
 
 SAMPLES = Path(__file__).resolve().parent.parent / "docs" / "samples"
-SIZES = {"480x272": (480, 272), "1920x1080": (1920, 1080), "12 MP": (4000, 3000)}
+SIZES = {
+    "480x272": (480, 272),
+    "960x544": (960, 544),
+    "1280x720": (1280, 720),
+    "1920x1080": (1920, 1080),
+    "12 MP": (4000, 3000),
+}
+"""Smallest first: the memory that each needs is the most so far."""
 
 
 def photo(width: int, height: int) -> bytes:
@@ -198,16 +205,20 @@ def _generate(url: str, file: str, seconds: float, clients: int, rate: float | N
 
 def sizes(settings: Settings, turns: int) -> dict[str, object]:
     """Larger photos over HTTP, one at a time, against 480x272; and what memory they take."""
-    figures: dict[str, object] = {}
+    figures: dict[str, object] = {"model": settings.model}
     with serving(settings) as service:
         figures["idle_mb"] = round(service.memory_mb())
         clients = {name: Client(*post(service.url, photo(*size))) for name, size in SIZES.items()}
+        cpu_ms, peak_mb = {}, {}
+        for name, client in clients.items():
+            client.ask()
+            cpu_ms[name] = _cpu_ms(service.cpu_s, client.ask, calls=10)
+            peak_mb[name] = round(service.memory_mb("VmHWM"))
         seconds = take_turns({name: client.ask for name, client in clients.items()}, turns=turns, calls=2, warm_up=2)
         for name in clients:
             figures[name] = asdict(timing(seconds[name]))
             figures[f"{name} over 480x272"] = asdict(ratio(seconds[name], seconds["480x272"]))
-        cpu_ms = {name: _cpu_ms(service.cpu_s, client.ask, calls=10) for name, client in clients.items()}
-        figures["cpu_ms_a_request"] = cpu_ms
+        figures["cpu_ms_a_request"], figures["peak_mb_so_far"] = cpu_ms, peak_mb
         figures["cpu_over_480x272"] = {name: round(spent / cpu_ms["480x272"], 2) for name, spent in cpu_ms.items()}
         for client in clients.values():
             client.close()
