@@ -173,7 +173,8 @@ class Service:
         if not settings.processes:
             return in_process, in_process
         weights, shapes = self.store.weights, warm_sizes(settings)
-        return ProcessEnhancer(self.model_pool, defaults, settings.processes, weights, shapes), in_process
+        trial = None if settings.infer_threads else ThreadTrial(_remembered_threads(settings))
+        return ProcessEnhancer(self.model_pool, defaults, settings.processes, weights, shapes, trial), in_process
 
     def _parts(self, settings: Settings, in_process: Enhancer) -> Dependencies:
         return Dependencies(

@@ -12,7 +12,8 @@ from pathlib import Path
 from benchmarks.load import post
 
 ROOT = Path(__file__).resolve().parents[2]
-OURS = "lamegan"
+OURS, OURS_BY_PROCESSES = "lamegan", "lamegan-processes"
+OWN = (OURS, OURS_BY_PROCESSES)
 
 THREADS = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
 """Environment of a peer: the libraries read it when they are imported."""
@@ -50,7 +51,7 @@ class Peer:
     def environ(self, cores: int, model: str) -> dict[str, str]:
         """Its whole environment."""
         kept = {name: value for name, value in os.environ.items() if not name.startswith(("LAMEGAN_", "PEERS_"))}
-        threads = {} if self.name == OURS else THREADS
+        threads = {} if self.name in OWN else THREADS
         given = {"PYTHONPATH": str(ROOT), "PEERS_MODEL": model, "LAMEGAN_MODEL": model, **threads}
         return {**kept, **given, **self.variables(cores)}
 
@@ -89,14 +90,23 @@ def _from_kserve(body: bytes) -> bytes:
     return body[end : end + size]
 
 
+def _serve(port: int, _cores: int) -> list[str]:
+    return ["-m", "service.commands.main", "serve", "--port", str(port)]
+
+
+def _patient(_cores: int) -> dict[str, str]:
+    """Room for 64 clients, who wait as long as they do elsewhere: the others have no bound, or one of 60 s."""
+    return {"LAMEGAN_QUEUE_CAPACITY": "64", "LAMEGAN_DEADLINE_S": "60"}
+
+
 PEERS = (
+    Peer(OURS, "LaMEGAN", "", _serve, _patient),  # as it starts by default
     Peer(
-        OURS,
-        "LaMEGAN",
+        OURS_BY_PROCESSES,
+        "LaMEGAN, processes",
         "",
-        lambda port, _cores: ["-m", "service.commands.main", "serve", "--port", str(port)],  # as it comes
-        # Room for 64 clients, who wait as long as they do elsewhere: the others have no bound, or one of 60 s.
-        lambda _cores: {"LAMEGAN_QUEUE_CAPACITY": "64", "LAMEGAN_DEADLINE_S": "60"},
+        lambda port, cores: [*_serve(port, cores), "--workers", str(cores)],
+        _patient,
     ),
     Peer(
         "fastapi-threads",

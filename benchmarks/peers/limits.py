@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.measure import record
-from benchmarks.peers.catalogue import OURS, PEERS, Peer
+from benchmarks.peers.catalogue import OURS, OWN, PEERS, Peer
 from benchmarks.peers.run import SIZES, loaded
 from benchmarks.peers.running import running
 from benchmarks.service import photo
@@ -93,7 +93,7 @@ def main() -> None:
                     turns.setdefault(peer.name, []).append(turn(peer, python, cpus, given.seconds, given.model))
                     print(cpus, index, peer.name, turns[peer.name][-1], flush=True)
         table = {name: _medians(found) for name, found in turns.items()}
-        best = max((one["per_s"] for name, one in table.items() if name != OURS), default=math.nan)
+        best = max((one["per_s"] for name, one in table.items() if name not in OWN), default=math.nan)
         figures[f"{cpus:g} processors"] = {**table, "ours_over_the_better": round(table[OURS]["per_s"] / best, 3)}
     print(json.dumps(figures, indent=2))
     if not given.no_record:

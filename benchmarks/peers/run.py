@@ -27,7 +27,7 @@ from typing import Any
 
 from benchmarks.load import Client, post
 from benchmarks.measure import RESULTS, record
-from benchmarks.peers.catalogue import OURS, PEERS, ROOT, Peer
+from benchmarks.peers.catalogue import OURS, OURS_BY_PROCESSES, OWN, PEERS, ROOT, Peer
 from benchmarks.peers.running import Running, running
 from benchmarks.service import photo
 from service.engine.threads import usable_cores
@@ -101,19 +101,21 @@ def figures_of(turns: dict[str, list[Figures]], sizes: list[str]) -> Figures:
     """Medians over the turns, server by server, and ours over the best of the others."""
     table = {name: _medians(found, sizes) for name, found in turns.items()}
     result: Figures = {"servers": table}
-    others = [one for name, one in table.items() if name != OURS]
-    if OURS in table and others:
-        result["ours_over_the_best_peer"] = {
-            f"{size}, {key}": round(table[OURS][size][key]["per_s"] / max(o[size][key]["per_s"] for o in others), 3)
-            for size in sizes
-            for key in table[OURS][size]
-        }
-        result["ours_processor_over_the_best_peer"] = {
-            f"{size}, {key}": round(table[OURS][size][key]["cpu_ms"] / min(o[size][key]["cpu_ms"] for o in others), 3)
-            for size in sizes
-            for key in table[OURS][size]
-        }
+    others = [one for name, one in table.items() if name not in OWN]
+    for own, key in ((OURS, "ours"), (OURS_BY_PROCESSES, "ours_by_processes")):
+        if own in table and others:
+            rates = {load: max(one["per_s"] for one in found) for load, found in _by_load(others, sizes).items()}
+            costs = {load: min(one["cpu_ms"] for one in found) for load, found in _by_load(others, sizes).items()}
+            mine = {load: found[0] for load, found in _by_load([table[own]], sizes).items()}
+            result[f"{key}_over_the_best_peer"] = {load: round(mine[load]["per_s"] / rates[load], 3) for load in mine}
+            result[f"{key.replace('ours', 'ours_processor', 1)}_over_the_best_peer"] = {
+                load: round(mine[load]["cpu_ms"] / costs[load], 3) for load in mine
+            }
     return result
+
+
+def _by_load(servers: list[Figures], sizes: list[str]) -> dict[str, list[Figures]]:
+    return {f"{size}, {key}": [one[size][key] for one in servers] for size in sizes for key in servers[0][size]}
 
 
 def _medians(turns: list[Figures], sizes: list[str]) -> Figures:

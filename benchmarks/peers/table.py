@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.measure import RESULTS
-from benchmarks.peers.catalogue import OURS, PEERS, ROOT
+from benchmarks.peers.catalogue import OURS, OURS_BY_PROCESSES, OWN, PEERS, ROOT
 
 README = ROOT / "README.md"
 FIGURE = ROOT / "docs" / "peers.svg"
@@ -37,21 +37,25 @@ def table(recorded: dict[str, Any]) -> str:
         cells = [f"{one[size][key]['per_s']:.1f}" for size in sizes for key in CLIENTS]
         cells += [f"{one['open']['p99_ms']:.0f}", f"{one['overload']['kept']:.2f}"]
         cells += [f"{one[sizes[0]]['clients 8']['cpu_ms']:.1f}", f"{one['start_s']:.1f}", f"{one['idle_mb']:.0f}"]
-        label = f"**{labels[name]}**" if name == OURS else labels[name]
+        label = f"**{labels[name]}**" if name in OWN else labels[name]
         lines.append(f"| {label} | {' | '.join(cells)} |")
-    ratios = figures.get("ours_over_the_best_peer", {})
-    said = ", ".join(f"{ratio:.2f} ({load.replace('clients ', '')})" for load, ratio in ratios.items())
+    said, by_processes = (_said(figures.get(f"{own}_over_the_best_peer", {})) for own in ("ours", "ours_by_processes"))
     loads = [load for one in servers.values() for load in one["load_average"]]
     words = (
         f"The same photo's work (model {figures['model']}) behind each server, by number of clients, "
         f"{machine['cores']} cores, {machine['processor']}, commit {recorded['commit']}; medians of {figures['turns']} "
-        f"turns of {figures['seconds']:g} s. Ours over the best of the others: {said}. The load average at the end of "
-        f"a turn, load generator included, was {min(loads):.0f} to {max(loads):.0f}: the further above the cores, the "
+        f"turns of {figures['seconds']:g} s. Ours over the best of the others: {said}; by processes "
+        f"(`--workers`): {by_processes or 'not measured'}. The load average at the end of a turn, load generator "
+        f"included, was {min(loads):.0f} to {max(loads):.0f}: the further above the cores, the "
         "rougher the rates, by other work; the processor time of a response is the steadier figure. All do this "
         "project's own work on the photo, so that only the servers differ: where every core is busy nobody can be far "
         "ahead, and one photo at a time shows who gives it the idle cores."
     )
     return "\n".join((BEGIN, "", *lines, "", words, "", END))
+
+
+def _said(ratios: dict[str, float]) -> str:
+    return ", ".join(f"{ratio:.2f} ({load.replace('clients ', '')})" for load, ratio in ratios.items())
 
 
 def replaced(text: str, block: str) -> str:
@@ -76,7 +80,13 @@ def draw(recorded: dict[str, Any], path: Path) -> None:
         for index, (name, one) in enumerate(servers.items()):
             rates = [one[size][key]["per_s"] for key in CLIENTS]
             places = [place + (index - len(servers) / 2) * 0.11 for place in range(len(CLIENTS))]
-            panel.bar(places, rates, 0.1, label=labels[name], color="black" if name == OURS else f"C{index}")
+            panel.bar(
+                places,
+                rates,
+                0.1,
+                label=labels[name],
+                color={OURS: "black", OURS_BY_PROCESSES: "dimgrey"}.get(name, f"C{index}"),
+            )
         panel.set_title(size)
         panel.set_xticks(range(len(CLIENTS)), [key.removeprefix("clients ") for key in CLIENTS])
         panel.set_xlabel("clients")

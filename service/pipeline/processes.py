@@ -14,12 +14,13 @@ import signal
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection
 from multiprocessing.context import SpawnProcess
 
 from service.engine.batcher import Submit
 from service.engine.engine import Engine, EngineOptions
+from service.engine.thread_trial import ThreadTrial
 from service.errors import InferenceFailed, LameganError
 from service.pipeline.deadline import Deadline
 from service.pipeline.enhancement import EnhanceDefaults, Enhancement, EnhanceRequest
@@ -37,21 +38,26 @@ Weights = Callable[[ModelCard], bytes]
 
 @dataclass(frozen=True, slots=True)
 class _Load:
-    """Message to a process: take this model."""
+    """Message to a process: take this model; `trial` None: one thread for a photo that is alone too."""
 
     card: ModelCard
     weights: bytes
     warm_shapes: Sequence[tuple[int, int]]
+    trial: ThreadTrial | None
 
 
 @dataclass(frozen=True, slots=True)
 class _Make:
-    """Message to a process: enhance this photo with the model of that digest; `left_s` until the deadline, if any."""
+    """Message to a process: enhance this photo with the model of that digest.
+
+    `left_s` until the deadline, if any; `alone`: no other process has a photo.
+    """
 
     body: bytes
     request: EnhanceRequest
     digest: str
     left_s: float | None
+    alone: bool
 
 
 class ProcessEnhancer(Enhancer):
@@ -64,11 +70,16 @@ class ProcessEnhancer(Enhancer):
         count: int,
         weights: Weights,
         warm_shapes: Sequence[tuple[int, int]] = (),
+        trial: ThreadTrial | None = None,
     ) -> None:
-        """Nothing runs before `start`; `weights` is asked for a model's file when a process first needs it."""
+        """Nothing runs before `start`; `weights` is asked for a model's file when a process first needs it.
+
+        `trial` finds the threads of a photo that is alone; None: one.
+        """
         super().__init__(generators, defaults)
         self._weights = weights
         self._warm_shapes = warm_shapes
+        self._trial = trial
         self._closed = False
         self._processes = [_Process(defaults) for _ in range(count)]
         self._free: queue.SimpleQueue[_Process] = queue.SimpleQueue()
@@ -102,7 +113,7 @@ class ProcessEnhancer(Enhancer):
             Stopwatch().add("queue", waited_s)
             deadline.check()
             self._load(process, card)
-            made = process.ask(_Make(body, request, card.file.sha256, deadline.left_s()))
+            made = process.ask(_Make(body, request, card.file.sha256, deadline.left_s(), self._alone()))
         if not isinstance(made, Enhancement):
             raise InferenceFailed("The model failed on this image.")
         made.seconds["queue"] += waited_s
@@ -111,7 +122,7 @@ class ProcessEnhancer(Enhancer):
 
     def _load(self, process: _Process, card: ModelCard) -> None:
         if card.file.sha256 not in process.loaded:
-            process.ask(_Load(card, self._weights(card), self._warm_shapes))
+            process.ask(_Load(card, self._weights(card), self._warm_shapes, self._trial))
             process.loaded = [*process.loaded[1 - MODELS_KEPT :], card.file.sha256]
 
     @contextmanager
@@ -175,13 +186,25 @@ class _Loaded:
 
     def __init__(self, message: _Load) -> None:
         self.card = message.card
-        self._engine = Engine(message.weights, EngineOptions("cpu", threads=1, streams=1))
+        options = EngineOptions("cpu", threads=1, streams=1)
+        if message.trial is not None:
+            options = replace(options, threads=None, trial=message.trial)
+        self._engine = Engine(message.weights, options)
         self._engine.warm(message.warm_shapes)
         self.submit: Submit = self._engine.submit
 
     def close(self) -> None:
         """Free it."""
         self._engine.close()
+
+
+class _Worker(Enhancer):
+    """The enhancer of a process: whether a photo is alone, only the first process knows."""
+
+    photo_is_alone = False
+
+    def _alone(self) -> bool:
+        return self.photo_is_alone
 
 
 class _NoModels:
@@ -197,7 +220,7 @@ def _work(connection: Connection, defaults: EnhanceDefaults) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the service says when to end
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     logging.getLogger().addHandler(logging.NullHandler())  # libraries' words may quote an image, and are no JSON
-    enhancer, models = Enhancer(_NoModels(), defaults), dict[str, _Loaded]()
+    enhancer, models = _Worker(_NoModels(), defaults), dict[str, _Loaded]()
     while True:
         try:
             message = connection.recv()
@@ -212,11 +235,12 @@ def _work(connection: Connection, defaults: EnhanceDefaults) -> None:
         connection.send(answer)
 
 
-def _answer(enhancer: Enhancer, models: dict[str, _Loaded], message: _Load | _Make) -> Enhancement | None:
+def _answer(enhancer: _Worker, models: dict[str, _Loaded], message: _Load | _Make) -> Enhancement | None:
     if isinstance(message, _Load):
         while len(models) >= MODELS_KEPT:
             models.pop(next(iter(models))).close()
         models[message.card.file.sha256] = _Loaded(message)
         return None
+    enhancer.photo_is_alone = message.alone
     end = float("inf") if message.left_s is None else time.monotonic() + message.left_s
     return enhancer.make(message.body, message.request, models[message.digest], Deadline(end)).without_pixels()

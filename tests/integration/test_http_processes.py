@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import signal
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -12,6 +13,8 @@ from pathlib import Path
 import httpx
 import pytest
 
+from service.pipeline import processes
+from service.pipeline.enhancer import QUIET_S
 from service.pipeline.processes import ProcessEnhancer
 from tests import models
 from tests.live import PATIENCE_S, LiveService, encoded, scene, wait_until
@@ -39,6 +42,27 @@ def pids(live: LiveService) -> list[int]:
 
 def ask(live: LiveService, photo: bytes, **headers: str) -> httpx.Response:
     return httpx.post(f"{live.url}/enhance", content=photo, headers=headers, timeout=PATIENCE_S, trust_env=False)
+
+
+def test_a_photo_that_is_alone_is_said_to_be(live: LiveService, monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[bool] = []
+    ask_process = processes._Process.ask
+
+    def noted(process: processes._Process, message: processes._Load | processes._Make) -> object:
+        if isinstance(message, processes._Make):
+            told.append(message.alone)
+            time.sleep(0.2)  # so that photos sent together are under way together
+        return ask_process(process, message)
+
+    monkeypatch.setattr(processes._Process, "ask", noted)
+    time.sleep(2 * QUIET_S)
+    ask(live, PHOTOS[0])
+    assert told == [True]
+    with ThreadPoolExecutor(2) as crowd:
+        list(crowd.map(lambda photo: ask(live, photo), PHOTOS[:2]))
+    assert told[1:].count(False) >= 1
+    ask(live, PHOTOS[0])
+    assert not told[-1]  # it follows two at once, and may be between them and the next
 
 
 def test_processes_answer_as_threads_do_byte_for_byte(live: LiveService, root: Path) -> None:
