@@ -43,8 +43,8 @@ def table(recorded: dict[str, Any]) -> str:
     loads = [load for one in servers.values() for load in one["load_average"]]
     words = (
         f"The same photo's work (model {figures['model']}) behind each server, by number of clients, "
-        f"{machine['cores']} cores, {machine['processor']}, commit {recorded['commit']}; medians of {figures['turns']} "
-        f"turns of {figures['seconds']:g} s. Ours over the best of the others: {said}; by processes "
+        f"{machine['cores']} cores, {machine['processor']}, commit {recorded['commit']}; {figures['turns']} or "
+        f"more turns of {figures['seconds']:g} s each, medians. Ours over the best of the others: {said}; by processes "
         f"(`--workers`): {by_processes or 'not measured'}. The load average at the end of a turn, load generator "
         f"included, was {min(loads):.0f} to {max(loads):.0f}: the further above the cores, the "
         "rougher the rates, by other work; the processor time of a response is the steadier figure. All do this "
