@@ -40,6 +40,7 @@ def table(recorded: dict[str, Any]) -> str:
         label = f"**{labels[name]}**" if name in OWN else labels[name]
         lines.append(f"| {label} | {' | '.join(cells)} |")
     said, by_processes = (_said(figures.get(f"{own}_over_the_best_peer", {})) for own in ("ours", "ours_by_processes"))
+    absent = [label for name, label in labels.items() if name not in servers]
     loads = [load for one in servers.values() for load in one["load_average"]]
     words = (
         f"The same photo's work (model {figures['model']}) behind each server, by number of clients, "
@@ -50,6 +51,7 @@ def table(recorded: dict[str, Any]) -> str:
         "rougher the rates, by other work; the processor time of a response is the steadier figure. All do this "
         "project's own work on the photo, so that only the servers differ: where every core is busy nobody can be far "
         "ahead, and one photo at a time shows who gives it the idle cores."
+        + (f" Not measured in this run: {', '.join(absent)}." if absent else "")
     )
     return "\n".join((BEGIN, "", *lines, "", words, "", END))
 
