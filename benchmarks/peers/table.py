@@ -52,6 +52,7 @@ def table(recorded: dict[str, Any]) -> str:
         "project's own work on the photo, so that only the servers differ: where every core is busy nobody can be far "
         "ahead, and one photo at a time shows who gives it the idle cores."
         + (f" Not measured in this run: {', '.join(absent)}." if absent else "")
+        + "".join(f" {remark}" for remark in figures.get("remarks", ()))
     )
     return "\n".join((BEGIN, "", *lines, "", words, "", END))
 
