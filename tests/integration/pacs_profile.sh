@@ -10,10 +10,13 @@ mount --make-rprivate /
 printf '127.0.0.1 localhost orthanc gateway\n' >"$work/hosts"
 mount --bind "$work/hosts" /etc/hosts
 mount --bind "$work" /mnt
+mkdir /mnt/root
+mount --bind "$root" /mnt/root
 mount -t tmpfs -o mode=755 tmpfs /var/lib
 mkdir -p /var/lib/trial /var/lib/lamegan
 chown 10002:10002 /var/lib/trial
 mount -t tmpfs -o size=64m,mode=1777 tmpfs /tmp
+[ -d "$root" ] || { mkdir -p "$root" && mount --bind /mnt/root "$root"; } # where the checkout itself lies below /tmp
 mount -o remount,bind,ro /
 
 setpriv --reuid 10002 --regid 10002 --clear-groups --bounding-set=-all --no-new-privs \
