@@ -9,12 +9,16 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+from unittest.mock import MagicMock
 
 import pytest
 from pydicom.uid import UID, ExplicitVRLittleEndian
 from pynetdicom import AE, evt
 
-from service.dicom.gateway.config import Tls
+from service.dicom.gateway.config import Destination, Tls, Work
+from service.dicom.gateway.rows import Delivery
+from service.dicom.gateway.sender import Unreachable
+from service.dicom.gateway.sending import SendStep
 from tests import dicom_files as objects
 from tests.certificates import Authority
 from tests.gateway_parts import (
@@ -292,6 +296,22 @@ def test_one_object_that_breaks_every_association_does_not_hold_up_the_others(tm
             assert len(pacs.got) == 2 * count
     finally:
         pacs.stop()
+
+
+def test_one_object_that_breaks_every_association_keeps_no_other_unconfirmed(tmp_path: Path) -> None:
+    (tmp_path / "image").touch()
+    poison, stored = (
+        Delivery(number, number, "pacs", "image", "1.2", f"1.2.{number}", state, 0, "")
+        for number, state in ((1, "pending"), (2, "sent"))
+    )
+    spool, sender, counts, faults = (MagicMock() for _ in range(4))
+    spool.due.return_value, spool.unconfirmed.return_value = [poison], [stored]
+    spool.file.return_value = tmp_path / "image"
+    sender.store.return_value, sender.confirm.return_value = {1: Unreachable("association-lost")}, {2: True}
+    destination = Destination(name="pacs", kind="dimse", ae_title="PACS", host="127.0.0.1", port=104, timeout_s=5)
+    assert not SendStep(spool, destination, sender, Work(), counts, faults)(), "the destination is given time"
+    spool.confirmed.assert_called_once_with([2])
+    counts.reached.assert_called_once_with("pacs", up=False)
 
 
 def test_a_pacs_that_refuses_an_object_makes_a_dead_letter_that_can_be_tried_again(tmp_path: Path) -> None:

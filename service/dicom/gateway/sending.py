@@ -64,18 +64,25 @@ class SendStep:
         if not due and not unconfirmed:
             self._sender.rest()
             return False
-        try:
-            if due:
-                self._send(self._parcels(due))
-            if unconfirmed:
-                self._confirm(self._parcels(unconfirmed))
-        except Unreachable as error:
-            self._wait(error.reason)
+        lost = self._tried(self._send, due)
+        # Whatever became of sending: one object that breaks its association must not keep others unconfirmed.
+        lost = self._tried(self._confirm, unconfirmed) or lost
+        if lost is not None:
+            self._wait(lost.reason)
             return False
         self._failures = 0
         self._counts.reached(self._to.name, up=True)
         self._faults.over(self._to.name)
         return True
+
+    def _tried(self, step: Callable[[list[Parcel]], None], deliveries: list[Delivery]) -> Unreachable | None:
+        """Take a step with what is due; why the destination could not be reached, if it could not."""
+        try:
+            if deliveries:
+                step(self._parcels(deliveries))
+        except Unreachable as error:
+            return error
+        return None
 
     def _parcels(self, deliveries: list[Delivery]) -> list[Parcel]:
         """The deliveries with their files; one whose file is not there is a dead letter."""
