@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from model_training.data.mixture import random_view, to_tensor
+from model_training.data.overlays import on_screen
 from model_training.data.phantom import phantom
 from model_training.data.photo_faults import Fault, Scene, cast, exposure, haze, specks, uneven_light, vignette
 from model_training.data.signal_faults import as_pixels, gaussian, jpeg, noise, signal_faults
@@ -39,6 +40,9 @@ DRAWN = 0.06
 
 SCENE_PHANTOMS, ANYTHING_DRAWN = 0.09, 0.03
 """Shares of phantoms and of drawn everyday pictures in the colour stage."""
+
+MIRRORED_OUT, ON_SCREEN = 0.12, 0.1
+"""Shares of views that fill part of the picture, mirrored out over the rest, and that a screen shows."""
 
 
 def _unit(image: Pixels) -> FloatImage:
@@ -63,6 +67,18 @@ def even_veil(image: FloatImage, scene: Scene) -> FloatImage:
     """The same veil everywhere."""
     rng = scene.rng
     veil = rng.uniform(0.08, 0.6)
+    light = rng.uniform(0.6, 0.98) + rng.uniform(-0.06, 0.06, 3) * (rng.random() < 0.7)
+    return _clipped(image * (1 - veil) + np.clip(light, 0, 1) * veil)
+
+
+def uneven_veil(image: FloatImage, scene: Scene) -> FloatImage:
+    """A veil that is thicker here than there, by up to nine tenths of its mean."""
+    rng = scene.rng
+    coarse = rng.uniform(-1, 1, rng.integers(2, 6, 2)).astype(np.float32)
+    field = cv2.resize(coarse, image.shape[1::-1], interpolation=cv2.INTER_CUBIC)
+    field = field - field.mean()
+    field = field / max(float(np.abs(field).max()), 1e-6)
+    veil = rng.uniform(0.1, 0.55) * (1 + rng.uniform(0.2, 0.9) * field[..., None])
     light = rng.uniform(0.6, 0.98) + rng.uniform(-0.06, 0.06, 3) * (rng.random() < 0.7)
     return _clipped(image * (1 - veil) + np.clip(light, 0, 1) * veil)
 
@@ -92,13 +108,14 @@ def even_light(image: FloatImage, scene: Scene) -> FloatImage:
 
 
 PHOTOMETRIC: tuple[tuple[Fault, float, float], ...] = (
-    (haze, 0.27, 0.5),
-    (even_veil, 0.25, 0.4),
+    (haze, 0.2, 0.5),
+    (even_veil, 0.2, 0.4),
+    (uneven_veil, 0.12, 0.25),
     (even_light, 0.17, 0.3),
-    (exposure, 0.09, 0.2),
-    (uneven_light, 0.08, 0.3),
-    (vignette, 0.06, 0.25),
-    (cast, 0.08, 0.3),
+    (exposure, 0.08, 0.2),
+    (uneven_light, 0.07, 0.3),
+    (vignette, 0.1, 0.25),
+    (cast, 0.06, 0.3),
 )
 """Fault, how often it comes alone, and how often it is in a mixture."""
 
@@ -215,15 +232,19 @@ class ColourPairs:
     def pair(self, height: int, width: int, rng: np.random.Generator) -> tuple[Pixels, Pixels]:
         """One (degraded, clean) pair of (height, width, 3) uint8."""
         photo, scene = self._pick(rng)
-        clean = _unit(random_view(photo, height, width, rng))
+        view = _mirrored_out if rng.random() < MIRRORED_OUT else random_view
+        clean = _unit(view(photo, height, width, rng))
         clean = _unit(as_pixels(_as_a_throat(clean, rng) if scene else clean))
-        untouched = rng.random() < 0.4
+        untouched = rng.random() < 0.38
         bad = clean if untouched else photometric(clean, rng)
         if not scene:
             clean = bad
-        elif not untouched and rng.random() < 0.04:
+        elif not untouched and rng.random() < 0.05:
             clean = bad = _clipped(clean * rng.uniform(0.06, 0.2))  # night-dark: nobody can tell what was there
-        return as_pixels(_with_signal_faults(bad, rng)), as_pixels(clean)
+        given, wanted = as_pixels(bad), as_pixels(clean)
+        if rng.random() < ON_SCREEN:
+            given, wanted = on_screen(given, wanted, rng)
+        return as_pixels(_with_signal_faults(_unit(given), rng)), wanted
 
     def _pick(self, rng: np.random.Generator) -> tuple[Pixels, bool]:
         kind, anything = rng.random(), self.sources.anything
@@ -234,6 +255,16 @@ class ColourPairs:
         if anything and rng.random() < 0.27:
             return anything[int(rng.integers(len(anything)))], False
         return self.sources.scene[int(rng.integers(len(self.sources.scene)))], True
+
+
+def _mirrored_out(photo: Pixels, height: int, width: int, rng: np.random.Generator) -> Pixels:
+    """A view of part of the size in the middle, mirrored out to it: less of a scene than a picture's size promises."""
+    tall, wide = (max(32, round(side * rng.uniform(0.4, 0.85))) for side in (height, width))
+    if rng.random() < 0.5:
+        tall = height
+    view = random_view(photo, tall, wide, rng)
+    top, left = (height - tall) // 2, (width - wide) // 2
+    return np.pad(view, ((top, height - tall - top), (left, width - wide - left), (0, 0)), mode="symmetric")
 
 
 def _as_a_throat(image: FloatImage, rng: np.random.Generator) -> FloatImage:

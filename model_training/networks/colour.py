@@ -4,7 +4,7 @@ A trunk at a quarter of the resolution and below predicts smooth maps of coeffic
 applied to each pixel's own colour. It paints nothing: zero coefficients are the identity, and where the photo is flat
 the change is smooth. What decides about haze and exposure is often the darkest and the brightest that a photo holds (a
 veil lifts black, underexposure dims the highlights), so quantiles of its colours are shown to the trunk's bottom and to
-the coefficients directly.
+the coefficients directly. Where the change is nearly even, `even` makes it so.
 
 Source: the local affine model of HDRNet (Gharbi et al. 2017) without the grid, and the curve of Zero-DCE (Guo et al.
 2020) in the range [-1, 1].
@@ -12,7 +12,7 @@ Source: the local affine model of HDRNet (Gharbi et al. 2017) without the grid, 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, ClassVar
 
 import torch
@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from model_training.networks.detail import doubled
+from model_training.networks.even import Ends, Line, even_change
 from model_training.networks.fast import LARGEST, Trunk
 
 COEFFICIENTS = 15
@@ -41,7 +42,7 @@ SLOWER = {"statistics.hidden": 0.15, "statistics.out": 0.15, "of_bottom.weight":
 
 
 class PhotoStatistics(nn.Module):
-    """What the whole photo's colours tell: (B, 3, H, W) in [-1, 1] to (B, TOLD)."""
+    """What the whole photo's colours tell: its quantiles, (B, PLANES len(QUANTILES)) in [-1, 1], to (B, TOLD)."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -68,11 +69,14 @@ class PhotoStatistics(nn.Module):
         """Select the quantiles as an exported graph had better do; training is over then."""
         self._of_ranks = by_selection
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Weigh the quantiles of x."""
+    def seen(self, x: Tensor) -> Tensor:
+        """The quantiles of x: (B, PLANES len(QUANTILES))."""
+        return quantiles(x, self.shares, self._of_ranks)
+
+    def forward(self, seen: Tensor) -> Tensor:
+        """Weigh the quantiles."""
         # Leaky, and slow to learn: over quantiles, which rise and fall together, rectified layers at the full rate fell
         # silent within minutes and for good. Those of 1.1.0 had: it sees no quantile at all.
-        seen = quantiles(x, self.shares, self._of_ranks)
         unusual = ((seen - self.centre) / self.spread).clamp(-MOST_UNUSUAL, MOST_UNUSUAL)
         told: Tensor = functional.leaky_relu(self.out(functional.leaky_relu(self.hidden(unusual), LEAK)), LEAK)
         return told
@@ -151,9 +155,9 @@ class ColourNetwork(nn.Module):
             for parameter in layer.parameters():
                 nn.init.zeros_(parameter)
 
-    def coefficients(self, x: Tensor) -> Tensor:
-        """Predict the maps, bounded: (B, 3, H, W) to (B, COEFFICIENTS, H/4, W/4)."""
-        trunk, told = self.trunk, self.statistics(x)
+    def coefficients(self, x: Tensor, seen: Tensor) -> Tensor:
+        """Predict the maps, bounded: (B, 3, H, W) and its quantiles to (B, COEFFICIENTS, H/4, W/4)."""
+        trunk, told = self.trunk, self.statistics(seen)
         scale, shift = self.of_bottom(told).unsqueeze(-1).unsqueeze(-1).chunk(2, 1)
         at4 = trunk.enter1(trunk.mix(functional.relu(trunk.stem(x))))
         at8 = trunk.enter2(trunk.down1(at4))
@@ -166,12 +170,56 @@ class ColourNetwork(nn.Module):
         return bounded
 
     def forward(self, x: Tensor) -> Tensor:
-        """Mend the colours of x."""
-        # Parted before they grow: a slice of a full-size tensor costs its copy.
-        parts = [
-            functional.interpolate(part, scale_factor=4, mode="bilinear", align_corners=False)
-            for part in self.coefficients(x).chunk(5, 1)
-        ]
-        of_red, of_green, of_blue, offset, curve = parts
-        mixed = of_red * x[:, 0:1] + of_green * x[:, 1:2] + of_blue * x[:, 2:3] + offset
-        return x + mixed + curve * (1 - x * x)
+        """Mend the colours of x; what is learnt from, in training, is the network's own change."""
+        seen = self.statistics.seen(x)
+        maps = self.coefficients(x, seen)
+        if self.training:
+            return _changed(x, _grown(maps))
+        blocks = functional.avg_pool2d(x, BLOCK_PX)
+        line = even_change(blocks, _changed(blocks, maps.chunk(5, 1)), *_ends(seen))
+        mended = _changed(x, _grown(maps + _everywhere(line.share) * (_as_maps(line) - maps)))
+        limit = _everywhere(line.toe) * (x + 1) + _everywhere(WHOLE_RANGE * (1 - line.toe_share) - 1)
+        return torch.minimum(mended, limit)
+
+
+WHOLE_RANGE = 10.0
+"""Far above any value."""
+
+
+def _grown(maps: Tensor) -> list[Tensor]:
+    """The five parts of the maps at the size of the photo."""
+    # Parted before they grow: a slice of a full-size tensor costs its copy.
+    return [
+        functional.interpolate(part, scale_factor=BLOCK_PX, mode="bilinear", align_corners=False)
+        for part in maps.chunk(5, 1)
+    ]
+
+
+def _changed(x: Tensor, parts: Sequence[Tensor]) -> Tensor:
+    """Apply maps of the same size as x."""
+    of_red, of_green, of_blue, offset, curve = parts
+    mixed = of_red * x[:, 0:1] + of_green * x[:, 1:2] + of_blue * x[:, 2:3] + offset
+    return x + mixed + curve * (1 - x * x)
+
+
+def _ends(seen: Tensor) -> tuple[Ends, Ends]:
+    """The black and the white end of a photo, by its quantiles."""
+    planes = seen.reshape(-1, PLANES, len(QUANTILES))
+    largest, smallest = planes[:, 4:7], planes[:, 7:10]
+
+    def end(of: Tensor, shares: tuple[float, ...]) -> Ends:
+        outermost, value, *inner = (of[..., QUANTILES.index(share)] for share in shares)
+        return Ends(value, *((at - outermost).abs() for at in inner))
+
+    return end(smallest, (0.002, 0.005, 0.01, 0.02, 0.05)), end(largest, (0.998, 0.995, 0.99, 0.98, 0.95))
+
+
+def _as_maps(line: Line) -> Tensor:
+    """The coefficients of an even change: (B, COEFFICIENTS, 1, 1)."""
+    more = ((line.slope - 1).unsqueeze(1) * torch.eye(3, device=line.slope.device)).flatten(1)
+    return _everywhere(torch.cat([more, line.offset, torch.zeros_like(line.offset)], 1))
+
+
+def _everywhere(values: Tensor) -> Tensor:
+    """(B, n) as (B, n, 1, 1)."""
+    return values.unsqueeze(-1).unsqueeze(-1)

@@ -262,7 +262,7 @@ def test_the_statistics_tell_photos_apart_and_pass_gradients_whatever_their_weig
     statistics = PhotoStatistics()
     for layer in (statistics.hidden, statistics.out):
         nn.init.constant_(layer.bias, -5.0)
-    one, other = statistics(throat(seed=3)), statistics(throat(seed=4) * 0.5)
+    one, other = (statistics(statistics.seen(x)) for x in (throat(seed=3), throat(seed=4) * 0.5))
     assert not torch.equal(one, other)
     other.sum().backward()
     assert statistics.hidden.weight.grad is not None
