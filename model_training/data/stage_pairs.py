@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from model_training.data.degradation import HEAVY, TRAINING, degrade
 from model_training.data.mixture import random_view, to_tensor
 from model_training.data.overlays import on_screen
 from model_training.data.phantom import phantom
@@ -41,8 +42,9 @@ DRAWN = 0.06
 SCENE_PHANTOMS, ANYTHING_DRAWN = 0.09, 0.03
 """Shares of phantoms and of drawn everyday pictures in the colour stage."""
 
-MIRRORED_OUT, ON_SCREEN = 0.12, 0.1
-"""Shares of views that fill part of the picture, mirrored out over the rest, and that a screen shows."""
+MIRRORED_OUT, ON_SCREEN, WHOLE_RECIPE = 0.12, 0.1, 0.24
+"""Shares of views that fill part of the picture, mirrored out over the rest, that a screen shows, and of scenes that
+are degraded by the recipes of `degradation`."""
 
 
 def _unit(image: Pixels) -> FloatImage:
@@ -235,6 +237,8 @@ class ColourPairs:
         view = _mirrored_out if rng.random() < MIRRORED_OUT else random_view
         clean = _unit(view(photo, height, width, rng))
         clean = _unit(as_pixels(_as_a_throat(clean, rng) if scene else clean))
+        if scene and rng.random() < WHOLE_RECIPE:
+            return _by_recipe(as_pixels(clean), rng)
         untouched = rng.random() < 0.38
         bad = clean if untouched else photometric(clean, rng)
         if not scene:
@@ -255,6 +259,13 @@ class ColourPairs:
         if anything and rng.random() < 0.27:
             return anything[int(rng.integers(len(anything)))], False
         return self.sources.scene[int(rng.integers(len(self.sources.scene)))], True
+
+
+def _by_recipe(clean: Pixels, rng: np.random.Generator) -> tuple[Pixels, Pixels]:
+    """The pair with many faults at once, strong ones three times in ten, at times on a screen."""
+    recipe = TRAINING if rng.random() < 0.7 else HEAVY
+    bad = degrade(clean, int(rng.integers(1 << 31)), recipe=recipe)
+    return on_screen(bad, clean, rng) if rng.random() < 0.15 else (bad, clean)
 
 
 def _mirrored_out(photo: Pixels, height: int, width: int, rng: np.random.Generator) -> Pixels:

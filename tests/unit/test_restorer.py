@@ -218,6 +218,21 @@ def test_a_stage_learns_alone_and_resumes_bit_by_bit(stage: str) -> None:
     assert changed == {stage}
 
 
+def test_the_colour_stage_learns_mostly_from_what_the_detail_stage_leaves() -> None:
+    restorer = shaken(build_generator("restorer", **SMALL))
+    assert isinstance(restorer, Restorer)
+    stage = Stage(WarmStart(stage="colour"), restorer)
+    photos = torch.cat([throat(seed=seed) for seed in range(5)])
+    with torch.no_grad():
+        made = stage.made(restorer.train(), photos)
+        mended, given = (restorer.mend_colour(image) for image in (restorer.mend_detail(photos), photos))
+        validated = stage.made(restorer.eval(), photos)
+        as_it_is = restorer.mend_colour(photos)
+    assert torch.allclose(made, torch.cat([mended[:3], given[3:]]), atol=1e-5)
+    assert not torch.allclose(mended, given, atol=1e-3)
+    assert torch.equal(validated, as_it_is)
+
+
 def test_only_a_restorer_has_stages() -> None:
     with pytest.raises(ConfigurationError, match="restorer"):
         Stage(WarmStart(stage="detail"), build_generator("fast", widths=(8, 8, 8), blocks=(1, 1, 1)))
