@@ -205,13 +205,17 @@ def _changed(x: Tensor, parts: Sequence[Tensor]) -> Tensor:
 def _ends(seen: Tensor) -> tuple[Ends, Ends]:
     """The black and the white end of a photo, by its quantiles."""
     planes = seen.reshape(-1, PLANES, len(QUANTILES))
-    largest, smallest = planes[:, 4:7], planes[:, 7:10]
+    means, largest, smallest = planes[:, :3], planes[:, 4:7], planes[:, 7:10]
 
     def end(of: Tensor, shares: tuple[float, ...]) -> Ends:
         outermost, value, *inner = (of[..., QUANTILES.index(share)] for share in shares)
         return Ends(value, *((at - outermost).abs() for at in inner))
 
-    return end(smallest, (0.002, 0.005, 0.01, 0.02, 0.05)), end(largest, (0.998, 0.995, 0.99, 0.98, 0.95))
+    # A file's ringing spreads the extremes of black blocks by ten levels and leaves their means where they are; it
+    # spreads those of white as far, and of white there is not enough for means.
+    black, white = end(smallest, (0.002, 0.005, 0.01, 0.02, 0.05)), end(largest, (0.998, 0.995, 0.99, 0.98, 0.95))
+    ringing = black.fiftieth.amin(1, keepdim=True)
+    return end(means, (0.005, 0.02, 0.05, 0.05, 0.05)).where_even(black), white.spread_by(ringing)
 
 
 def _as_maps(line: Line) -> Tensor:

@@ -78,6 +78,20 @@ class Ends:
     fiftieth: Tensor
     twentieth: Tensor
 
+    def where_even(self, otherwise: Ends) -> Ends:
+        """These ends as far as their twentieth lies at one value, else `otherwise`."""
+        even = belief(self.twentieth, EVEN_BLACK)
+        return Ends(
+            *(b + even * (a - b) for a, b in ((getattr(self, part), getattr(otherwise, part)) for part in PARTS))
+        )
+
+    def spread_by(self, more: Tensor) -> Ends:
+        """These ends, not as near to one value by `more`, (B, 1)."""
+        return Ends(self.value, self.hundredth + more, self.fiftieth + more, self.twentieth + more)
+
+
+PARTS = ("value", "hundredth", "fiftieth", "twentieth")
+
 
 @dataclass(frozen=True, slots=True)
 class Line:

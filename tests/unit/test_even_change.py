@@ -11,6 +11,7 @@ from torch.nn import functional
 
 from model_training.data.mixture import to_tensor
 from model_training.data.phantom import phantom
+from model_training.data.photo_faults import through_jpeg
 from model_training.evaluation.psnr import psnr
 from model_training.networks.colour import COEFFICIENTS, ColourNetwork
 from service.pixels import Pixels
@@ -98,6 +99,15 @@ def test_an_even_fault_is_undone_to_the_rounding(fault: Callable[[Floats], Float
     bad, network = faulty(clean, fault), Wavering(*asked)
     assert psnr(without_formula(network, bad), clean) < 38
     assert psnr(mended(network, bad), clean) > 48
+
+
+def test_a_veil_is_undone_in_a_file_too() -> None:
+    """A file's ringing spreads the extremes, so black is told by means, and white is not told at all."""
+    clean = endoscopic()
+    bad, network = through_jpeg(faulty(clean, veil), 95), Wavering(*OF_VEIL)
+    alone, whole = without_formula(network, bad), mended(network, bad)
+    assert psnr(whole, clean) > psnr(alone, clean) + 0.5
+    assert whole[:20, :20].max() < alone[:20, :20].max()
 
 
 def test_black_stays_black_under_more_light() -> None:
