@@ -42,7 +42,7 @@ DRAWN = 0.06
 SCENE_PHANTOMS, ANYTHING_DRAWN = 0.09, 0.03
 """Shares of phantoms and of drawn everyday pictures in the colour stage."""
 
-MIRRORED_OUT, ON_SCREEN, WHOLE_RECIPE = 0.12, 0.1, 0.24
+MIRRORED_OUT, ON_SCREEN, WHOLE_RECIPE = 0.12, 0.3, 0.24
 """Shares of views that fill part of the picture, mirrored out over the rest, that a screen shows, and of scenes that
 are degraded by the recipes of `degradation`."""
 
@@ -265,7 +265,7 @@ def _by_recipe(clean: Pixels, rng: np.random.Generator) -> tuple[Pixels, Pixels]
     """The pair with many faults at once, strong ones three times in ten, at times on a screen."""
     recipe = TRAINING if rng.random() < 0.7 else HEAVY
     bad = degrade(clean, int(rng.integers(1 << 31)), recipe=recipe)
-    return on_screen(bad, clean, rng) if rng.random() < 0.15 else (bad, clean)
+    return on_screen(bad, clean, rng) if rng.random() < ON_SCREEN else (bad, clean)
 
 
 def _mirrored_out(photo: Pixels, height: int, width: int, rng: np.random.Generator) -> Pixels:

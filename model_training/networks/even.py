@@ -132,7 +132,7 @@ def _veil(x: Tensor, y: Tensor, weight: Tensor, black: Ends, white: Ends) -> Lin
     slope, offset = _common_slope((sums[0] + 1, *sums[1:]))
     wavering = _difference(slope.unsqueeze(2) * x + offset.unsqueeze(2), y, weight)
     is_black = belief(black.hundredth, LUMP) * belief(slope * black.value + offset + 1, BLACK_AGREES)
-    is_white = belief(white.hundredth, LUMP) * belief(1 - slope * white.value - offset, WHITE_AGREES)
+    is_white = belief(white.hundredth, LUMP) * belief((1 - slope * white.value - offset).abs(), WHITE_AGREES)
     at_both = _most(is_black * belief(black.fiftieth, EVEN_BLACK)) * _most(
         is_white * belief(white.fiftieth, EVEN_WHITE)
     )

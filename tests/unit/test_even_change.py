@@ -143,6 +143,16 @@ def test_a_network_that_disagrees_with_the_ends_is_not_overruled() -> None:
     assert np.array_equal(mended(network, bad), without_formula(network, bad))
 
 
+def test_white_text_burnt_in_after_the_veil_misleads_nobody() -> None:
+    """It is whiter than white, once the veil is away: it says nothing of the veil."""
+    bad, network = faulty(endoscopic(), veil), Wavering(*OF_VEIL)
+    rows = slice(20, 40)
+    bad[rows, 80:180] = 255
+    clean = endoscopic()
+    clean[rows, 80:180] = 255
+    assert psnr(mended(network, bad), clean) > psnr(without_formula(network, bad), clean)
+
+
 def test_each_photo_of_a_batch_is_judged_by_itself() -> None:
     network = Wavering(*OF_VEIL)
     photos = [faulty(endoscopic(), veil), faulty(endoscopic(), uneven_veil)]
