@@ -19,9 +19,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from model_training.networks.detail import doubled
 from model_training.networks.even import Ends, Line, even_change
 from model_training.networks.fast import LARGEST, Trunk
+from model_training.networks.filters import doubled
 
 COEFFICIENTS = 15
 """What red, green and blue give to each colour (3 each), the offset (3), and the curve (3)."""

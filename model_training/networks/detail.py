@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from model_training.networks.fast import replicate_pad
-from model_training.networks.filters import FilterBank
+from model_training.networks.filters import FilterBank, doubled
 from model_training.networks.guided import colour_lines
 from model_training.networks.spectrum import RADIUS, WholePhotoFilter
 
@@ -150,11 +150,6 @@ def _first_looks(layer: nn.Conv2d) -> None:
         weight[:keen] -= weight[:keen].mean((1, 2, 3), keepdim=True)
         weight[:keen] *= 6
         weight[:grey] = 1.7 * weight[:grey].mean(1, keepdim=True)
-
-
-def doubled(x: Tensor) -> Tensor:
-    """x (B, C, h, w) at twice the size, bilinear."""
-    return functional.interpolate(x, scale_factor=2, mode="bilinear", align_corners=False)
 
 
 class DetailNetwork(nn.Module):

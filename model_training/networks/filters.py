@@ -126,3 +126,8 @@ def _first_filters(radius: int, spreads: Sequence[float], oriented: Sequence[flo
             second = second - second.mean()
             filters.append(second / second.abs().sum())
     return torch.stack(filters)
+
+
+def doubled(x: Tensor) -> Tensor:
+    """x (B, C, h, w) at twice the size, bilinear."""
+    return functional.interpolate(x, scale_factor=2, mode="bilinear", align_corners=False)

@@ -17,6 +17,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from model_training.networks.fast import replicate_pad
+from model_training.networks.filters import doubled
 
 LEAST_VARIANCE = 5e-4
 """Variance of luma in [-1, 1] below which colour is taken not to follow it: three grey levels."""
@@ -39,12 +40,8 @@ def colour_lines(halves: Tensor) -> tuple[Tensor, Tensor]:
     mean_luma, mean_colour = mean[:, :1], mean[:, 1:]
     variance = product[:, :1] - mean_luma * mean_luma
     gain = (product[:, 1:] - mean_luma * mean_colour) / (functional.relu(variance) + LEAST_VARIANCE)
-    gain, offset = _doubled(_mean_round(gain)), _doubled(_mean_round(mean_colour - gain * mean_luma))
+    gain, offset = doubled(_mean_round(gain)), doubled(_mean_round(mean_colour - gain * mean_luma))
     return gain, offset
-
-
-def _doubled(x: Tensor) -> Tensor:
-    return functional.interpolate(x, scale_factor=2, mode="bilinear", align_corners=False)
 
 
 def _mean_round(x: Tensor) -> Tensor:

@@ -19,8 +19,8 @@ from model_training.export.onnx import require_parity, to_onnx
 from model_training.export.wrapper import pixel_contract
 from model_training.networks import build_generator
 from model_training.networks.colour import QUANTILES, PhotoStatistics, by_selection, by_sorting
-from model_training.networks.detail import FOLLOWING, LEAST_DETAIL, YCC, Block, DetailNetwork, doubled
-from model_training.networks.filters import FilterBank
+from model_training.networks.detail import FOLLOWING, LEAST_DETAIL, YCC, Block, DetailNetwork
+from model_training.networks.filters import FilterBank, doubled
 from model_training.networks.guided import colour_lines
 from model_training.networks.restorer import Restorer
 from model_training.runs.exported import fast_generator_weights
