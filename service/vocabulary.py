@@ -29,8 +29,8 @@ LASSIM_LEVEL = 3
 Device = Literal["auto", "cpu", "cuda"]
 """Where the generator runs; `auto` takes a GPU when there is one."""
 
-Output = Literal["enhanced", "detail"]
-"""What a model is asked for: the whole enhancement, or its detail stage alone."""
+Output = Literal["enhanced", "detail", "colour"]
+"""What a model is asked for: the whole enhancement, or its detail or its colour stage alone."""
 
 MAX_PIXELS = 64_000_000
 """Most pixels of an image, frames counted, unless the settings say otherwise: what a phone's largest sensor has."""
@@ -39,4 +39,9 @@ DETAIL_ONLY = "detail_only"
 """Optional input of a model in two stages, a boolean scalar: the second stage, which nobody fetches, does not run.
 
 The runtime runs every node, whichever outputs are fetched; models exported before 1.2.0 have no such input.
+"""
+
+COLOUR_ONLY = "colour_only"
+"""Optional input of a model in two stages, a boolean scalar: the first stage does not run, and the second one is given
+the image as it is. Models exported before 1.4.0 have no such input: they are asked for the whole instead.
 """

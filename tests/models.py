@@ -138,6 +138,26 @@ def staged(darken: float = 0.5, lighten: float = 20.0) -> onnx.ModelProto:
     return model
 
 
+def traced(darken: float = 40.0, lighten: float = 20.0) -> onnx.ModelProto:
+    """Two stages as they are traced: `detail` is the image plus `change`, -`darken`, and `enhanced` adds `lighten`."""
+    model = _model(
+        [
+            _TO_FLOAT,
+            helper.make_node("Mul", ["x", "zero"], ["nothing"]),
+            helper.make_node("Sub", ["nothing", "change_weights"], ["change"]),
+            helper.make_node("Add", ["x", "change"], ["mended"]),
+            helper.make_node("Cast", ["mended"], ["detail"], to=TensorProto.UINT8),
+            helper.make_node("Add", ["x", "change"], ["first"]),
+            helper.make_node("Add", ["first", "lighten"], ["y"]),
+            *_TO_UINT8,
+        ],
+        [*_RANGE, _constant("change_weights", np.float32(darken)), _constant("lighten", np.float32(lighten))],
+    )
+    for name, kind in (("detail", TensorProto.UINT8), ("change", TensorProto.FLOAT)):
+        model.graph.output.append(helper.make_tensor_value_info(name, kind, ["B", "H", "W", 3]))
+    return model
+
+
 def warp(amplitude: float = 0.06, waves: float = 3.0) -> onnx.ModelProto:
     """Bends rows and columns into waves: `amplitude` is a share of half the side, `waves` per side."""
     nodes = [

@@ -22,8 +22,8 @@ from torch import nn
 from model_training.config.schema import TrainingConfig
 from model_training.data.phantom import phantom
 from model_training.export.card import CardFacts, compose_card
-from model_training.export.stages import skip_second_stage_on_request
-from model_training.export.wrapper import PixelContract, StagedPixelContract, pixel_contract
+from model_training.export.stages import CHANGE, skip_first_stage_on_request, skip_second_stage_on_request
+from model_training.export.wrapper import PixelContract, StagedPixelContract, TracedStages, pixel_contract
 from model_training.networks import parameter_count
 from model_training.runs.generator import find_checkpoint, load_generator
 from model_training.runs.provenance import read_notes
@@ -116,7 +116,8 @@ def export_model(request: ExportRequest) -> Exported:
 
 def to_onnx(contract: PixelContract) -> bytes:
     """The contract as an ONNX file of opset 18: ``image`` to its outputs, any batch, height and width."""
-    outputs = outputs_of(contract)
+    staged = isinstance(contract, StagedPixelContract)
+    outputs = (*outputs_of(contract), CHANGE) if staged else outputs_of(contract)
     with TemporaryDirectory() as folder, warnings.catch_warnings(), torch.no_grad():
         path = Path(folder) / "model.onnx"
         # The tracing exporter is deprecated in favour of the dynamo one, which takes 30 times longer for the same
@@ -127,7 +128,7 @@ def to_onnx(contract: PixelContract) -> bytes:
         warnings.filterwarnings("ignore", message=".*instance_norm.*", category=UserWarning)
         warnings.filterwarnings("ignore", message="Constant folding", category=UserWarning)
         torch.onnx.export(
-            contract,
+            TracedStages(contract) if isinstance(contract, StagedPixelContract) else contract,
             (torch.zeros(_TRACED_SHAPE, dtype=torch.uint8),),
             str(path),
             dynamo=False,
@@ -137,8 +138,8 @@ def to_onnx(contract: PixelContract) -> bytes:
             dynamic_axes={name: {0: "B", 1: "H", 2: "W"} for name in ("image", *outputs)},
         )
         model = onnx.load(path)
-    if len(outputs) > 1:
-        model = skip_second_stage_on_request(model)
+    if staged:
+        model = skip_second_stage_on_request(skip_first_stage_on_request(model))
     onnx.checker.check_model(model, full_check=True)
     return bytes(model.SerializeToString())
 

@@ -60,12 +60,17 @@ class StagedPixelContract(PixelContract):
 
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:  # type: ignore[override]  # one output more
         """Enhance pixels, and mend their detail."""
+        enhanced, mended, _change = self.stages(image)
+        return enhanced, mended
+
+    def stages(self, image: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """As `forward`, and what the detail stage adds to the padded photo: (B, H, W, 3) float32 in grey levels."""
         height, width = image.shape[1], image.shape[2]
         given = self.given(image)
         change = self._pixels_of(self.restorer.detail.change(given))
         mended = (image.float() + change[:, :height, :width]).clamp(0, 255)
         enhanced = self.restorer.mend_colour((given + change.permute(0, 3, 1, 2) / 127.5).clamp(-1, 1))
-        return _pixels(enhanced[:, :, :height, :width]), torch.round(mended).to(torch.uint8)
+        return _pixels(enhanced[:, :, :height, :width]), torch.round(mended).to(torch.uint8), change
 
     def _pixels_of(self, blocks: Tensor) -> Tensor:
         """Blocks (B, 12, h, w) of a change of luma and colour differences, as that of pixels: (B, 2 h, 2 w, 3)."""
@@ -75,6 +80,18 @@ class StagedPixelContract(PixelContract):
             for kernel in self.to_rows.unbind()
         ]
         return torch.cat(rows, 2).reshape(-1, 2 * height, 2 * width, 3)
+
+
+class TracedStages(nn.Module):
+    """What is traced of a contract in two stages: its outputs, and between them the detail stage's change."""
+
+    def __init__(self, contract: StagedPixelContract) -> None:
+        super().__init__()
+        self.contract = contract
+
+    def forward(self, image: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """As `StagedPixelContract.stages`."""
+        return self.contract.stages(image)
 
 
 def pixel_contract(generator: nn.Module) -> PixelContract:

@@ -79,7 +79,7 @@ class Submit(Protocol):
             image: the image.
             deadline: on the clock of `time.monotonic`; a run that would begin after it does not. None by default.
             alone: no other image is being enhanced, so that this one may have the whole machine.
-            output: "detail" asks for the detail stage alone, of a model that has one; "enhanced" by default.
+            output: "detail" or "colour" asks for that stage alone, of a model in two stages; "enhanced" by default.
 
         Raises:
             Overloaded: the queue is full, or the wait would pass the deadline.

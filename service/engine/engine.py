@@ -70,6 +70,7 @@ class Engine:
         self._batchers = {"enhanced": Batcher(self._session.run, limits, on_batch, self._lone.run)}
         if self._session.gives_detail:
             self._batchers["detail"] = Batcher(self._session.run_detail, limits, on_batch, self._lone.run_detail)
+            self._batchers["colour"] = Batcher(self._session.run_colour, limits, on_batch, self._lone.run_colour)
 
     @property
     def provider(self) -> Provider:

@@ -18,7 +18,7 @@ import onnxruntime
 from numpy.typing import NDArray
 
 from service.errors import InferenceFailed, ModelInvalid, ProviderUnavailable
-from service.vocabulary import DETAIL_ONLY, Device, Output
+from service.vocabulary import COLOUR_ONLY, DETAIL_ONLY, Device, Output
 
 Provider = Literal["cpu", "cuda"]
 Batch = NDArray[np.uint8]
@@ -31,6 +31,10 @@ SEVERITY_FATAL = 4
 CONTRACT = {"image": "tensor(uint8)", "enhanced": "tensor(uint8)"}
 DETAIL_CONTRACT = {**CONTRACT, "detail": "tensor(uint8)"}
 """A model in two stages also gives what its first stage, which mends detail at any size, makes of the image."""
+
+_FETCHED: dict[Output, str] = {"enhanced": "enhanced", "detail": "detail", "colour": "enhanced"}
+_ALONE: dict[Output, str] = {"detail": DETAIL_ONLY, "colour": COLOUR_ONLY}
+"""The option that lets only this stage run."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,10 +67,12 @@ class Session:
         if self.provider == "cuda" and "CUDAExecutionProvider" not in self._session.get_providers():
             self.provider = _fall_back(options, "the CUDA libraries could not be loaded")
         self.gives_detail = _check_contract(self._session)
-        self._can_skip = DETAIL_ONLY in {node.name for node in self._session.get_overridable_initializers()}
+        self._options = {node.name for node in self._session.get_overridable_initializers()}
 
     def run(self, batch: Batch, output: Output = "enhanced") -> Batch:
-        """Run the batch through the model, or through its detail stage alone: (B, H, W, 3) uint8 RGB in and out.
+        """Run the batch through the model or one of its stages: (B, H, W, 3) uint8 RGB in and out.
+
+        A model that cannot run its colour stage alone runs whole instead.
 
         Raises:
             InferenceFailed: the runtime failed, or the output is not the input's shape.
@@ -84,24 +90,29 @@ class Session:
         """Run the batch through the detail stage alone; see `run`."""
         return self.run(batch, "detail")
 
-    def _run_plain(self, batch: Batch, name: Output) -> Batch:
-        given = {"image": batch, **self._options(name)}
-        output: Batch = self._session.run([name], given)[0]
-        return output
+    def run_colour(self, batch: Batch) -> Batch:
+        """Run the batch, whose detail is mended already, through the colour stage alone; see `run`."""
+        return self.run(batch, "colour")
 
-    def _options(self, output: Output) -> dict[str, NDArray[np.bool_]]:
-        return {DETAIL_ONLY: np.array(True)} if self._can_skip and output == "detail" else {}
+    def _run_plain(self, batch: Batch, output: Output) -> Batch:
+        given = {"image": batch, **self._asked(output)}
+        made: Batch = self._session.run([_FETCHED[output]], given)[0]
+        return made
 
-    def _run_bound(self, batch: Batch, name: Output) -> Batch:
+    def _asked(self, output: Output) -> dict[str, NDArray[np.bool_]]:
+        option = _ALONE.get(output)
+        return {option: np.array(True)} if option in self._options else {}
+
+    def _run_bound(self, batch: Batch, output: Output) -> Batch:
         """Copy uint8 over the bus once each way; the graph's own casts run on the GPU."""
         binding = self._session.io_binding()
         binding.bind_cpu_input("image", np.ascontiguousarray(batch))
-        for option, value in self._options(name).items():
+        for option, value in self._asked(output).items():
             binding.bind_cpu_input(option, value)
-        binding.bind_output(name, "cuda")
+        binding.bind_output(_FETCHED[output], "cuda")
         self._session.run_with_iobinding(binding)
-        output: Batch = binding.copy_outputs_to_cpu()[0]
-        return output
+        made: Batch = binding.copy_outputs_to_cpu()[0]
+        return made
 
 
 def gpu_count() -> int:

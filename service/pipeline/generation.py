@@ -2,7 +2,8 @@
 
 A photo of about the working size goes through the whole generator. A larger one is shrunk to it and the change is
 carried back. A generator with a detail stage first mends detail at the photo's own size, or at the most pixels that its
-card names: noise and blur of a large photo are gone from its working image, so only there can they be mended.
+card names: noise and blur of a large photo are gone from its working image, so only there can they be mended. Its
+colour stage alone then sees the working image of what was mended.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from service.registry.card import ModelCard
 from service.vocabulary import Output
 
 Run = Callable[[Pixels, Output], Pixels]
-"""Runs one image through the generator, or its detail stage, and waits: (h, w, 3) uint8 RGB in and out."""
+"""Runs one image through the generator, or one of its stages, and waits: (h, w, 3) uint8 RGB in and out."""
 
 
 class Generator(Protocol):
@@ -47,5 +48,5 @@ def generate(picture: Picture, card: ModelCard, run: Run) -> Pixels:
     medium = shrink(pixels, detail_size)
     mended = unpad(run(medium, "detail"), detail_size)
     small = shrink(mended, size)
-    made = transfer(mended, unpad(small, size), unpad(run(small, "enhanced"), size))
+    made = transfer(mended, unpad(small, size), unpad(run(small, "colour"), size))
     return transfer(pixels, unpad(medium, detail_size), made)

@@ -56,7 +56,7 @@ def test_grain_of_a_larger_photo_is_mended_at_its_own_size(card: ModelCard) -> N
     staged = card.model_copy(update={"detail_pixels": 1024 * 1024})
     made, asked = enhanced(1280, 720, staged)
     assert asked[0] == ("detail", 1280 * 720)
-    assert asked[1][0] == "enhanced"
+    assert asked[1][0] == "colour"
     assert (made == 120).all()
     plain, _ = enhanced(1280, 720, card)
     assert plain.std() > 3  # at the working size the grain is hardly seen

@@ -189,6 +189,9 @@ def test_an_exported_restorer_gives_torchs_pixels_and_its_detail_apart() -> None
     (alone,) = session.run(["detail"], {"image": image}, only_needed)
     _enhanced, beside = session.run(None, {"image": image})
     assert np.array_equal(alone, beside)
+    (coloured,) = session.run(["enhanced"], {"image": image, "colour_only": np.array(True)})
+    expected = restorer.mend_colour(contract.given(torch.from_numpy(image))).permute(0, 2, 3, 1).numpy()
+    assert np.abs(coloured - (expected + 1) * 127.5).max() < 1.1
 
 
 def one_stage(stage: str, **settings: object) -> WarmStarting:

@@ -12,7 +12,7 @@ import onnxruntime
 import pytest
 from onnx import TensorProto, helper
 
-from model_training.export.stages import skip_second_stage_on_request
+from model_training.export.stages import CHANGE, skip_first_stage_on_request, skip_second_stage_on_request
 from service.engine.engine import Engine, EngineOptions
 from service.engine.session import Session, SessionOptions, gpu_count
 from service.errors import InferenceFailed, ModelInvalid, ProviderUnavailable
@@ -124,6 +124,7 @@ def test_a_model_in_two_stages_gives_its_detail_alone(tmp_path: Path) -> None:
     assert engine.gives_detail
     assert (engine.submit(grey, output="detail").result(20).image == 50).all()
     assert (engine.submit(grey).result(20).image == 70).all()
+    assert (engine.submit(grey, output="colour").result(20).image == 70).all(), "this one can only be run whole"
     engine.close(20)
 
 
@@ -144,3 +145,15 @@ def test_the_second_stage_of_an_exported_model_does_not_run_where_detail_alone_i
     plain = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
     skipped = plain.run(["enhanced"], {"image": given, "detail_only": np.array(True)})[0]
     assert (skipped == 50).all(), "the second stage ran"
+
+
+def test_the_first_stage_of_an_exported_model_does_not_run_where_colour_alone_is_asked_for(tmp_path: Path) -> None:
+    model = skip_second_stage_on_request(skip_first_stage_on_request(models.traced()))
+    onnx.checker.check_model(model, full_check=True)
+    assert CHANGE not in {output.name for output in model.graph.output}
+    assert "change_weights" not in {weights.name for weights in model.graph.initializer}, "they stay out of its branch"
+    session = Session(saved(tmp_path, model), SessionOptions(device="cpu"))
+    given = np.full((2, 64, 96, 3), 101, np.uint8)
+    assert (session.run(given) == 81).all()
+    assert (session.run_detail(given) == 61).all()
+    assert (session.run_colour(given) == 121).all(), "the first stage ran"
