@@ -101,7 +101,7 @@ class Session:
 
     def _asked(self, output: Output) -> dict[str, NDArray[np.bool_]]:
         option = _ALONE.get(output)
-        return {option: np.array(True)} if option in self._options else {}
+        return {option: np.array(True)} if option is not None and option in self._options else {}
 
     def _run_bound(self, batch: Batch, output: Output) -> Batch:
         """Copy uint8 over the bus once each way; the graph's own casts run on the GPU."""
