@@ -30,12 +30,12 @@ import numpy as np
 
 from benchmarks.load import Client, post
 from benchmarks.measure import ratio, record, take_turns, timing
-from service.composition import engine_loader, model_store, warm_sizes
+from service.composition import engine_loader, model_store
 from service.engine.engine import Engine, EngineOptions
 from service.engine.threads import usable_cores
 from service.pipeline import EnhanceDefaults, Enhancer
 from service.serving.model_pool import ModelPool
-from service.settings import Settings, read_settings
+from service.settings import Settings, read_settings, warm_sizes
 
 SAMPLES = Path(__file__).resolve().parent.parent / "docs" / "samples"
 SIZES = {

@@ -25,7 +25,7 @@ from service.drift.reference import SiteReference, find_references
 from service.engine.engine import Engine, EngineOptions
 from service.engine.thread_trial import ThreadTrial
 from service.engine.threads import usable_cores
-from service.errors import AuditUnavailable, ConfigurationError, LameganError
+from service.errors import AuditUnavailable, LameganError
 from service.monitoring.audit import AuditLog
 from service.monitoring.logs import get_logger
 from service.monitoring.metrics import Metrics
@@ -33,11 +33,12 @@ from service.monitoring.served_models import ModelFacts
 from service.monitoring.tracing import start_tracing
 from service.pipeline import Assessor, EnhanceDefaults, Enhancer
 from service.pipeline.processes import ProcessEnhancer
+from service.registry.card import ModelCard
 from service.registry.shipped import default_folder, holds_model, shipped_folders
 from service.registry.signature import TrustedKeys
 from service.registry.store import ModelStore
 from service.serving.model_pool import ModelPool, ServedModel
-from service.settings import MOST_THREADS, Settings
+from service.settings import MOST_THREADS, Settings, warm_sizes
 from service.vocabulary import Policy
 
 WATCH_EVERY_S = 1.0
@@ -63,7 +64,7 @@ class Service:
         own = settings.model_copy(update={"infer_threads": settings.infer_threads or 1})
         loader = engine_loader(own if settings.processes else settings, self.metrics)
         warmed = [] if settings.processes else warm_sizes(settings)
-        self.model_pool = ModelPool(self.store, settings.model, loader, warmed)
+        self.model_pool = ModelPool(self.store, settings.model, loader, warmed, engine_options(settings).precision_of)
         workers = settings.processes or settings.workers or min(usable_cores(), MOST_THREADS)
         self.enhancer, in_process = self._enhancers(settings)
         self.pool = WorkerPool(WorkerLimits(workers, settings.queue_capacity, settings.deadline_s))
@@ -107,15 +108,15 @@ class Service:
         self._references = self._read_references()
         models = self.model_pool.models()
         self.metrics.name_models(self._model_facts())
-        providers = {model.card.reference: model.provider for model in models}
-        signers = {model.card.reference: model.signed_by for model in models}
+        served = {model.card.reference: model for model in models}
         for reference in change.loaded:
             self.metrics.reloads.labels("succeeded").inc()
             self._log.info(
                 "model loaded",
                 model=reference,
-                provider=providers[reference],
-                signed_by=signers[reference],
+                provider=served[reference].provider,
+                precision=served[reference].precision,
+                signed_by=served[reference].signed_by,
                 default=change.default,
                 workers=self.pool.limits.threads,
             )
@@ -172,7 +173,11 @@ class Service:
         in_process = Enhancer(self.model_pool, defaults)
         if not settings.processes:
             return in_process, in_process
-        weights, shapes = self.store.weights, warm_sizes(settings)
+        of, shapes = engine_options(settings.model_copy(update={"device": "cpu"})).precision_of, warm_sizes(settings)
+
+        def weights(card: ModelCard) -> bytes:
+            return self.store.weights(card, of(card.eight_bit is not None))
+
         trial = None if settings.infer_threads else ThreadTrial(_remembered_threads(settings))
         return ProcessEnhancer(self.model_pool, defaults, settings.processes, weights, shapes, trial), in_process
 
@@ -293,6 +298,7 @@ def engine_options(settings: Settings) -> EngineOptions:
         trial=ThreadTrial(_remembered_threads(settings), _tell_unwritten if settings.state_dir else None),
         max_batch=settings.max_batch,
         max_wait_s=settings.max_wait_ms / 1000,
+        precision=settings.precision,
     )
 
 
@@ -323,26 +329,17 @@ def _remembered_threads(settings: Settings) -> Path:
     return (Path(caches) if caches else Path("~/.cache").expanduser()) / "lamegan" / "threads.json"
 
 
-def warm_sizes(settings: Settings) -> list[tuple[int, int]]:
-    """(height, width) of each size to warm.
-
-    Raises:
-        ConfigurationError: one is not WIDTHxHEIGHT with sides of at least 64.
-    """
-    sizes = []
-    for shape in settings.warm_shapes:
-        width, _, height = shape.partition("x")
-        if not (width.isdecimal() and height.isdecimal() and min(int(width), int(height)) >= 64):
-            raise ConfigurationError("LAMEGAN_WARM_SHAPES: write sizes as 480x272, each side at least 64.")
-        sizes.append((int(height), int(width)))
-    return sizes
-
-
 def model_facts(model: ServedModel, reference: SiteReference | None = None) -> ModelFacts:
     """What the metrics say of a model in service; `reference` takes the place of its card's distributions."""
     card = model.card
     facts = ModelFacts(
-        card.name, card.version, card.file.sha256, model.provider, card.calibrated, card.reference_counts()
+        card.name,
+        card.version,
+        card.file.sha256,
+        model.provider,
+        card.calibrated,
+        card.reference_counts(),
+        precision=model.precision,
     )
     if reference is None:
         return facts

@@ -15,7 +15,7 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from service.errors import ConfigurationError
-from service.vocabulary import MAX_PIXELS, Device, PolicyName
+from service.vocabulary import MAX_PIXELS, Device, PolicyName, PrecisionChoice
 
 MOST_THREADS = 256
 """More than the cores of the machines this is for; a thousand threads would only wait for one another."""
@@ -85,6 +85,9 @@ class Settings(BaseSettings):
     model: str = Field("lamegan-fast", description="Model served by default: name or name/version.")
     device: Device = Field("auto", description="auto takes a GPU when there is one; cuda without one is an error.")
     allow_cpu_fallback: bool = Field(False, description="With device=cuda: serve on the CPU when there is no GPU.")
+    precision: PrecisionChoice = Field(
+        "auto", description="auto runs a model's eight-bit variant on CPUs with VNNI; int8 asks for it, float32 never."
+    )
     infer_threads: int | None = Field(
         None,
         ge=1,
@@ -238,3 +241,18 @@ def read_settings(**overrides: object) -> Settings:
         field = ".".join(str(part) for part in first["loc"])
         name = f"LAMEGAN_{field.upper()}: " if field else ""
         raise ConfigurationError(f"{name}{first['msg'].removeprefix('Value error, ')}.") from error
+
+
+def warm_sizes(settings: Settings) -> list[tuple[int, int]]:
+    """(height, width) of each size to warm.
+
+    Raises:
+        ConfigurationError: one is not WIDTHxHEIGHT with sides of at least 64.
+    """
+    sizes = []
+    for shape in settings.warm_shapes:
+        width, _, height = shape.partition("x")
+        if not (width.isdecimal() and height.isdecimal() and min(int(width), int(height)) >= 64):
+            raise ConfigurationError("LAMEGAN_WARM_SHAPES: write sizes as 480x272, each side at least 64.")
+        sizes.append((int(height), int(width)))
+    return sizes

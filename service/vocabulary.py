@@ -29,6 +29,15 @@ LASSIM_LEVEL = 3
 Device = Literal["auto", "cpu", "cuda"]
 """Where the generator runs; `auto` takes a GPU when there is one."""
 
+Precision = Literal["float32", "int8"]
+"""In what a model computes: `int8` is its eight-bit variant."""
+
+EIGHT_BIT_FILE = "model.int8.onnx"
+"""The variant in eight bits, beside `model.onnx`, which a model may have."""
+
+PrecisionChoice = Literal["auto", "float32", "int8"]
+"""What an operator may ask for; `auto` takes the eight-bit variant where there is one and the processor suits it."""
+
 Output = Literal["enhanced", "detail", "colour"]
 """What a model is asked for: the whole enhancement, or its detail or its colour stage alone."""
 

@@ -20,6 +20,7 @@ from model_training.commands.options import (
     Vgg,
     configured,
     end_run,
+    name_skipped,
     terminal,
     warn,
 )
@@ -115,6 +116,32 @@ def export(
         "The guardrail is not calibrated and nothing is measured yet: the service would hold this model to strict "
         "built-in thresholds, and lamegan models activate refuses it. Next, with held-out clean photos: "
         f"lamegan-train evaluate PHOTOS --out REPORT --calibrate {exported.folder}"
+    )
+
+
+@commands.command()
+def quantise(
+    model: Annotated[Path, typer.Argument(help="The model's folder; its version may not have been published yet.")],
+    photos: Annotated[list[Path], typer.Argument(help="Clean photos of every kind it is for: folders, lists, files.")],
+    seed: Annotated[int, typer.Option(help="Seed of the damage to the photos.", min=0)] = 0,
+    limit: Annotated[int, typer.Option(help="Photos at most, evenly spread over all that is given.", min=8)] = 96,
+) -> None:
+    """Write model.int8.onnx beside a model and its figures into the card: quicker on processors with VNNI."""
+    from model_training.export.quantise import QuantiseRequest
+    from model_training.export.quantise import quantise as run
+    from model_training.runs.progress import bar
+
+    skipped: list[str] = []
+    with bar("Measuring") as start:
+        facts = run(QuantiseRequest(model, photos, seed, limit), skip=skipped.append, start=start)
+    name_skipped(skipped)
+    worst = max(facts.lost_db, key=lambda fault: facts.lost_db[fault])
+    Console().print(
+        f"{model}: {facts.size_bytes / 1e6:.2f} MB in eight bits, calibrated on {facts.calibration_photos} photos. "
+        f"On {facts.measured_photos} others it loses at most {facts.lost_db[worst]:.3f} dB ({worst}); its results are "
+        f"within {min(facts.alike_db.values()):.1f} dB of the model's. If the model was signed, sign it again.",
+        markup=False,
+        highlight=False,
     )
 
 

@@ -214,7 +214,7 @@ def _golden(model: bytes) -> Golden:
     """A drawn throat and what the exported file makes of it."""
     image = phantom(_GOLDEN_WIDTH, _GOLDEN_HEIGHT, _GOLDEN_SEED)
     enhanced = _session(model).run(["enhanced"], {"image": image[None]})[0][0]
-    return Golden(input_png=_png(image), output_png=_png(enhanced))
+    return Golden(input_png=as_base64_png(image), output_png=as_base64_png(enhanced))
 
 
 def _session(model: bytes) -> onnxruntime.InferenceSession:
@@ -223,7 +223,14 @@ def _session(model: bytes) -> onnxruntime.InferenceSession:
     return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
 
 
-def _png(image: Pixels) -> str:
+def as_base64_png(image: Pixels) -> str:
+    """(H, W, 3) uint8 RGB as a card holds it."""
     buffer = io.BytesIO()
     Image.fromarray(image).save(buffer, format="PNG", optimize=True)
     return base64.b64encode(buffer.getvalue()).decode("ascii")
+
+
+def from_base64_png(text: str) -> Pixels:
+    """What `as_base64_png` was given."""
+    with Image.open(io.BytesIO(base64.b64decode(text))) as image:
+        return np.asarray(image.convert("RGB"))

@@ -95,7 +95,7 @@ def _with_choice(
 
     Its initialisers that went into a branch are left out here.
     """
-    inside = {weights.name for node in nodes for branch in _branches(node) for weights in branch.initializer}
+    inside = {weights.name for node in nodes for branch in branches(node) for weights in branch.initializer}
     default = numpy_helper.from_array(np.array(False), option)
     whole = helper.make_graph(
         nodes,
@@ -145,9 +145,10 @@ def _read(nodes: Iterable[NodeProto]) -> set[str]:
     return {
         name
         for node in nodes
-        for name in (*node.input, *(read for branch in _branches(node) for read in _read(branch.node)))
+        for name in (*node.input, *(read for branch in branches(node) for read in _read(branch.node)))
     }
 
 
-def _branches(node: NodeProto) -> list[onnx.GraphProto]:
+def branches(node: NodeProto) -> list[onnx.GraphProto]:
+    """The graphs that a node holds."""
     return [attribute.g for attribute in node.attribute if attribute.type == onnx.AttributeProto.GRAPH]

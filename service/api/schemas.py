@@ -10,7 +10,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from service.errors import InvalidParameter
 from service.registry.card import GuardFloors
-from service.vocabulary import OutputFormat, Policy
+from service.vocabulary import OutputFormat, Policy, Precision
 
 
 def _only_plain_integers(value: object) -> object:
@@ -208,6 +208,7 @@ class ModelFactsheet(Facts):
     digest: str
     default: bool
     provider: Literal["cpu", "cuda"]
+    precision: Precision = Field(description="int8: its eight-bit variant runs.")
     working_pixels: int
     floors: GuardFloors | None = Field(
         description="Bounds that a delivered image keeps; built-in where not calibrated."

@@ -25,6 +25,7 @@ from service.imaging.codecs import encode
 from service.imaging.decoders import DECODERS
 from service.pipeline import STAGES, Enhancer
 from service.settings import MOST_THREADS
+from service.vocabulary import Precision
 
 SIZES = ("480x272", "1280x720", "1920x1080", "4000x3000")
 MOST_PIXELS = 50_000_000
@@ -99,12 +100,12 @@ def sample(width: int, height: int) -> bytes:
     return encode(np.asarray(resized, np.uint8), "jpeg", 92)
 
 
-def as_json(figures: Sequence[SizeFigures], workers: int) -> str:
-    """The figures as one JSON object."""
-    return json.dumps({"workers": workers, "sizes": [one.facts() for one in figures]})
+def as_json(figures: Sequence[SizeFigures], workers: int, precision: Precision) -> str:
+    """The figures as one JSON object; the model ran in `precision`."""
+    return json.dumps({"workers": workers, "precision": precision, "sizes": [one.facts() for one in figures]})
 
 
-def as_table(figures: Sequence[SizeFigures], workers: int) -> str:
+def as_table(figures: Sequence[SizeFigures], workers: int, precision: Precision) -> str:
     """The figures for people, with what follows from them."""
     lines = [f"{'photo':>10} {'alone':>9} {'a second':>9}  {'  '.join(f'{stage:>8}' for stage in STAGES)}"]
     for one in figures:
@@ -114,6 +115,7 @@ def as_table(figures: Sequence[SizeFigures], workers: int) -> str:
     lines += [
         "",
         f'Photos at the same time: {workers}. "a second" is with so many under way, the rest is one photo alone.',
+        f"The model runs in {precision}.",
         (
             f"LAMEGAN_QUEUE_CAPACITY={suggested_queue(smallest)} would be emptied within {PATIENT_S:g} s at "
             f"{smallest.width}x{smallest.height}; at {largest.width}x{largest.height} within "

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from io import TextIOWrapper
 from pathlib import Path
@@ -34,7 +34,7 @@ from service.commands.gateway import gateway
 from service.commands.model_commands import models
 from service.commands.operator_commands import audit, drift, new_key
 from service.errors import CommandError, LameganError
-from service.vocabulary import OutputFormat, Policy, Scale
+from service.vocabulary import OutputFormat, Policy, Precision, Scale
 
 if TYPE_CHECKING:
     from service.commands.journal import Journal
@@ -265,10 +265,12 @@ def bench(
 
     sizes = [benching.read_size(text) for text in size or benching.SIZES]
     workers = benching.workers_of(read_settings(allow_anonymous=True).workers)
-    with _one_model_enhancer(model, None, EnhanceOptions()) as enhancer, progress_bar() as bar:
+    precisions: list[Precision] = []
+    with _one_model_enhancer(model, None, EnhanceOptions(), tell=precisions.append) as enhancer, progress_bar() as bar:
         task = bar.add_task("Measuring", total=len(sizes))
         figures = benching.bench(enhancer, workers, seconds, sizes, lambda: bar.advance(task))
-    print_line(benching.as_json(figures, workers) if as_json else benching.as_table(figures, workers))
+    as_text = benching.as_json if as_json else benching.as_table
+    print_line(as_text(figures, workers, *precisions))
 
 
 @app.command()
@@ -294,9 +296,15 @@ app.command("new-key")(new_key)
 
 @contextmanager
 def _one_model_enhancer(
-    model: str | None, policy: Policy | None, options: EnhanceOptions, models_dir: Path | None = None
+    model: str | None,
+    policy: Policy | None,
+    options: EnhanceOptions,
+    models_dir: Path | None = None,
+    tell: Callable[[Precision], None] = lambda _precision: None,
 ) -> Iterator[Enhancer]:
     """An enhancer with one model loaded; `options` are checked before any file is read.
+
+    `tell` is told in what the model computes.
 
     Whoever calls the command is the operator: `policy` may be milder than the settings', which HTTP clients may not.
     """
@@ -316,6 +324,7 @@ def _one_model_enhancer(
     ):
         enhancer = Enhancer(generators, defaults)
         enhancer.check(options)
+        tell(generators.precision)
         yield enhancer
 
 

@@ -6,10 +6,13 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 
-from service.composition import engine_loader, model_store, searched_folders
+from service.composition import engine_loader, engine_options, model_store, searched_folders
+from service.engine.session import Provider
 from service.errors import CommandError, UnknownModel
-from service.registry.store import self_test
+from service.registry.card import ModelCard
+from service.registry.store import ModelStore, self_test
 from service.settings import Settings
+from service.vocabulary import Precision
 
 LEGEND = "* is what a service started now would serve by default; a running one serves what it loaded (GET /models)."
 NONE_AT_START = "A service started now would have no default model to serve."
@@ -23,6 +26,7 @@ class Entry:
         at_start: a service started now would serve it by default; one that runs serves what it loaded.
         fault: what is wrong with its card or weights; None if nothing is.
         calibrated: whether its guardrail is calibrated; None for a broken model.
+        eight_bit_bytes: size of its eight-bit variant; None: it has none.
     """
 
     reference: str
@@ -31,6 +35,7 @@ class Entry:
     parameters: int | None
     fault: str | None
     calibrated: bool | None
+    eight_bit_bytes: int | None = None
 
     def facts(self) -> dict[str, object]:
         """The same for JSON."""
@@ -45,6 +50,8 @@ class Verification:
     provider: str
     difference: int
     calibrated: bool
+    eight_bit_difference: int | None = None
+    """The same of its eight-bit variant; None where that does not run here."""
 
     @property
     def words(self) -> str:
@@ -52,8 +59,14 @@ class Verification:
         levels = "grey level" if self.difference == 1 else "grey levels"
         return (
             f"{self.reference} is sound: digest right, self-test within {self.difference} {levels} on {self.provider}."
+            f"{self._of_eight_bit}"
             f"{'' if self.calibrated else ' Its guardrail is not calibrated: built-in thresholds hold.'}"
         )
+
+    @property
+    def _of_eight_bit(self) -> str:
+        off = self.eight_bit_difference
+        return "" if off is None else f" Its eight-bit variant, which serves here, is within {off} of its own image."
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +101,7 @@ def catalogue(settings: Settings) -> list[Entry]:
             parameters=found.card.network.parameters if found.card else None,
             fault=found.fault,
             calibrated=found.card.calibrated if found.card else None,
+            eight_bit_bytes=found.card.eight_bit.size_bytes if found.card and found.card.eight_bit else None,
         )
         for found in store.installed()
     ]
@@ -104,6 +118,7 @@ def as_table(entries: Sequence[Entry]) -> str:
             f"broken: {entry.fault}"
             if entry.fault
             else f"{entry.parameters:>12,} parameters  {(entry.size_bytes or 0) / 1e6:8.2f} MB"
+            f"{f'  int8 {entry.eight_bit_bytes / 1e6:.2f} MB' if entry.eight_bit_bytes else ''}"
             f"{'' if entry.calibrated else '  guardrail not calibrated'}"
         )
         for entry in entries
@@ -119,9 +134,17 @@ def verify(settings: Settings, reference: str) -> Verification:
     """
     store = model_store(settings)
     card = store.card(store.resolve(reference))
-    engine = engine_loader(settings)(store.weights(card))
+    provider, difference = _tested(settings, store, card, "float32")
+    precision = engine_options(settings).precision_of(card.eight_bit is not None)
+    in_eight_bits = _tested(settings, store, card, precision)[1] if precision == "int8" else None
+    return Verification(card.reference, provider, difference, card.calibrated, in_eight_bits)
+
+
+def _tested(settings: Settings, store: ModelStore, card: ModelCard, precision: Precision) -> tuple[Provider, int]:
+    """Where the model ran, and how far it was from its golden image."""
+    engine = engine_loader(settings)(store.weights(card, precision))
     try:
-        return Verification(card.reference, engine.provider, self_test(card, engine.run), card.calibrated)
+        return engine.provider, self_test(card, engine.run, precision)
     finally:
         engine.close()
 

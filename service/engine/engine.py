@@ -11,10 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from service.engine.batcher import Batcher, BatchLimits, Inference
-from service.engine.session import Provider, Session, SessionOptions
+from service.engine.precision import choose_precision, has_vnni
+from service.engine.session import Provider, Session, SessionOptions, planned_provider
 from service.engine.thread_trial import ThreadTrial
 from service.engine.threads import cpu_limit, plan_threads, settle_libraries
-from service.vocabulary import Device, Output
+from service.vocabulary import Device, Output, Precision, PrecisionChoice
 
 GPU_MAX_BATCH = 8
 CPU_MAX_BATCH = 1
@@ -31,6 +32,7 @@ class EngineOptions:
         trial: finds out how many threads serve a lone image best.
         streams: inferences at the same time on the CPU; a GPU runs one batch at a time.
         max_batch, max_wait_s, capacity: see `BatchLimits`.
+        precision: whether a model's eight-bit variant runs; unlike the service's setting, not unless asked for.
     """
 
     device: Device = "auto"
@@ -42,6 +44,18 @@ class EngineOptions:
     max_wait_s: float = 0.002
     capacity: int = 256
     """As many as a service has threads at most: what it accepted is never refused here."""
+    precision: PrecisionChoice = "float32"
+
+    def precision_of(self, has_eight_bit: bool) -> Precision:
+        """In what a model runs that has an eight-bit variant, or not.
+
+        Raises:
+            ProviderUnavailable: eight bits are asked for on a GPU, or a GPU is, and the machine has no such.
+        """
+        if self.precision == "float32" or (self.precision == "auto" and not has_eight_bit):
+            return "float32"
+        provider = planned_provider(SessionOptions(self.device, self.allow_cpu_fallback))
+        return choose_precision(self.precision, has_eight_bit, provider, has_vnni())
 
 
 class Engine:

@@ -115,6 +115,15 @@ class Session:
         return made
 
 
+def planned_provider(options: SessionOptions) -> Provider:
+    """Where a session with these options runs, unless its libraries fail to load.
+
+    Raises:
+        ProviderUnavailable: as `Session`.
+    """
+    return _choose_provider(options)
+
+
 def gpu_count() -> int:
     """How many CUDA devices the driver sees; 0 without a driver. Asks the driver itself, not the runtime.
 

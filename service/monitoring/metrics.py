@@ -90,6 +90,12 @@ class Metrics:
             ["name", "version", "model_digest", "provider"],
             **made,
         )
+        self.model_eight_bit = Gauge(
+            "lamegan_model_eight_bit",
+            "1 for a model in service whose eight-bit variant runs, 0 for one that runs in float32.",
+            by_model,
+            **made,
+        )
         self.model_uncalibrated = Gauge(
             "lamegan_model_uncalibrated",
             "1 for a model in service whose guardrail is not calibrated, so that built-in thresholds hold; else 0.",
@@ -130,8 +136,10 @@ class Metrics:
         """Say which models are in service, and forget those that no longer are."""
         self.model_info.clear()
         self.model_uncalibrated.clear()
+        self.model_eight_bit.clear()
         for model in models:
             self.model_uncalibrated.labels(model.digest).set(not model.calibrated)
+            self.model_eight_bit.labels(model.digest).set(model.precision == "int8")
             self._start_at_zero(model.digest)
             self.model_info.labels(model.name, model.version, model.digest, model.provider).set(1)
 

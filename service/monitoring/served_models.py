@@ -32,6 +32,7 @@ class ModelFacts:
     calibrated: bool
     references: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     reference_name: str = "card"
+    precision: str = "float32"
 
 
 class ServedModels(Collector):

@@ -251,6 +251,24 @@ class Golden(_Part):
     tolerance: int = Field(default=2, ge=0, le=255)
 
 
+class EightBit(ModelFile):
+    """The variant `model.int8.onnx`, whose detail stage is computed in integers, for processors with VNNI.
+
+    Attributes:
+        golden_png: base64 of the PNG that it gave for the golden image's input; the same tolerance holds.
+        seed: of the damage to the photos that it was calibrated on.
+        calibration_photos, measured_photos: how many; no photo is among both.
+        lost_db, alike_db: mean PSNR by fault that is lost against `model.onnx`, and between the results of both.
+    """
+
+    golden_png: str
+    seed: int
+    calibration_photos: int = Field(gt=0)
+    measured_photos: int = Field(gt=0)
+    lost_db: dict[str, float]
+    alike_db: dict[str, float]
+
+
 class ModelCard(_Part):
     """Everything about a model that is not its weights.
 
@@ -264,6 +282,8 @@ class ModelCard(_Part):
     name: Name
     version: Version
     file: ModelFile
+    eight_bit: EightBit | None = None
+    """The variant in eight bits beside the file; None: only the file."""
     contract: Contract = Contract()
     working_pixels: int = Field(default=480 * 272, ge=64 * 64)
     detail_pixels: int | None = Field(default=None, ge=64 * 64)

@@ -32,8 +32,9 @@ from service.errors import (
     SelfTestFailed,
     UnknownModel,
 )
-from service.registry.card import MODEL_REFERENCE, ModelCard, read_card
+from service.registry.card import MODEL_REFERENCE, ModelCard, ModelFile, read_card
 from service.registry.signature import TrustedKeys, sign
+from service.vocabulary import EIGHT_BIT_FILE, Precision
 
 try:
     import fcntl
@@ -146,24 +147,25 @@ class ModelStore:
             raise ModelInvalid(f"{folder / CARD_FILE}: the card is that of {card.reference}.")
         return card
 
-    def weights(self, card: ModelCard) -> bytes:
-        """The bytes of the model file, which are those the card was written for.
+    def weights(self, card: ModelCard, precision: Precision = "float32") -> bytes:
+        """The bytes of the model file, or of its eight-bit variant; both are those the card was written for.
 
         Raises:
-            ModelInvalid: the file cannot be read.
-            ModelCorrupt: its SHA-256 is not the card's.
+            ModelInvalid: a file cannot be read, or there is an eight-bit variant in the folder or the card alone, or in
+                neither where it is asked for.
+            ModelCorrupt: the SHA-256 of one is not the card's.
             ModelUntrusted: signatures are asked for, and no trusted key signed card and weights as they are.
         """
-        path = self._folder(card.reference) / WEIGHTS_FILE
-        try:
-            weights = path.read_bytes()
-        except OSError as error:
-            raise ModelInvalid(f"{path}: the model file cannot be read: {error.strerror}.") from error
-        if hashlib.sha256(weights).hexdigest() != card.file.sha256:
-            raise ModelCorrupt(f"{path}: the model file is not the one its card describes.")
+        folder = self._folder(card.reference)
+        weights = _verified(folder / WEIGHTS_FILE, card.file)
         if self._trusted is not None:
-            self._trusted.check(path.parent, weights)
-        return weights
+            self._trusted.check(folder, weights)  # the card's digest is among what is signed, and the variant's in it
+        in_eight_bits = _eight_bit(folder, card)
+        if precision == "float32":
+            return weights
+        if in_eight_bits is None:
+            raise ModelInvalid(f"{folder}: the model has no eight-bit variant; lamegan-train quantise makes one.")
+        return in_eight_bits
 
     def signer(self, card: ModelCard) -> str | None:
         """The fingerprint of the trusted key that signed the model; None where signatures are not asked for.
@@ -276,14 +278,37 @@ class ModelStore:
         return self._models_dir / reference
 
 
-def self_test(card: ModelCard, run: Run) -> int:
+def _verified(path: Path, described: ModelFile) -> bytes:
+    """The bytes of the file at `path`, which is the one that is described."""
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise ModelInvalid(f"{path}: the model file cannot be read: {error.strerror}.") from error
+    if hashlib.sha256(content).hexdigest() != described.sha256:
+        raise ModelCorrupt(f"{path}: the model file is not the one its card describes.")
+    return content
+
+
+def _eight_bit(folder: Path, card: ModelCard) -> bytes | None:
+    """The bytes of the eight-bit variant, if the model has one."""
+    path = folder / EIGHT_BIT_FILE
+    if card.eight_bit is not None:
+        return _verified(path, card.eight_bit)
+    if path.exists():
+        raise ModelInvalid(f"{path}: the card says nothing of this file; lamegan-train quantise writes both.")
+    return None
+
+
+def self_test(card: ModelCard, run: Run, precision: Precision = "float32") -> int:
     """Run the card's golden image; return the largest difference in grey levels, within the card's tolerance.
 
     Raises:
         SelfTestFailed: the run fails, or the output differs by more or has another shape.
         ModelInvalid: the card's images cannot be decoded.
     """
-    given, expected = _decode(card.golden.input_png), _decode(card.golden.output_png)
+    in_eight_bits = card.eight_bit if precision == "int8" else None
+    given = _decode(card.golden.input_png)
+    expected = _decode(in_eight_bits.golden_png if in_eight_bits else card.golden.output_png)
     try:
         actual = run(given[None])[0]
     except InferenceFailed as error:

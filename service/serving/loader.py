@@ -3,13 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 from service.engine.engine import Engine
 from service.registry.card import ModelCard
 from service.registry.store import ModelStore, self_test
+from service.vocabulary import Precision
 
 LoadEngine = Callable[[bytes], Engine]
 """Makes an engine of the bytes of a model file."""
+
+PrecisionOf = Callable[[bool], Precision]
+"""In what a model is to run that has an eight-bit variant, or not."""
+
+
+def always_float32(_has_eight_bit: bool) -> Precision:
+    """`float32`."""
+    return "float32"
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """A model ready to serve: its card, its engine, and in what that computes."""
+
+    card: ModelCard
+    engine: Engine
+    precision: Precision
 
 
 def load_verified(
@@ -17,19 +36,21 @@ def load_verified(
     reference: str,
     load_engine: LoadEngine,
     warm_shapes: Sequence[tuple[int, int]] = (),
-) -> tuple[ModelCard, Engine]:
-    """The card of `name/version` and an engine of its weights that has passed the self-test and run `warm_shapes`.
+    precision_of: PrecisionOf = always_float32,
+) -> Loaded:
+    """The model `name/version`, whose engine has passed the self-test and run `warm_shapes`.
 
     Raises:
         UnknownModel: it is not installed.
         ModelError: it cannot be served; which of its kinds says why.
     """
     card = store.card(reference)
-    engine = load_engine(store.weights(card))
+    precision = precision_of(card.eight_bit is not None)
+    engine = load_engine(store.weights(card, precision))
     try:
-        self_test(card, engine.run)
+        self_test(card, engine.run, precision)
         engine.warm(warm_shapes)
     except BaseException:
         engine.close()
         raise
-    return card, engine
+    return Loaded(card, engine, precision)

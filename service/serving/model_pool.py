@@ -17,14 +17,18 @@ from service.engine.session import Provider
 from service.errors import LameganError, NotReady, UnknownModel
 from service.registry.card import ModelCard
 from service.registry.store import ModelStore
-from service.serving.loader import LoadEngine, load_verified
+from service.serving.loader import LoadEngine, PrecisionOf, always_float32, load_verified
+from service.vocabulary import Precision
 
 
 class ServedModel:
     """One loaded model and how many requests hold it."""
 
-    def __init__(self, card: ModelCard, engine: Engine, signed_by: str | None = None) -> None:
+    def __init__(
+        self, card: ModelCard, engine: Engine, signed_by: str | None = None, precision: Precision = "float32"
+    ) -> None:
         self.signed_by = signed_by
+        self.precision = precision
         self._card = card
         self._engine = engine
         self.submit: Submit = engine.submit
@@ -74,17 +78,19 @@ class ModelPool:
         default: str,
         load_engine: LoadEngine,
         warm_shapes: Sequence[tuple[int, int]] = (),
+        precision_of: PrecisionOf = always_float32,
     ) -> None:
         """Nothing is loaded yet; `default` (name or name/version) holds until a model is activated in the store.
 
         Of a name the newest version serves that can; newer ones that cannot are among the faults of a `ReloadResult`.
 
-        `warm_shapes` are the (height, width) that a model runs before it takes requests.
+        `warm_shapes` are the (height, width) that a model runs before it takes requests; `precision_of` says in what.
         """
         self._store = store
         self._configured = default
         self._load_engine = load_engine
         self._warm_shapes = warm_shapes
+        self._precision_of = precision_of
         self._lock = threading.Lock()
         self._reloading = threading.Lock()
         self._models: dict[str, ServedModel] = {}
@@ -191,8 +197,8 @@ class ModelPool:
         return model
 
     def _load(self, reference: str) -> ServedModel:
-        card, engine = load_verified(self._store, reference, self._load_engine, self._warm_shapes)
-        return ServedModel(card, engine, self._store.signer(card))
+        made = load_verified(self._store, reference, self._load_engine, self._warm_shapes, self._precision_of)
+        return ServedModel(made.card, made.engine, self._store.signer(made.card), made.precision)
 
     def _swap(
         self, default: ServedModel | None, ready: Sequence[ServedModel], faults: dict[str, LameganError]

@@ -33,13 +33,16 @@ class SingleModel:
         faults: dict[str, ModelError] = {}
         for candidate in store.at_start(reference) if as_default else store.candidates(reference):
             try:
-                self._card, self._engine = load_verified(store, candidate, lambda weights: Engine(weights, options))
+                loaded = load_verified(
+                    store, candidate, lambda weights: Engine(weights, options), precision_of=options.precision_of
+                )
             except ModelError as error:
                 faults[candidate] = error
             else:
                 break
         else:
             raise next(iter(faults.values()))
+        self._card, self._engine, self.precision = loaded.card, loaded.engine, loaded.precision
         if not self._card.calibrated:
             _log.warning("%s has no calibrated guardrail; strict built-in thresholds hold.", self._card.reference)
         for passed_over, fault in faults.items():

@@ -48,7 +48,8 @@ def test_a_size_that_is_none_is_one_sentence(size: str) -> None:
 def test_the_table_names_every_stage_and_a_queue_that_is_soon_empty() -> None:
     stages = dict.fromkeys(STAGES, 3.0)
     figures = [SizeFigures(480, 272, 30.0, 40.4, stages), SizeFigures(4000, 3000, 200.0, 8.0, stages)]
-    text = as_table(figures, workers=2)
+    text = as_table(figures, workers=2, precision="int8")
+    assert "runs in int8" in text
     assert all(stage in text for stage in STAGES)
     assert suggested_queue(figures[0]) == 40
     assert "LAMEGAN_QUEUE_CAPACITY=40" in text

@@ -113,6 +113,7 @@ def _factsheet(model: ServedModel, default: bool) -> ModelFactsheet:
         digest=f"sha256={card.file.sha256}",
         default=default,
         provider=model.provider,
+        precision=model.precision,
         working_pixels=card.working_pixels,
         floors=card.floors,
         calibrated=card.calibrated,
