@@ -23,7 +23,7 @@ from service.registry.card import read_card
 
 Array = NDArray[np.float64]
 
-CARD = Path(__file__).resolve().parent.parent / "models" / "lamegan-fast" / "1.3.0" / "card.json"
+CARD = Path(__file__).resolve().parent.parent / "models" / "lamegan-fast" / "1.4.0" / "card.json"
 DAY_MIN = 24 * 60
 WINDOWS_MIN = {"10m": 10, "1h": 60, "1d": DAY_MIN, "4d": 4 * DAY_MIN}
 LEAST_PHOTOS = 100

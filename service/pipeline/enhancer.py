@@ -164,7 +164,7 @@ class Enhancer:
             height=height,
             judgement=judgement,
             model=card.reference,
-            model_sha256=card.file.sha256,
+            model_sha256=card.digest_in(generator.precision),
             seconds=watch.seconds,
             intervals=watch.intervals,
             photo=photo,

@@ -17,7 +17,7 @@ from service.imaging.working_size import shrink, unpad, working_size
 from service.pipeline.picture import Picture
 from service.pixels import Pixels
 from service.registry.card import ModelCard
-from service.vocabulary import Output
+from service.vocabulary import Output, Precision
 
 Run = Callable[[Pixels, Output], Pixels]
 """Runs one image through the generator, or one of its stages, and waits: (h, w, 3) uint8 RGB in and out."""
@@ -34,6 +34,11 @@ class Generator(Protocol):
     @property
     def submit(self) -> Submit:
         """Queue an image for it."""
+        ...
+
+    @property
+    def precision(self) -> Precision:
+        """In what it computes."""
         ...
 
 

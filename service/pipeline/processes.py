@@ -28,6 +28,7 @@ from service.pipeline.enhancer import Enhancer, Generators
 from service.pipeline.generation import Generator
 from service.pipeline.stopwatch import Stopwatch, note
 from service.registry.card import ModelCard
+from service.vocabulary import Precision
 
 MODELS_KEPT = 2
 """Models loaded in each process: the one in service, and the one before it while its last requests end."""
@@ -186,6 +187,7 @@ class _Loaded:
 
     def __init__(self, message: _Load) -> None:
         self.card = message.card
+        self.precision: Precision = message.card.precision_of(message.weights)
         options = EngineOptions("cpu", threads=1, streams=1)
         if message.trial is not None:
             options = replace(options, threads=None, trial=message.trial)

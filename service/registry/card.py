@@ -7,6 +7,7 @@ preprocessing numbers, guardrail thresholds and the reference distribution; noth
 from __future__ import annotations
 
 import re
+from hashlib import sha256
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -15,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, Validation
 from service.drift.measures import MEASURES
 from service.durable import write_whole
 from service.errors import ModelInvalid
-from service.vocabulary import LASSIM_LEVEL
+from service.vocabulary import LASSIM_LEVEL, Precision
 
 LEAST_SIDE = 64
 """Shortest side in pixels of what a model is given."""
@@ -304,6 +305,14 @@ class ModelCard(_Part):
     def reference(self) -> str:
         """`name/version`, as clients write it."""
         return f"{self.name}/{self.version}"
+
+    def digest_in(self, precision: Precision) -> str:
+        """The SHA-256 of the file that computes in `precision`: what made a result is named by it."""
+        return self.eight_bit.sha256 if precision == "int8" and self.eight_bit is not None else self.file.sha256
+
+    def precision_of(self, weights: bytes) -> Precision:
+        """In what these bytes of one of the model's files compute."""
+        return "int8" if sha256(weights).hexdigest() == self.digest_in("int8") != self.file.sha256 else "float32"
 
     @property
     def floors(self) -> GuardFloors:

@@ -281,6 +281,7 @@ class Watched:
         self._inner = inner
         self.submitted = 0
         self.card = inner.card
+        self.precision = inner.precision
 
     @contextmanager
     def lease(self, reference: str | None) -> Iterator[Watched]:

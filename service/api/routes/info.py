@@ -110,7 +110,7 @@ def _factsheet(model: ServedModel, default: bool) -> ModelFactsheet:
     return ModelFactsheet(
         name=card.name,
         version=card.version,
-        digest=f"sha256={card.file.sha256}",
+        digest=f"sha256={card.digest_in(model.precision)}",
         default=default,
         provider=model.provider,
         precision=model.precision,
