@@ -209,8 +209,12 @@ class Service:
         self.metrics.follow_models(self._model_facts)
 
     def _model_facts(self) -> list[ModelFacts]:
-        references = self._references
-        return [model_facts(model, references.get(model.card.file.sha256)) for model in self.model_pool.models()]
+        return [model_facts(model, self._reference_of(model)) for model in self.model_pool.models()]
+
+    def _reference_of(self, model: ServedModel) -> SiteReference | None:
+        """The site's own, made of what this precision answered; else of the model's other file."""
+        of_file = self._references.get(model.card.file.sha256)
+        return self._references.get(model.card.digest_in(model.precision), of_file)
 
     def _read_references(self) -> dict[str, SiteReference]:
         """The site's own references; one that cannot be read is logged and left out."""
@@ -335,7 +339,7 @@ def model_facts(model: ServedModel, reference: SiteReference | None = None) -> M
     facts = ModelFacts(
         card.name,
         card.version,
-        card.file.sha256,
+        card.digest_in(model.precision),
         model.provider,
         card.calibrated,
         card.reference_counts(),

@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
+from hashlib import sha256
 from multiprocessing.connection import Connection
 from multiprocessing.context import SpawnProcess
 
@@ -187,7 +188,9 @@ class _Loaded:
 
     def __init__(self, message: _Load) -> None:
         self.card = message.card
-        self.precision: Precision = message.card.precision_of(message.weights)
+        variant = message.card.eight_bit
+        is_variant = variant is not None and sha256(message.weights).hexdigest() == variant.sha256
+        self.precision: Precision = "int8" if is_variant else "float32"
         options = EngineOptions("cpu", threads=1, streams=1)
         if message.trial is not None:
             options = replace(options, threads=None, trial=message.trial)

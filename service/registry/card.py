@@ -7,7 +7,6 @@ preprocessing numbers, guardrail thresholds and the reference distribution; noth
 from __future__ import annotations
 
 import re
-from hashlib import sha256
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -40,8 +39,7 @@ class ModelFile(_Part):
     """The weights file.
 
     Attributes:
-        sha256: digest of `model.onnx`, lower-case hexadecimal.
-        size_bytes: length of `model.onnx`.
+        sha256, size_bytes: digest of `model.onnx`, lower-case hexadecimal, and its length.
     """
 
     sha256: Sha256
@@ -257,8 +255,7 @@ class EightBit(ModelFile):
 
     Attributes:
         golden_png: base64 of the PNG that it gave for the golden image's input; the same tolerance holds.
-        seed: of the damage to the photos that it was calibrated on.
-        calibration_photos, measured_photos: how many; no photo is among both.
+        seed, calibration_photos, measured_photos: of the damage to photos, and how many; no photo is among both.
         lost_db, alike_db: mean PSNR by fault that is lost against `model.onnx`, and between the results of both.
     """
 
@@ -274,8 +271,7 @@ class ModelCard(_Part):
     """Everything about a model that is not its weights.
 
     Attributes:
-        behind_filters: one sentence for each fault and kind of photo where a one-line filter mends more than this
-            model (`lamegan-train evaluate --faults`); empty if no filter does, None if that was not measured.
+        behind_filters: a sentence for each fault and kind of photo that a one-line filter mends better; None: unknown.
         references: further reference distributions by measure (`drift.measures`); LaSSIM's is `lassim.reference`.
     """
 
@@ -310,23 +306,18 @@ class ModelCard(_Part):
         """The SHA-256 of the file that computes in `precision`: what made a result is named by it."""
         return self.eight_bit.sha256 if precision == "int8" and self.eight_bit is not None else self.file.sha256
 
-    def precision_of(self, weights: bytes) -> Precision:
-        """In what these bytes of one of the model's files compute."""
-        return "int8" if sha256(weights).hexdigest() == self.digest_in("int8") != self.file.sha256 else "float32"
-
     @property
     def floors(self) -> GuardFloors:
         """The thresholds that hold: the card's own, and the built-in one for each that it leaves out."""
-        stated = self.guard.floors.model_dump(exclude_none=True) if self.guard else {}
-        return BUILT_IN_FLOORS.model_copy(update=stated)
+        return BUILT_IN_FLOORS.model_copy(update=self.guard.floors.model_dump(exclude_none=True) if self.guard else {})
 
     @property
     def calibrated(self) -> bool:
         """Whether the guardrail was calibrated for this model, so that no built-in threshold stands in for its own."""
         if self.guard is None or not self.guard.calibrated:
             return False
-        needed = BUILT_IN_FLOORS.model_dump(exclude_none=True).keys()
-        return needed <= self.guard.floors.model_dump(exclude_none=True).keys()
+        stated, needed = (each.model_dump(exclude_none=True).keys() for each in (self.guard.floors, BUILT_IN_FLOORS))
+        return needed <= stated
 
     def reference_counts(self) -> dict[str, tuple[int, ...]]:
         """Photos per bucket of each measure that has a reference in the buckets of `drift.measures`."""

@@ -245,11 +245,13 @@ def test_the_service_runs_the_precision_that_is_set_and_says_so(
         with LiveService(root, precision=precision, processes=processes) as live:
             (served,) = live.http.get("/models").json()["models"]
             assert served["precision"] == ("float32" if precision == "float32" else "int8")
-            assert served["digest"] == f"sha256={quantised.file.sha256}"
-            runs = f'lamegan_model_eight_bit{{model_digest="{quantised.file.sha256}"}} {float(precision != "float32")}'
+            digest = quantised.digest_in(served["precision"])
+            assert served["digest"] == f"sha256={digest}"
+            runs = f'lamegan_model_eight_bit{{model_digest="{digest}"}} {float(precision != "float32")}'
             assert runs in live.http.get("/metrics").text
             answer = live.http.post("/enhance?format=png", content=encoded(scene(320, 240)))
             assert answer.status_code == 200
+            assert answer.headers["Model-Digest"] == f"sha256={digest}"
             made[precision] = answer.content
     assert made["auto"] == made["int8"]
     assert made["float32"] != made["int8"], "the same model ran"

@@ -163,6 +163,10 @@ class _Listening:
     def card(self):  # type: ignore[no-untyped-def]
         return self.inner.card
 
+    @property
+    def precision(self):  # type: ignore[no-untyped-def]
+        return self.inner.precision
+
     def submit(self, image, deadline, *, alone=False, output="enhanced"):  # type: ignore[no-untyped-def]
         self.given.append(image)
         return self.inner.submit(image, deadline, alone=alone)
