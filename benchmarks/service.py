@@ -30,7 +30,7 @@ import numpy as np
 
 from benchmarks.load import Client, post
 from benchmarks.measure import ratio, record, take_turns, timing
-from service.composition import engine_loader, model_store
+from service.composition import engine_loader, engine_options, model_store
 from service.engine.engine import Engine, EngineOptions
 from service.engine.threads import usable_cores
 from service.pipeline import EnhanceDefaults, Enhancer
@@ -118,7 +118,8 @@ def _ready(url: str) -> str | None:
 @contextmanager
 def bare(settings: Settings) -> Iterator[Enhancer]:
     """The pipeline without HTTP, as the service puts it together."""
-    model_pool = ModelPool(model_store(settings), settings.model, engine_loader(settings), warm_sizes(settings))
+    store, precision_of = model_store(settings), engine_options(settings).precision_of
+    model_pool = ModelPool(store, settings.model, engine_loader(settings), warm_sizes(settings), precision_of)
     model_pool.reload()
     try:
         yield Enhancer(model_pool, EnhanceDefaults())

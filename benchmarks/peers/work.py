@@ -27,7 +27,7 @@ class Work:
         cv2.setNumThreads(1)
         store = ModelStore(Path(os.environ.get("PEERS_MODELS_DIR", "models")))
         model = os.environ.get("PEERS_MODEL", "lamegan-fast")
-        self._model = SingleModel(store, model, EngineOptions("cpu", threads=1, streams=streams))
+        self._model = SingleModel(store, model, EngineOptions("cpu", threads=1, streams=streams, precision="auto"))
         self._enhancer = Enhancer(self._model)
 
     def __call__(self, photo: bytes) -> bytes:
