@@ -271,7 +271,7 @@ class ModelCard(_Part):
     """Everything about a model that is not its weights.
 
     Attributes:
-        behind_filters: a sentence for each fault and kind of photo that a one-line filter mends better; None: unknown.
+        behind_filters: a sentence for each fault and kind of photo that a filter mends better; None: not measured.
         references: further reference distributions by measure (`drift.measures`); LaSSIM's is `lassim.reference`.
     """
 
