@@ -176,7 +176,7 @@ class Service:
         of, shapes = engine_options(settings.model_copy(update={"device": "cpu"})).precision_of, warm_sizes(settings)
 
         def weights(card: ModelCard) -> bytes:
-            return self.store.weights(card, of(card.eight_bit is not None))
+            return self.store.weights(card, of(card.variants))
 
         trial = None if settings.infer_threads else ThreadTrial(_remembered_threads(settings))
         return ProcessEnhancer(self.model_pool, defaults, settings.processes, weights, shapes, trial), in_process

@@ -86,7 +86,9 @@ class Settings(BaseSettings):
     device: Device = Field("auto", description="auto takes a GPU when there is one; cuda without one is an error.")
     allow_cpu_fallback: bool = Field(False, description="With device=cuda: serve on the CPU when there is no GPU.")
     precision: PrecisionChoice = Field(
-        "auto", description="auto runs a model's eight-bit variant on CPUs with VNNI; int8 asks for it, float32 never."
+        "auto",
+        description="auto runs a model's eight-bit variant on CPUs with VNNI, float32 never; int8 asks for it, float16 "
+        "for the variant in half precision, on a GPU.",
     )
     infer_threads: int | None = Field(
         None,

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from enum import StrEnum
+from types import MappingProxyType
 from typing import Literal
 
 
@@ -29,13 +31,15 @@ LASSIM_LEVEL = 3
 Device = Literal["auto", "cpu", "cuda"]
 """Where the generator runs; `auto` takes a GPU when there is one."""
 
-Precision = Literal["float32", "int8"]
-"""In what a model computes: `int8` is its eight-bit variant."""
+Precision = Literal["float32", "float16", "int8"]
+"""In what a model computes: `int8` is its eight-bit variant, `float16` the one in half precision."""
 
 EIGHT_BIT_FILE = "model.int8.onnx"
-"""The variant in eight bits, beside `model.onnx`, which a model may have."""
+HALF_FILE = "model.half.onnx"
+VARIANT_FILES: Mapping[Precision, str] = MappingProxyType({"int8": EIGHT_BIT_FILE, "float16": HALF_FILE})
+"""The variants, beside `model.onnx`, which a model may have."""
 
-PrecisionChoice = Literal["auto", "float32", "int8"]
+PrecisionChoice = Literal["auto", "float32", "float16", "int8"]
 """What an operator may ask for; `auto` takes the eight-bit variant where there is one and the processor suits it."""
 
 Output = Literal["enhanced", "detail", "colour"]

@@ -27,13 +27,13 @@ from service.registry.card import (
     GuardFloors,
     LassimDefinition,
     ModelCard,
-    ModelFile,
     Network,
     Objective,
     ReferenceHistogram,
     Training,
     write_card,
 )
+from service.registry.model_file import ModelFile
 
 OPSET = 18
 IR_VERSION = 9

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 from rich.console import Console
@@ -125,20 +125,23 @@ def quantise(
     photos: Annotated[list[Path], typer.Argument(help="Clean photos of every kind it is for: folders, lists, files.")],
     seed: Annotated[int, typer.Option(help="Seed of the damage to the photos.", min=0)] = 0,
     limit: Annotated[int, typer.Option(help="Photos at most, evenly spread over all that is given.", min=8)] = 96,
+    precision: Annotated[
+        Literal["int8", "float16"], typer.Option(help="int8 for processors with VNNI, float16 for GPUs.")
+    ] = "int8",
 ) -> None:
-    """Write model.int8.onnx beside a model and its figures into the card: quicker on processors with VNNI."""
+    """Write model.int8.onnx or model.half.onnx beside a model and its figures into the card."""
     from model_training.export.quantise import QuantiseRequest
     from model_training.export.quantise import quantise as run
     from model_training.runs.progress import bar
 
     skipped: list[str] = []
     with bar("Measuring") as start:
-        facts = run(QuantiseRequest(model, photos, seed, limit), skip=skipped.append, start=start)
+        facts = run(QuantiseRequest(model, photos, seed, limit, precision), skip=skipped.append, start=start)
     name_skipped(skipped)
     worst = max(facts.lost_db, key=lambda fault: facts.lost_db[fault])
     Console().print(
-        f"{model}: {facts.size_bytes / 1e6:.2f} MB in eight bits, calibrated on {facts.calibration_photos} photos. "
-        f"On {facts.measured_photos} others it loses at most {facts.lost_db[worst]:.3f} dB ({worst}); its results are "
+        f"{model}: {facts.size_bytes / 1e6:.2f} MB in {precision}. "
+        f"On {facts.measured_photos} photos it loses at most {facts.lost_db[worst]:.3f} dB ({worst}); its results are "
         f"within {min(facts.alike_db.values()):.1f} dB of the model's. If the model was signed, sign it again.",
         markup=False,
         highlight=False,

@@ -18,11 +18,11 @@ from service.registry.card import (
     DataSource,
     Golden,
     ModelCard,
-    ModelFile,
     Network,
     Objective,
     Training,
 )
+from service.registry.model_file import ModelFile
 
 Scalar = str | int | float | bool | None
 

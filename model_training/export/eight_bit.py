@@ -11,22 +11,17 @@ Source: Jacob et al., "Quantization and Training of Neural Networks for Efficien
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import onnx
 import onnxruntime
 from numpy.typing import NDArray
-from onnx import GraphProto, NodeProto, TensorProto, helper, numpy_helper
+from onnx import GraphProto, NodeProto, TensorProto, helper
 
-from model_training.export.stages import branches
+from model_training.export.trunk import Convolution, Rewriting, convolutions, copied, first_stage, widened
 from service.errors import ExportError
 from service.pixels import Pixels
 from service.vocabulary import COLOUR_ONLY, DETAIL_ONLY
-
-BLOCK = 8
-"""Only convolutions from and to multiples of so many channels are rewritten: those of the trunk. First looks at pixels
-and strengths, and what mixes, need more than eight bits."""
 
 LEAST_SCALE = 1e-8
 
@@ -40,28 +35,10 @@ Ranges = Mapping[str, tuple[float, float]]
 """Least and largest value of each feature map that becomes bytes."""
 
 
-@dataclass(frozen=True, slots=True)
-class Convolution:
-    """A convolution to be rewritten, by the names of what it reads and gives.
-
-    Attributes:
-        node: its own.
-        source: the features that it reads, before they are padded.
-        padding: the node that pads them; None: nothing does.
-        result: the features that it gives, after their ReLU.
-    """
-
-    node: NodeProto
-    source: str
-    padding: NodeProto | None
-    result: str
-
-
 def in_eight_bits(model: onnx.ModelProto, ranges: Ranges) -> onnx.ModelProto:
     """`model`, with the convolutions of its detail stage in integers; `ranges` are those of `measured_ranges`."""
-    rewritten = onnx.ModelProto()
-    rewritten.CopyFrom(model)
-    for graph in _first_stage(rewritten.graph):
+    rewritten = copied(model)
+    for graph in first_stage(rewritten.graph):
         if found := convolutions(graph):
             _Rewriting(graph, found, ranges).rewrite()
     onnx.checker.check_model(rewritten, full_check=True)
@@ -86,101 +63,34 @@ def measured_ranges(model: onnx.ModelProto, photos: Iterable[Pixels]) -> dict[st
     return {name: (float(low), float(high)) for name, low, high in zip(names, least, largest, strict=True)}
 
 
-def convolutions(graph: GraphProto) -> list[Convolution]:
-    """Those of `graph`, its branches aside, that are to be rewritten."""
-    makers = {name: node for node in graph.node for name in node.output}
-    readers = _readers(graph)
-    weights = {item.name: item for item in graph.initializer}
-    found = []
-    for node in graph.node:
-        if not _suits(node, weights):
-            continue
-        maker, (after, *others) = makers.get(node.input[0]), readers[node.output[0]]
-        padded = maker is not None and maker.op_type == "Pad" and len(readers[node.input[0]]) == 1
-        result = after.output[0] if after.op_type == "Relu" and not others else node.output[0]
-        source = maker.input[0] if maker is not None and padded else node.input[0]
-        found.append(Convolution(node, source, maker if padded else None, result))
-    return found
-
-
-def _suits(node: NodeProto, weights: Mapping[str, TensorProto]) -> bool:
-    if node.op_type != "Conv" or len(node.input) != 3 or not weights.keys() >= {node.input[1], node.input[2]}:
-        return False
-    outputs, inputs = weights[node.input[1]].dims[:2]
-    groups = next((attribute.i for attribute in node.attribute if attribute.name == "group"), 1)
-    return groups == 1 and inputs % BLOCK == 0 and outputs % BLOCK == 0
-
-
-def _first_stage(graph: GraphProto) -> Iterator[GraphProto]:
-    """The graph itself and its branches, but for what `DETAIL_ONLY` turns off."""
-    yield graph
-    for node in graph.node:
-        if DETAIL_ONLY not in node.input:
-            for branch in branches(node):
-                yield from _first_stage(branch)
-
-
-def _readers(graph: GraphProto) -> dict[str, list[NodeProto]]:
-    found: dict[str, list[NodeProto]] = {}
-    for node in graph.node:
-        for name in node.input:
-            found.setdefault(name, []).append(node)
-    return found
-
-
-class _Rewriting:
+class _Rewriting(Rewriting):
     """One graph on its way to integers."""
 
     def __init__(self, graph: GraphProto, found: Sequence[Convolution], ranges: Ranges) -> None:
-        self._graph = graph
-        self._found = {one.node.name: one for one in found}
-        self._scales = {name: _scale(*ranges[name]) for one in found for name in (one.source, one.result)}
-        self._results = {one.result for one in found}
-        self._paddings = {one.padding.name for one in found if one.padding is not None}
-        self._floats = {name for one in found for name in one.node.input[1:]}
+        super().__init__(graph, found)
+        self._scales = {name: _scale(*ranges[name]) for name in self.features}
 
-    def rewrite(self) -> None:
-        """Do it."""
-        nodes: list[NodeProto] = []
-        for node in self._graph.node:
-            if node.name in self._paddings:
-                continue
-            if one := self._found.get(node.name):
-                nodes += self._convolution(one)
-            else:
-                node.input[:] = [f"{name}_rounded" if name in self._results else name for name in node.input]
-                nodes.append(node)
-            for name in node.output:
-                nodes += self._bytes_of(name)
-        del self._graph.node[:]
-        self._graph.node.extend(nodes)
-        read = {name for node in nodes for name in node.input}
-        kept = [item for item in self._graph.initializer if item.name not in self._floats - read]
-        del self._graph.initializer[:]
-        self._graph.initializer.extend(kept)
+    def narrow(self, name: str) -> str:
+        """Its bytes."""
+        return f"{name}_bytes"
 
-    def _bytes_of(self, name: str) -> Iterator[NodeProto]:
+    def conversions(self, name: str) -> Iterator[NodeProto]:
         """What makes bytes of a feature map, and floats again where others read what a convolution gave."""
-        if name not in self._scales:
-            return
         scale, zero = self._scales[name]
-        ends = [self._constant(f"{name}_scale", np.float32(scale)), self._constant(f"{name}_zero", np.uint8(zero))]
-        yield helper.make_node("QuantizeLinear", [name, *ends], [f"{name}_bytes"], f"{name}_bytes")
-        if name in self._results:
-            yield helper.make_node("DequantizeLinear", [f"{name}_bytes", *ends], [f"{name}_rounded"], f"{name}_rounded")
+        ends = [self.constant(f"{name}_scale", np.float32(scale)), self.constant(f"{name}_zero", np.uint8(zero))]
+        given, back = self.narrow(name), widened(name)
+        yield helper.make_node("QuantizeLinear", [name, *ends], [given], given)
+        if name in self.results:
+            yield helper.make_node("DequantizeLinear", [given, *ends], [back], back)
 
-    def _convolution(self, one: Convolution) -> Iterator[NodeProto]:
-        node, given = one.node, f"{one.source}_bytes"
-        if one.padding is not None:
-            given = f"{one.padding.output[0]}_bytes"
-            padding = NodeProto()
-            padding.CopyFrom(one.padding)
-            padding.input[0], padding.output[0] = f"{one.source}_bytes", given
-            yield padding
-        floats, ends = f"{node.name}_given", [f"{one.source}_scale", f"{one.source}_zero"]
+    def convolution(self, one: Convolution) -> Iterator[NodeProto]:
+        """It, of features and weights that were integers."""
+        given, padding = self.padded(one)
+        yield from padding
+        node, floats = one.node, f"{one.node.name}_given"
+        ends = [f"{one.source}_scale", f"{one.source}_zero"]
         yield helper.make_node("DequantizeLinear", [given, *ends], [floats], floats)
-        weights = {item.name: numpy_helper.to_array(item) for item in self._graph.initializer}
-        kernel, bias = weights[node.input[1]], weights[node.input[2]]
+        kernel, bias = self.weights(one)
         scales = np.maximum(np.abs(kernel).reshape(len(kernel), -1).max(1) / 127, LEAST_SCALE).astype(np.float32)
         whole = np.clip(np.rint(kernel / scales[:, None, None, None]), -127, 127).astype(np.int8)
         of_sums = (np.float32(self._scales[one.source][0]) * scales).astype(np.float32)
@@ -194,12 +104,8 @@ class _Rewriting:
     def _restored(self, name: str, whole: Integers, scales: NDArray[np.float32]) -> NodeProto:
         """What makes floats of constants in integers, with a scale for each output channel."""
         constants = {"whole": whole, "scales": scales, "zeros": np.zeros(scales.shape, whole.dtype)}
-        names = [self._constant(f"{name}_{part}", value) for part, value in constants.items()]
+        names = [self.constant(f"{name}_{part}", value) for part, value in constants.items()]
         return helper.make_node("DequantizeLinear", names, [name], name, axis=0)
-
-    def _constant(self, name: str, value: NDArray[np.generic] | np.generic) -> str:
-        self._graph.initializer.append(numpy_helper.from_array(np.asarray(value), name))
-        return name
 
 
 def _scale(least: float, largest: float) -> tuple[float, int]:
@@ -211,8 +117,7 @@ def _scale(least: float, largest: float) -> tuple[float, int]:
 
 def _measuring(model: onnx.ModelProto) -> tuple[onnx.ModelProto, list[str]]:
     """The first stage alone, which gives the ends of each feature map that becomes bytes, and their names."""
-    flat = onnx.ModelProto()
-    flat.CopyFrom(model)
+    flat = copied(model)
     graph, options = flat.graph, {COLOUR_ONLY, DETAIL_ONLY}
     nodes: list[NodeProto] = []
     for node in graph.node:

@@ -1,4 +1,4 @@
-"""`lamegan-train quantise`: an eight-bit variant beside a model, calibrated, measured, and refused where it loses."""
+"""`lamegan-train quantise`: a variant in other numbers beside a model, measured, and refused where it loses."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import onnx
@@ -17,14 +18,16 @@ from model_training.evaluation.faults.kinds import FAULTS, damaged
 from model_training.evaluation.images import LEAST_SIDE_PX, evenly_spread, read_each, resized, working_size
 from model_training.evaluation.psnr import psnr
 from model_training.export.eight_bit import in_eight_bits, measured_ranges
+from model_training.export.half_precision import in_half_precision
 from model_training.export.onnx import as_base64_png, from_base64_png
 from model_training.export.stages import branches
 from model_training.runs.progress import Start, silent
 from service.durable import write_whole
 from service.errors import DataError, ExportError
 from service.pixels import Pixels
-from service.registry.card import EightBit, ModelCard, read_card, write_card
-from service.vocabulary import EIGHT_BIT_FILE
+from service.registry.card import ModelCard, read_card, write_card
+from service.registry.model_file import EightBit, HalfPrecision
+from service.vocabulary import VARIANT_FILES
 
 LEAST_PHOTOS = 8
 MEASURED = 4
@@ -37,6 +40,8 @@ LEAST_ALIKE_DB = 45.0
 """PSNR between both variants' results, the least mean under any one fault."""
 
 Run = Callable[[Pixels], Pixels]
+Numbers = Literal["int8", "float16"]
+Facts = EightBit | HalfPrecision
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,10 +52,11 @@ class QuantiseRequest:
     photos: Sequence[Path]
     seed: int = 0
     limit: int = 96
+    precision: Numbers = "int8"
 
 
-def quantise(request: QuantiseRequest, *, skip: Skip = lambda sentence: None, start: Start = silent) -> EightBit:
-    """Write `model.int8.onnx` beside `model.onnx`, and its digest and figures into the card; or nothing at all.
+def quantise(request: QuantiseRequest, *, skip: Skip = lambda sentence: None, start: Start = silent) -> Facts:
+    """Write the variant beside `model.onnx`, and its digest and figures into the card; or nothing at all.
 
     The same photos and seed give the same file. A signature of the model no longer holds afterwards.
 
@@ -61,43 +67,51 @@ def quantise(request: QuantiseRequest, *, skip: Skip = lambda sentence: None, st
     card, weights = _read_model(request.model)
     calibrated, measured = _photos(request, skip)
     model = onnx.load_from_string(weights)
-    variant = in_eight_bits(model, measured_ranges(model, _damaged(calibrated, request.seed)))
+    if request.precision == "int8":
+        variant = in_eight_bits(model, measured_ranges(model, _damaged(calibrated, request.seed)))
+    else:
+        variant = in_half_precision(model)
     _require_alike(model, variant)
     content = variant.SerializeToString(deterministic=True)
     run, run_variant = runner(weights), runner(content)
     lost, alike = _compare(run, run_variant, measured, request.seed, start)
-    facts = EightBit(
+    found = HalfPrecision(
         sha256=hashlib.sha256(content).hexdigest(),
         size_bytes=len(content),
         golden_png=as_base64_png(run_variant(from_base64_png(card.golden.input_png))),
         seed=request.seed,
-        calibration_photos=len(calibrated),
         measured_photos=len(measured),
         lost_db=lost,
         alike_db=alike,
     )
+    in_bytes = request.precision == "int8"
+    facts = EightBit(**found.model_dump(), calibration_photos=len(calibrated)) if in_bytes else found
     require_close(facts)
     try:
-        write_whole(request.model / EIGHT_BIT_FILE, content)
-        write_card(card.model_copy(update={"eight_bit": facts}), request.model / "card.json")
+        write_whole(request.model / VARIANT_FILES[request.precision], content)
+        write_card(card.model_copy(update={"eight_bit" if in_bytes else "half": facts}), request.model / "card.json")
     except OSError as error:
-        raise ExportError(f"The eight-bit variant could not be written: {error.strerror}.") from error
+        raise ExportError(f"The {request.precision} variant could not be written: {error.strerror}.") from error
     return facts
 
 
-def require_close(facts: EightBit) -> None:
+def require_close(facts: Facts) -> None:
     """Hold the figures to `MOST_LOST_DB` and `LEAST_ALIKE_DB`.
 
     Raises:
-        ExportError: one is beyond its bound; processors without VNNI may give such figures too.
+        ExportError: one is beyond its bound, or not a number; in eight bits a processor without VNNI may be why.
     """
     for fault, lost in facts.lost_db.items():
         alike = facts.alike_db[fault]
-        if lost > MOST_LOST_DB or alike < LEAST_ALIKE_DB:
+        if not (lost <= MOST_LOST_DB and alike >= LEAST_ALIKE_DB):
+            advice = (
+                " On a processor without VNNI its sums may overflow; else calibrate on more photos of the kinds it "
+                "is for."
+            )
             raise ExportError(
-                f"Under {fault} the eight-bit variant loses {lost:.2f} dB (at most {MOST_LOST_DB}) and is within "
-                f"{alike:.1f} dB of the model (at least {LEAST_ALIKE_DB:.0f}). Nothing was written. On a processor "
-                "without VNNI its sums may overflow; else calibrate on more photos of the kinds it is for."
+                f"Under {fault} the variant loses {lost:.2f} dB (at most {MOST_LOST_DB}) and is within {alike:.1f} dB "
+                f"of the model (at least {LEAST_ALIKE_DB:.0f}). Nothing was written."
+                f"{advice if isinstance(facts, EightBit) else ''}"
             )
 
 
@@ -154,8 +168,8 @@ def _compare(
         of_fault = []
         for index, clean in enumerate(photos):
             bad = damaged(clean, fault, seed + 1, key=str(index))
-            made, made_in_eight = run(bad), run_variant(bad)
-            of_fault.append((psnr(made, clean) - psnr(made_in_eight, clean), psnr(made_in_eight, made)))
+            made, varied = run(bad), run_variant(bad)
+            of_fault.append((psnr(made, clean) - psnr(varied, clean), psnr(varied, made)))
             advance()
         lost[fault.name], alike[fault.name] = (round(float(mean), 3) for mean in np.mean(of_fault, 0))
     return lost, alike
@@ -168,7 +182,7 @@ def _require_alike(model: onnx.ModelProto, variant: onnx.ModelProto) -> None:
         ExportError: they do not.
     """
     if _shape_of(model) != _shape_of(variant):
-        raise ExportError("The eight-bit variant does not take, give or branch as the model does.")
+        raise ExportError("The variant does not take, give or branch as the model does.")
 
 
 def _shape_of(model: onnx.ModelProto) -> object:

@@ -26,7 +26,7 @@ class Entry:
         at_start: a service started now would serve it by default; one that runs serves what it loaded.
         fault: what is wrong with its card or weights; None if nothing is.
         calibrated: whether its guardrail is calibrated; None for a broken model.
-        eight_bit_bytes: size of its eight-bit variant; None: it has none.
+        eight_bit_bytes, half_bytes: size of its variants; None: there is no such variant.
     """
 
     reference: str
@@ -36,6 +36,7 @@ class Entry:
     fault: str | None
     calibrated: bool | None
     eight_bit_bytes: int | None = None
+    half_bytes: int | None = None
 
     def facts(self) -> dict[str, object]:
         """The same for JSON."""
@@ -50,8 +51,8 @@ class Verification:
     provider: str
     difference: int
     calibrated: bool
-    eight_bit_difference: int | None = None
-    """The same of its eight-bit variant; None where that does not run here."""
+    variant: tuple[Precision, int] | None = None
+    """The same of the variant that runs here; None: the model itself does."""
 
     @property
     def words(self) -> str:
@@ -59,14 +60,16 @@ class Verification:
         levels = "grey level" if self.difference == 1 else "grey levels"
         return (
             f"{self.reference} is sound: digest right, self-test within {self.difference} {levels} on {self.provider}."
-            f"{self._of_eight_bit}"
+            f"{self._of_variant}"
             f"{'' if self.calibrated else ' Its guardrail is not calibrated: built-in thresholds hold.'}"
         )
 
     @property
-    def _of_eight_bit(self) -> str:
-        off = self.eight_bit_difference
-        return "" if off is None else f" Its eight-bit variant, which serves here, is within {off} of its own image."
+    def _of_variant(self) -> str:
+        if self.variant is None:
+            return ""
+        precision, off = self.variant
+        return f" Its {precision} variant, which serves here, is within {off} of its own image."
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +105,7 @@ def catalogue(settings: Settings) -> list[Entry]:
             fault=found.fault,
             calibrated=found.card.calibrated if found.card else None,
             eight_bit_bytes=found.card.eight_bit.size_bytes if found.card and found.card.eight_bit else None,
+            half_bytes=found.card.half.size_bytes if found.card and found.card.half else None,
         )
         for found in store.installed()
     ]
@@ -119,6 +123,7 @@ def as_table(entries: Sequence[Entry]) -> str:
             if entry.fault
             else f"{entry.parameters:>12,} parameters  {(entry.size_bytes or 0) / 1e6:8.2f} MB"
             f"{f'  int8 {entry.eight_bit_bytes / 1e6:.2f} MB' if entry.eight_bit_bytes else ''}"
+            f"{f'  float16 {entry.half_bytes / 1e6:.2f} MB' if entry.half_bytes else ''}"
             f"{'' if entry.calibrated else '  guardrail not calibrated'}"
         )
         for entry in entries
@@ -135,9 +140,9 @@ def verify(settings: Settings, reference: str) -> Verification:
     store = model_store(settings)
     card = store.card(store.resolve(reference))
     provider, difference = _tested(settings, store, card, "float32")
-    precision = engine_options(settings).precision_of(card.eight_bit is not None)
-    in_eight_bits = _tested(settings, store, card, precision)[1] if precision == "int8" else None
-    return Verification(card.reference, provider, difference, card.calibrated, in_eight_bits)
+    precision = engine_options(settings).precision_of(card.variants)
+    variant = None if precision == "float32" else (precision, _tested(settings, store, card, precision)[1])
+    return Verification(card.reference, provider, difference, card.calibrated, variant)
 
 
 def _tested(settings: Settings, store: ModelStore, card: ModelCard, precision: Precision) -> tuple[Provider, int]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -32,7 +32,7 @@ class EngineOptions:
         trial: finds out how many threads serve a lone image best.
         streams: inferences at the same time on the CPU; a GPU runs one batch at a time.
         max_batch, max_wait_s, capacity: see `BatchLimits`.
-        precision: whether a model's eight-bit variant runs; unlike the service's setting, not unless asked for.
+        precision: which variant of a model runs; unlike the service's setting, none unless asked for.
     """
 
     device: Device = "auto"
@@ -46,16 +46,16 @@ class EngineOptions:
     """As many as a service has threads at most: what it accepted is never refused here."""
     precision: PrecisionChoice = "float32"
 
-    def precision_of(self, has_eight_bit: bool) -> Precision:
-        """In what a model runs that has an eight-bit variant, or not.
+    def precision_of(self, variants: Collection[Precision]) -> Precision:
+        """In what a model runs that has these variants.
 
         Raises:
-            ProviderUnavailable: eight bits are asked for on a GPU, or a GPU is, and the machine has no such.
+            ProviderUnavailable: eight bits are asked for on a GPU, float16 on a CPU, or a GPU where there is none.
         """
-        if self.precision == "float32" or (self.precision == "auto" and not has_eight_bit):
+        if self.precision == "float32" or (self.precision == "auto" and not variants):
             return "float32"
         provider = planned_provider(SessionOptions(self.device, self.allow_cpu_fallback))
-        return choose_precision(self.precision, has_eight_bit, provider, has_vnni())
+        return choose_precision(self.precision, variants, provider, has_vnni())
 
 
 class Engine:

@@ -1,8 +1,9 @@
-"""Whether a model runs in eight bits: where it has such a variant, and the processor multiplies bytes quickly."""
+"""In what a model runs: in eight bits where it has that variant and the processor suits it, in float16 if asked to."""
 
 from __future__ import annotations
 
 import logging
+from collections.abc import Collection
 from functools import cache
 from pathlib import Path
 
@@ -28,16 +29,24 @@ def has_vnni(cpu_info: Path = CPU_INFO) -> bool:
     return not VNNI.isdisjoint(flags)
 
 
-def choose_precision(wanted: PrecisionChoice, has_eight_bit: bool, provider: Provider, vnni: bool) -> Precision:
-    """In what a model runs that has an eight-bit variant or not; where `int8` is asked for, it is that or an error.
+def choose_precision(
+    wanted: PrecisionChoice, variants: Collection[Precision], provider: Provider, vnni: bool
+) -> Precision:
+    """In what a model runs that has these `variants`; where one is asked for by name, it is that or an error.
+
+    `auto` never takes float16: what it is worth has not been measured on a GPU yet.
 
     Raises:
-        ProviderUnavailable: eight bits are asked for on a GPU.
+        ProviderUnavailable: eight bits are asked for on a GPU, or float16 on a CPU.
     """
+    if wanted == "float16":
+        if provider == "cpu":
+            raise ProviderUnavailable("LAMEGAN_PRECISION=float16 is for a GPU, and the device chosen is the CPU.")
+        return "float16"
     if wanted == "int8":
         if provider != "cpu":
             raise ProviderUnavailable("LAMEGAN_PRECISION=int8 is for the CPU, and the device chosen is a GPU.")
         if not vnni:
             _log.warning("LAMEGAN_PRECISION=int8, but this processor has no VNNI: results may be wrong, and slower.")
         return "int8"
-    return "int8" if wanted == "auto" and has_eight_bit and provider == "cpu" and vnni else "float32"
+    return "int8" if wanted == "auto" and "int8" in variants and provider == "cpu" and vnni else "float32"

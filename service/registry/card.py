@@ -10,11 +10,12 @@ import re
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
+from pydantic import BaseModel, Field, StringConstraints, ValidationError, model_validator
 
 from service.drift.measures import MEASURES
 from service.durable import write_whole
 from service.errors import ModelInvalid
+from service.registry.model_file import STRICT, EightBit, HalfPrecision, ModelFile, Sha256, Variant
 from service.vocabulary import LASSIM_LEVEL, Precision
 
 LEAST_SIDE = 64
@@ -23,7 +24,6 @@ LEAST_SIDE = 64
 OPSET = 18
 """Of the ONNX operators: the CUDA provider lacks kernels for newer Pad, ConvTranspose and InstanceNormalization."""
 
-Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9-]{0,62}$")]
 Version = Annotated[str, StringConstraints(pattern=r"^\d+\.\d+\.\d+(-[0-9A-Za-z.-]{1,32})?$")]
 
@@ -32,18 +32,7 @@ MODEL_REFERENCE = re.compile(r"^[a-z0-9][a-z0-9-]{0,62}(/\d+\.\d+\.\d+(-[0-9A-Za
 
 
 class _Part(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class ModelFile(_Part):
-    """The weights file.
-
-    Attributes:
-        sha256, size_bytes: digest of `model.onnx`, lower-case hexadecimal, and its length.
-    """
-
-    sha256: Sha256
-    size_bytes: int = Field(gt=0)
+    model_config = STRICT
 
 
 class Contract(_Part):
@@ -250,23 +239,6 @@ class Golden(_Part):
     tolerance: int = Field(default=2, ge=0, le=255)
 
 
-class EightBit(ModelFile):
-    """The variant `model.int8.onnx`, whose detail stage is computed in integers, for processors with VNNI.
-
-    Attributes:
-        golden_png: base64 of the PNG that it gave for the golden image's input; the same tolerance holds.
-        seed, calibration_photos, measured_photos: of the damage to photos, and how many; no photo is among both.
-        lost_db, alike_db: mean PSNR by fault that is lost against `model.onnx`, and between the results of both.
-    """
-
-    golden_png: str
-    seed: int
-    calibration_photos: int = Field(gt=0)
-    measured_photos: int = Field(gt=0)
-    lost_db: dict[str, float]
-    alike_db: dict[str, float]
-
-
 class ModelCard(_Part):
     """Everything about a model that is not its weights.
 
@@ -280,7 +252,8 @@ class ModelCard(_Part):
     version: Version
     file: ModelFile
     eight_bit: EightBit | None = None
-    """The variant in eight bits beside the file; None: only the file."""
+    half: HalfPrecision | None = None
+    """The variants in eight bits and in half precision beside the file; None: there is no such variant."""
     contract: Contract = Contract()
     working_pixels: int = Field(default=480 * 272, ge=64 * 64)
     detail_pixels: int | None = Field(default=None, ge=64 * 64)
@@ -304,7 +277,13 @@ class ModelCard(_Part):
 
     def digest_in(self, precision: Precision) -> str:
         """The SHA-256 of the file that computes in `precision`: what made a result is named by it."""
-        return self.eight_bit.sha256 if precision == "int8" and self.eight_bit is not None else self.file.sha256
+        return self.variants.get(precision, self.file).sha256
+
+    @property
+    def variants(self) -> dict[Precision, Variant]:
+        """The files beside the model's own, by what they compute in."""
+        stated: dict[Precision, Variant | None] = {"int8": self.eight_bit, "float16": self.half}
+        return {precision: variant for precision, variant in stated.items() if variant is not None}
 
     @property
     def floors(self) -> GuardFloors:

@@ -32,9 +32,10 @@ from service.errors import (
     SelfTestFailed,
     UnknownModel,
 )
-from service.registry.card import MODEL_REFERENCE, ModelCard, ModelFile, read_card
+from service.registry.card import MODEL_REFERENCE, ModelCard, read_card
+from service.registry.model_file import ModelFile
 from service.registry.signature import TrustedKeys, sign
-from service.vocabulary import EIGHT_BIT_FILE, Precision
+from service.vocabulary import VARIANT_FILES, Precision
 
 try:
     import fcntl
@@ -148,11 +149,11 @@ class ModelStore:
         return card
 
     def weights(self, card: ModelCard, precision: Precision = "float32") -> bytes:
-        """The bytes of the model file, or of its eight-bit variant; both are those the card was written for.
+        """The bytes of the model file, or of a variant; all are those the card was written for.
 
         Raises:
-            ModelInvalid: a file cannot be read, or there is an eight-bit variant in the folder or the card alone, or in
-                neither where it is asked for.
+            ModelInvalid: a file cannot be read, or a variant is in the folder or the card alone, or in neither where it
+                is asked for.
             ModelCorrupt: the SHA-256 of one is not the card's.
             ModelUntrusted: signatures are asked for, and no trusted key signed card and weights as they are.
         """
@@ -160,12 +161,10 @@ class ModelStore:
         weights = _verified(folder / WEIGHTS_FILE, card.file)
         if self._trusted is not None:
             self._trusted.check(folder, weights)  # the card's digest is among what is signed, and the variant's in it
-        in_eight_bits = _eight_bit(folder, card)
-        if precision == "float32":
-            return weights
-        if in_eight_bits is None:
-            raise ModelInvalid(f"{folder}: the model has no eight-bit variant; lamegan-train quantise makes one.")
-        return in_eight_bits
+        files = {"float32": weights, **_variants(folder, card)}
+        if precision not in files:
+            raise ModelInvalid(f"{folder}: the model has no {precision} variant; lamegan-train quantise makes one.")
+        return files[precision]
 
     def signer(self, card: ModelCard) -> str | None:
         """The fingerprint of the trusted key that signed the model; None where signatures are not asked for.
@@ -289,14 +288,12 @@ def _verified(path: Path, described: ModelFile) -> bytes:
     return content
 
 
-def _eight_bit(folder: Path, card: ModelCard) -> bytes | None:
-    """The bytes of the eight-bit variant, if the model has one."""
-    path = folder / EIGHT_BIT_FILE
-    if card.eight_bit is not None:
-        return _verified(path, card.eight_bit)
-    if path.exists():
-        raise ModelInvalid(f"{path}: the card says nothing of this file; lamegan-train quantise writes both.")
-    return None
+def _variants(folder: Path, card: ModelCard) -> dict[str, bytes]:
+    """The bytes of the variants that the model has."""
+    for precision, name in VARIANT_FILES.items():
+        if precision not in card.variants and (folder / name).exists():
+            raise ModelInvalid(f"{folder / name}: the card says nothing of it; lamegan-train quantise writes both.")
+    return {name: _verified(folder / VARIANT_FILES[name], variant) for name, variant in card.variants.items()}
 
 
 def self_test(card: ModelCard, run: Run, precision: Precision = "float32") -> int:
@@ -306,9 +303,9 @@ def self_test(card: ModelCard, run: Run, precision: Precision = "float32") -> in
         SelfTestFailed: the run fails, or the output differs by more or has another shape.
         ModelInvalid: the card's images cannot be decoded.
     """
-    in_eight_bits = card.eight_bit if precision == "int8" else None
+    variant = card.variants.get(precision)
     given = _decode(card.golden.input_png)
-    expected = _decode(in_eight_bits.golden_png if in_eight_bits else card.golden.output_png)
+    expected = _decode(variant.golden_png if variant else card.golden.output_png)
     try:
         actual = run(given[None])[0]
     except InferenceFailed as error:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
 from service.engine.engine import Engine
@@ -13,11 +13,11 @@ from service.vocabulary import Precision
 LoadEngine = Callable[[bytes], Engine]
 """Makes an engine of the bytes of a model file."""
 
-PrecisionOf = Callable[[bool], Precision]
-"""In what a model is to run that has an eight-bit variant, or not."""
+PrecisionOf = Callable[[Collection[Precision]], Precision]
+"""In what a model is to run that has these variants."""
 
 
-def always_float32(_has_eight_bit: bool) -> Precision:
+def always_float32(_variants: Collection[Precision]) -> Precision:
     """`float32`."""
     return "float32"
 
@@ -45,7 +45,7 @@ def load_verified(
         ModelError: it cannot be served; which of its kinds says why.
     """
     card = store.card(reference)
-    precision = precision_of(card.eight_bit is not None)
+    precision = precision_of(card.variants)
     engine = load_engine(store.weights(card, precision))
     try:
         self_test(card, engine.run, precision)

@@ -15,10 +15,11 @@ from typer.testing import CliRunner
 
 from model_training.cli import app as training
 from model_training.data.phantom import phantom
-from model_training.export.eight_bit import convolutions, in_eight_bits, measured_ranges
+from model_training.export.eight_bit import in_eight_bits, measured_ranges
 from model_training.export.onnx import to_onnx
 from model_training.export.quantise import QuantiseRequest, quantise, require_close
 from model_training.export.stages import branches
+from model_training.export.trunk import convolutions
 from model_training.export.wrapper import pixel_contract
 from model_training.networks import build_generator
 from service.commands.main import app
@@ -112,18 +113,20 @@ def test_a_photo_in_a_batch_gets_the_same_bytes_as_alone(exported: onnx.ModelPro
 
 def test_the_trunk_alone_is_rewritten(exported: onnx.ModelProto) -> None:
     variant = in_eight_bits(exported, measured_ranges(exported, [phantom(96, 80, 1)]))
-    (stage,) = [branch for node in variant.graph.node for branch in branches(node) if node.name == "first_stage"][1:]
+    stage = first_stage_of(variant)
     makers = {name: node.op_type for node in stage.node for name in node.output}
     in_integers = {
         node.name for node in stage.node if node.op_type == "Conv" and makers.get(node.input[0]) == "DequantizeLinear"
     }
-    assert len(in_integers) == len(convolutions(original_stage(exported)))
+    assert in_integers == {one.node.name for one in convolutions(first_stage_of(exported))}
+    assert len(in_integers) > 8
     assert not any("enter_half" in name or "strength" in name or "mix" in name for name in in_integers)
     assert variant.ByteSize() < exported.ByteSize() + 60_000, "the floats of the rewritten kernels are still there"
 
 
-def original_stage(model: onnx.ModelProto) -> onnx.GraphProto:
-    return [branch for node in model.graph.node for branch in branches(node) if node.name == "first_stage"][1]
+def first_stage_of(model: onnx.ModelProto) -> onnx.GraphProto:
+    (stage,) = [branch for node in model.graph.node for branch in branches(node) if branch.name == "mended"]
+    return stage
 
 
 @needs_vnni
@@ -166,7 +169,7 @@ def test_the_command_says_what_is_lost_and_the_list_shows_the_variant(
     monkeypatch.setenv("LAMEGAN_MODELS_DIR", str(root))
     assert "int8" in CliRunner().invoke(app, ["models", "list"]).stdout
     monkeypatch.setenv("LAMEGAN_DEVICE", "cpu")
-    assert "eight-bit variant, which serves here" in CliRunner().invoke(app, ["models", "verify", "tiny"]).stdout
+    assert "int8 variant, which serves here" in CliRunner().invoke(app, ["models", "verify", "tiny"]).stdout
 
 
 @needs_vnni
@@ -182,7 +185,7 @@ def test_file_and_card_entry_go_together(root: Path, quantised: ModelCard) -> No
         store.weights(quantised)
     without = quantised.model_copy(update={"eight_bit": None})
     assert store.weights(without)
-    with pytest.raises(ModelInvalid, match="no eight-bit variant"):
+    with pytest.raises(ModelInvalid, match="no int8 variant"):
         store.weights(without, "int8")
     (folder / EIGHT_BIT_FILE).write_bytes(variant)
     with pytest.raises(ModelInvalid, match="card says nothing"):
@@ -200,27 +203,29 @@ def test_the_variant_is_held_to_its_own_golden_image(root: Path, quantised: Mode
 
 
 @pytest.mark.parametrize(
-    ("wanted", "has", "provider", "vnni", "runs"),
+    ("wanted", "variants", "provider", "vnni", "runs"),
     [
-        ("auto", True, "cpu", True, "int8"),
-        ("auto", True, "cpu", False, "float32"),
-        ("auto", True, "cuda", True, "float32"),
-        ("auto", False, "cpu", True, "float32"),
-        ("float32", True, "cpu", True, "float32"),
-        ("int8", True, "cpu", True, "int8"),
+        ("auto", ["int8"], "cpu", True, "int8"),
+        ("auto", ["int8", "float16"], "cpu", False, "float32"),
+        ("auto", ["int8", "float16"], "cuda", True, "float32"),
+        ("auto", ["float16"], "cpu", True, "float32"),
+        ("auto", [], "cpu", True, "float32"),
+        ("float32", ["int8"], "cpu", True, "float32"),
+        ("int8", ["int8"], "cpu", True, "int8"),
+        ("float16", ["int8", "float16"], "cuda", True, "float16"),
     ],
 )
 def test_auto_takes_eight_bits_where_everything_suits(
-    wanted: str, has: bool, provider: str, vnni: bool, runs: str
+    wanted: str, variants: list[str], provider: str, vnni: bool, runs: str
 ) -> None:
-    assert choose_precision(wanted, has, provider, vnni) == runs  # type: ignore[arg-type]
+    assert choose_precision(wanted, variants, provider, vnni) == runs  # type: ignore[arg-type]
 
 
 def test_eight_bits_on_a_gpu_are_refused_and_without_vnni_warned_of(caplog: pytest.LogCaptureFixture) -> None:
     with pytest.raises(ProviderUnavailable, match="LAMEGAN_PRECISION"):
-        choose_precision("int8", True, "cuda", True)
+        choose_precision("int8", ["int8"], "cuda", True)
     with caplog.at_level(logging.WARNING):
-        assert choose_precision("int8", True, "cpu", False) == "int8"
+        assert choose_precision("int8", ["int8"], "cpu", False) == "int8"
     assert "VNNI" in caplog.text
 
 
@@ -260,7 +265,7 @@ def test_the_service_runs_the_precision_that_is_set_and_says_so(
 def test_eight_bits_without_a_variant_are_an_error_at_start(tmp_path: Path) -> None:
     models.install(tmp_path, models.identity())
     with LiveService(tmp_path, precision="int8") as live:
-        assert "no eight-bit variant" in live.fatal[0].detail
+        assert "no int8 variant" in live.fatal[0].detail
         assert live.http.get("/health/ready").status_code == 503
 
 
