@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -38,10 +37,9 @@ from service.registry.shipped import default_folder, holds_model, shipped_folder
 from service.registry.signature import TrustedKeys
 from service.registry.store import ModelStore
 from service.serving.model_pool import ModelPool, ServedModel
+from service.serving.model_reloader import ModelReloader
 from service.settings import MOST_THREADS, Settings, warm_sizes
 from service.vocabulary import Policy
-
-WATCH_EVERY_S = 1.0
 
 
 class Service:
@@ -71,7 +69,7 @@ class Service:
         self.keys = ApiKeys(settings.keys_file) if settings.keys_file else None
         self.audit = AuditLog(settings.audit_dir, settings.audit_max_bytes) if settings.audit_dir else None
         self.readiness = Readiness()
-        self._reloader = ModelReloader(self)
+        self._reloader = ModelReloader(self.store.state_file, self.start, self.load_models)
         api = build_api(self._parts(settings, in_process), self._lifespan)
         self.app, self.gate = api.app, api.gate
         self._describe_work()
@@ -114,7 +112,7 @@ class Service:
             self._log.info(
                 "model loaded",
                 model=reference,
-                provider=served[reference].provider,
+                provider=served[reference].accelerator,
                 precision=served[reference].precision,
                 signed_by=served[reference].signed_by,
                 default=change.default,
@@ -178,7 +176,7 @@ class Service:
         def weights(card: ModelCard) -> bytes:
             return self.store.weights(card, of(card.variants))
 
-        trial = None if settings.infer_threads else ThreadTrial(_remembered_threads(settings))
+        trial = None if settings.infer_threads else ThreadTrial(_kept(settings, "threads.json"))
         return ProcessEnhancer(self.model_pool, defaults, settings.processes, weights, shapes, trial), in_process
 
     def _parts(self, settings: Settings, in_process: Enhancer) -> Dependencies:
@@ -226,54 +224,6 @@ class Service:
         return found
 
 
-class ModelReloader:
-    """The thread that loads the models at the start and follows the active choice from then on."""
-
-    def __init__(self, service: Service) -> None:
-        self._service = service
-        self._woken = threading.Event()
-        self._stopped = threading.Event()
-        self._seen: float | None = None
-        self._thread = threading.Thread(target=self._work, name="model-reloader", daemon=True)
-
-    def start(self) -> None:
-        """Begin."""
-        self._thread.start()
-
-    def wake(self) -> None:
-        """Reload now, whether or not the choice changed; safe from a signal handler's loop."""
-        self._seen = None
-        self._woken.set()
-
-    def stop(self) -> None:
-        """End, after the load that may be under way."""
-        self._stopped.set()
-        self._woken.set()
-        self._thread.join()
-
-    def _work(self) -> None:
-        self._seen = self._choice()
-        if not self._service.start():
-            return
-        while not self._stopped.is_set():
-            asked = self._woken.wait(WATCH_EVERY_S)
-            self._woken.clear()
-            choice = self._choice()
-            if self._stopped.is_set() or not (asked or choice != self._seen):
-                continue
-            self._seen = choice
-            try:
-                self._service.load_models()
-            except LameganError:  # logged and counted there; what served before still does
-                continue
-
-    def _choice(self) -> float | None:
-        try:
-            return self._service.store.state_file.stat().st_mtime_ns
-        except OSError:
-            return None
-
-
 def model_store(settings: Settings) -> ModelStore:
     """The store that `settings` name.
 
@@ -299,10 +249,12 @@ def engine_options(settings: Settings) -> EngineOptions:
         device=settings.device,
         allow_cpu_fallback=settings.allow_cpu_fallback,
         threads=settings.infer_threads,
-        trial=ThreadTrial(_remembered_threads(settings), _tell_unwritten if settings.state_dir else None),
+        trial=ThreadTrial(_kept(settings, "threads.json"), _tell_unwritten if settings.state_dir else None),
         max_batch=settings.max_batch,
         max_wait_s=settings.max_wait_ms / 1000,
         precision=settings.precision,
+        cuda_graphs=settings.cuda_graphs,
+        tensorrt_cache=_kept(settings, "tensorrt") if settings.tensorrt else None,
     )
 
 
@@ -325,12 +277,12 @@ def _tell_unwritten(error: OSError) -> None:
     )
 
 
-def _remembered_threads(settings: Settings) -> Path:
-    """Where the trial of threads is remembered: in the state folder, else among the user's caches."""
+def _kept(settings: Settings, name: str) -> Path:
+    """Where `name` is kept across restarts: in the state folder, else among the user's caches."""
     if settings.state_dir is not None:
-        return settings.state_dir / "threads.json"
+        return settings.state_dir / name
     caches = os.environ.get("XDG_CACHE_HOME")
-    return (Path(caches) if caches else Path("~/.cache").expanduser()) / "lamegan" / "threads.json"
+    return (Path(caches) if caches else Path("~/.cache").expanduser()) / "lamegan" / name
 
 
 def model_facts(model: ServedModel, reference: SiteReference | None = None) -> ModelFacts:
@@ -340,7 +292,7 @@ def model_facts(model: ServedModel, reference: SiteReference | None = None) -> M
         card.name,
         card.version,
         card.digest_in(model.precision),
-        model.provider,
+        model.accelerator,
         card.calibrated,
         card.reference_counts(),
         precision=model.precision,

@@ -90,6 +90,13 @@ class Settings(BaseSettings):
         description="auto runs a model's eight-bit variant on CPUs with VNNI, float32 never; int8 asks for it, float16 "
         "for the variant in half precision, on a GPU.",
     )
+    cuda_graphs: bool = Field(
+        False, description="On a GPU: capture what a lone photo of a warmed size needs as a CUDA graph."
+    )
+    tensorrt: bool = Field(
+        False,
+        description="On a GPU: TensorRT computes lone photos of the warmed sizes, engines kept in the state folder.",
+    )
     infer_threads: int | None = Field(
         None,
         ge=1,

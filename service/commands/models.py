@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 
 from service.composition import engine_loader, engine_options, model_store, searched_folders
-from service.engine.session import Provider
+from service.engine.runtime import Provider
 from service.errors import CommandError, UnknownModel
 from service.registry.card import ModelCard
 from service.registry.store import ModelStore, self_test

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from service.engine.batcher import Batcher, BatchLimits, Inference
 from service.engine.precision import choose_precision, has_vnni
-from service.engine.session import Provider, Session, SessionOptions, planned_provider
+from service.engine.runtime import Accelerator, Provider, SessionOptions, planned_provider
+from service.engine.session import Session
 from service.engine.thread_trial import ThreadTrial
 from service.engine.threads import cpu_limit, plan_threads, settle_libraries
 from service.vocabulary import Device, Output, Precision, PrecisionChoice
@@ -33,6 +34,7 @@ class EngineOptions:
         streams: inferences at the same time on the CPU; a GPU runs one batch at a time.
         max_batch, max_wait_s, capacity: see `BatchLimits`.
         precision: which variant of a model runs; unlike the service's setting, none unless asked for.
+        cuda_graphs, tensorrt_cache: see `SessionOptions`.
     """
 
     device: Device = "auto"
@@ -45,6 +47,8 @@ class EngineOptions:
     capacity: int = 256
     """As many as a service has threads at most: what it accepted is never refused here."""
     precision: PrecisionChoice = "float32"
+    cuda_graphs: bool = False
+    tensorrt_cache: Path | None = None
 
     def precision_of(self, variants: Collection[Precision]) -> Precision:
         """In what a model runs that has these variants.
@@ -92,6 +96,11 @@ class Engine:
         return self._session.provider
 
     @property
+    def accelerator(self) -> Accelerator:
+        """See `Session`."""
+        return self._session.accelerator
+
+    @property
     def depth(self) -> int:
         """Images waiting for a run."""
         return sum(batcher.depth for batcher in self._batchers.values())
@@ -124,7 +133,7 @@ class Engine:
         """Run a grey image of each (height, width), so that no request pays for the first time."""
         for height, width in shapes:
             for session in {self._session, self._lone}:
-                session.run(np.full((1, height, width, 3), 128, np.uint8))
+                session.warm(height, width)
 
     def close(self, timeout_s: float | None = None) -> None:
         """Finish what was accepted, then stop."""
@@ -145,4 +154,11 @@ class Engine:
 
 
 def _session_options(options: EngineOptions, threads: int) -> SessionOptions:
-    return SessionOptions(options.device, options.allow_cpu_fallback, threads)
+    return SessionOptions(
+        options.device,
+        options.allow_cpu_fallback,
+        threads,
+        half=options.precision == "float16",
+        cuda_graphs=options.cuda_graphs,
+        tensorrt_cache=options.tensorrt_cache,
+    )

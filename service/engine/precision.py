@@ -7,7 +7,7 @@ from collections.abc import Collection
 from functools import cache
 from pathlib import Path
 
-from service.engine.session import Provider
+from service.engine.runtime import Provider
 from service.errors import ProviderUnavailable
 from service.vocabulary import Precision, PrecisionChoice
 

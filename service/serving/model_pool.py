@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from service.engine.batcher import Submit
 from service.engine.engine import Engine
-from service.engine.session import Provider
+from service.engine.runtime import Accelerator, Provider
 from service.errors import LameganError, NotReady, UnknownModel
 from service.registry.card import ModelCard
 from service.registry.store import ModelStore
@@ -44,6 +44,11 @@ class ServedModel:
     def provider(self) -> Provider:
         """The device it really runs on."""
         return self._engine.provider
+
+    @property
+    def accelerator(self) -> Accelerator:
+        """What computes lone photos of the warmed sizes there."""
+        return self._engine.accelerator
 
     def warm(self, shapes: Sequence[tuple[int, int]]) -> None:
         """See `Engine.warm`."""

@@ -20,7 +20,7 @@ from model_training.export.trunk import convolutions
 from service.commands.main import app
 from service.engine.engine import EngineOptions
 from service.engine.precision import choose_precision
-from service.engine.session import gpu_count
+from service.engine.runtime import gpu_count
 from service.errors import ExportError, ModelInvalid, ProviderUnavailable
 from service.registry.card import ModelCard, read_card
 from service.registry.store import ModelStore, self_test

@@ -60,7 +60,7 @@ def test_an_exception_is_logged_by_type_and_place_but_not_by_its_words(capsys: p
 
 def test_our_own_warnings_are_not_withheld(capsys: pytest.CaptureFixture[str]) -> None:
     configure_logs("info")
-    logging.getLogger("service.engine.session").warning("A GPU is there, but %s: the CPU is used.", "it has no driver")
+    logging.getLogger("service.engine.runtime").warning("A GPU is there, but %s: the CPU is used.", "it has no driver")
     (event,) = lines(capsys)
     assert event["event"] == "A GPU is there, but it has no driver: the CPU is used."
     assert event["level"] == "warning"

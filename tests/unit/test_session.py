@@ -14,7 +14,8 @@ from onnx import TensorProto, helper
 
 from model_training.export.stages import CHANGE, skip_first_stage_on_request, skip_second_stage_on_request
 from service.engine.engine import Engine, EngineOptions
-from service.engine.session import Session, SessionOptions, gpu_count
+from service.engine.runtime import SessionOptions, gpu_count
+from service.engine.session import Session
 from service.errors import InferenceFailed, ModelInvalid, ProviderUnavailable
 from tests import models
 from tests.conftest import ROOT
@@ -41,7 +42,8 @@ def test_sessions_of_one_process_share_the_memory_of_their_tensors() -> None:
 import re
 from pathlib import Path
 import numpy as np
-from service.engine.session import Session, SessionOptions
+from service.engine.runtime import SessionOptions
+from service.engine.session import Session
 from service.engine.threads import settle_libraries
 
 def memory_mb():
@@ -102,7 +104,7 @@ def test_a_gpu_that_cannot_be_used_is_told_in_the_log(
     path = saved(tmp_path, models.identity())
     assert Session(path, SessionOptions(device="auto")).provider == "cpu"
     assert not caplog.records
-    monkeypatch.setattr("service.engine.session.gpu_count", lambda: 1)
+    monkeypatch.setattr("service.engine.runtime.gpu_count", lambda: 1)
     assert Session(path, SessionOptions(device="auto")).provider == "cpu"
     assert "A GPU is there, but the CUDA libraries could not be loaded: the CPU is used." in caplog.text
 
