@@ -54,7 +54,7 @@ class EngineOptions:
         """In what a model runs that has these variants.
 
         Raises:
-            ProviderUnavailable: eight bits are asked for on a GPU, float16 on a CPU, or a GPU where there is none.
+            ProviderUnavailable: eight bits are asked for on a GPU, float16 on a CPU, or a GPU on a machine without one.
         """
         if self.precision == "float32" or (self.precision == "auto" and not variants):
             return "float32"
