@@ -36,7 +36,8 @@ PLACED = "--placed"
 def main() -> None:
     """Build the stand-in, ask on it, print and record what the runtime says."""
     if sys.argv[1] == PLACED:
-        print(json.dumps({model: _placement(Path(model)) for model in sys.argv[2:]}))
+        models = [Path(model).resolve() for model in sys.argv[2:]]
+        print(json.dumps({"/".join(model.parts[-3:]): _placement(model) for model in models}))
         return
     with TemporaryDirectory() as folder:
         stand_in = Path(folder, "libcuda.so.1")

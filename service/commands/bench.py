@@ -19,6 +19,7 @@ from importlib.resources import files
 import cv2
 import numpy as np
 
+from service.engine.runtime import Accelerator
 from service.engine.threads import usable_cores
 from service.errors import CommandError
 from service.imaging.codecs import encode
@@ -100,12 +101,13 @@ def sample(width: int, height: int) -> bytes:
     return encode(np.asarray(resized, np.uint8), "jpeg", 92)
 
 
-def as_json(figures: Sequence[SizeFigures], workers: int, precision: Precision) -> str:
-    """The figures as one JSON object; the model ran in `precision`."""
-    return json.dumps({"workers": workers, "precision": precision, "sizes": [one.facts() for one in figures]})
+def as_json(figures: Sequence[SizeFigures], workers: int, precision: Precision, provider: Accelerator) -> str:
+    """The figures as one JSON object; the model ran in `precision` on `provider`."""
+    ran = {"workers": workers, "precision": precision, "provider": provider}
+    return json.dumps({**ran, "sizes": [one.facts() for one in figures]})
 
 
-def as_table(figures: Sequence[SizeFigures], workers: int, precision: Precision) -> str:
+def as_table(figures: Sequence[SizeFigures], workers: int, precision: Precision, provider: Accelerator) -> str:
     """The figures for people, with what follows from them."""
     lines = [f"{'photo':>10} {'alone':>9} {'a second':>9}  {'  '.join(f'{stage:>8}' for stage in STAGES)}"]
     for one in figures:
@@ -115,7 +117,7 @@ def as_table(figures: Sequence[SizeFigures], workers: int, precision: Precision)
     lines += [
         "",
         f'Photos at the same time: {workers}. "a second" is with so many under way, the rest is one photo alone.',
-        f"The model runs in {precision}.",
+        f"The model runs in {precision} on {provider}.",
         (
             f"LAMEGAN_QUEUE_CAPACITY={suggested_queue(smallest)} would be emptied within {PATIENT_S:g} s at "
             f"{smallest.width}x{smallest.height}; at {largest.width}x{largest.height} within "

@@ -34,11 +34,12 @@ from service.commands.gateway import gateway
 from service.commands.model_commands import models
 from service.commands.operator_commands import audit, drift, new_key
 from service.errors import CommandError, LameganError
-from service.vocabulary import OutputFormat, Policy, Precision, Scale
+from service.vocabulary import OutputFormat, Policy, Scale
 
 if TYPE_CHECKING:
     from service.commands.journal import Journal
     from service.pipeline import EnhanceOptions, Enhancer
+    from service.serving.single_model import SingleModel
 
 app = typer.Typer(
     help="Enhance throat photos and score how faithful they stayed. Research software, not a medical device.",
@@ -261,16 +262,18 @@ def bench(
     """Measure what this machine does: photos a second by size, where the time goes, and a queue that suits it."""
     from service.commands import bench as benching
     from service.pipeline import EnhanceOptions
-    from service.settings import read_settings
+    from service.settings import read_settings, warm_sizes
 
     sizes = [benching.read_size(text) for text in size or benching.SIZES]
-    workers = benching.workers_of(read_settings(allow_anonymous=True).workers)
-    precisions: list[Precision] = []
-    with _one_model_enhancer(model, None, EnhanceOptions(), tell=precisions.append) as enhancer, progress_bar() as bar:
+    settings = read_settings(allow_anonymous=True)
+    workers = benching.workers_of(settings.workers)
+    loaded: list[SingleModel] = []
+    with _one_model_enhancer(model, None, EnhanceOptions(), tell=loaded.append) as enhancer, progress_bar() as bar:
+        loaded[0].warm(warm_sizes(settings))
         task = bar.add_task("Measuring", total=len(sizes))
         figures = benching.bench(enhancer, workers, seconds, sizes, lambda: bar.advance(task))
     as_text = benching.as_json if as_json else benching.as_table
-    print_line(as_text(figures, workers, *precisions))
+    print_line(as_text(figures, workers, loaded[0].precision, loaded[0].accelerator))
 
 
 @app.command()
@@ -300,13 +303,12 @@ def _one_model_enhancer(
     policy: Policy | None,
     options: EnhanceOptions,
     models_dir: Path | None = None,
-    tell: Callable[[Precision], None] = lambda _precision: None,
+    tell: Callable[[SingleModel], None] = lambda _model: None,
 ) -> Iterator[Enhancer]:
-    """An enhancer with one model loaded; `options` are checked before any file is read.
+    """An enhancer with one model, of which `tell` is told; `options` are checked before any file is read.
 
-    `tell` is told in what the model computes.
-
-    Whoever calls the command is the operator: `policy` may be milder than the settings', which HTTP clients may not.
+    Whoever calls the command is the operator: `policy` may be milder than the settings',
+    which HTTP clients may not.
     """
     from service.commands.models import told_where
     from service.composition import engine_options, model_store
@@ -324,7 +326,7 @@ def _one_model_enhancer(
     ):
         enhancer = Enhancer(generators, defaults)
         enhancer.check(options)
-        tell(generators.precision)
+        tell(generators)
         yield enhancer
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable
 from concurrent.futures import Future
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -139,6 +139,7 @@ class Engine:
         """Finish what was accepted, then stop."""
         for batcher in self._batchers.values():
             batcher.close(timeout_s)
+        self._session.close()
 
     def _lone_session(self, model: Path | bytes, options: EngineOptions, most: int) -> Session:
         """The session for an image that has the machine to itself: one with more threads, where that is quicker."""
@@ -146,7 +147,8 @@ class Engine:
 
         def session(threads: int) -> Session:
             if threads not in sessions:
-                sessions[threads] = Session(model, _session_options(options, threads))
+                on_cpu = replace(options, cuda_graphs=False, tensorrt_cache=None)  # what is for a GPU was warned of
+                sessions[threads] = Session(model, _session_options(on_cpu, threads))
             return sessions[threads]
 
         weights = model if isinstance(model, bytes) else model.read_bytes()

@@ -18,11 +18,13 @@ from service.engine.runtime import (
     Accelerator,
     Batch,
     FixedTensors,
+    Made,
     Provider,
     SessionOptions,
     Shape,
     load,
     nodes_on_cpu,
+    run_alone,
 )
 from service.errors import ModelInvalid
 from service.vocabulary import COLOUR_ONLY, DETAIL_ONLY, Output
@@ -42,7 +44,7 @@ _log = logging.getLogger(__name__)
 
 
 class FixedShapes:
-    """The sessions of one model; used from one thread at a time."""
+    """The sessions of one model."""
 
     def __init__(
         self, model: bytes, outputs: Sequence[Output], options: SessionOptions, provider: Provider = "cuda"
@@ -69,10 +71,18 @@ class FixedShapes:
             try:
                 made = self._made(output, shape)
                 if made is not None:
-                    self._require_alike(made, output, shape, plain)
+                    self.alone(self._require_alike, made, output, shape, plain)
                     self._ready[output, shape] = made
             except Exception as error:  # onnxruntime's exceptions share no base but Exception
                 _log.warning("%dx%d (%s) runs as any other size: %s", width, height, output, _reason(error))
+
+    def alone(self, work: Callable[..., Made], *given: object) -> Made:
+        """What `work` returns; done by the one thread of the GPU, if graphs are captured."""
+        return run_alone(work, *given) if self._options.cuda_graphs else work(*given)
+
+    def close(self) -> None:
+        """Free the sessions."""
+        self.alone(self._ready.clear)
 
     def run(self, batch: Batch, output: Output) -> Batch | None:
         """What the model makes of (B, H, W, 3) uint8 RGB; None where it is not a lone photo of a size prepared for."""

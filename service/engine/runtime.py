@@ -12,13 +12,14 @@ from __future__ import annotations
 import ctypes
 import logging
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache
 from hashlib import sha256
 from pathlib import Path
-from typing import Literal
+from threading import Lock
+from typing import Literal, TypeVar
 
 import numpy as np
 import onnxruntime
@@ -43,6 +44,7 @@ SEVERITY_FATAL = 4
 _log = logging.getLogger(__name__)
 
 Options = dict[str, str]
+Made = TypeVar("Made")
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,12 +115,17 @@ def gpu_count() -> int:
     return count.value
 
 
-@cache
-def gpu_thread() -> ThreadPoolExecutor:
-    """The one thread that works on the GPU in a process that captures CUDA graphs; it ends with the process.
+def run_alone(work: Callable[..., Made], *given: object) -> Made:
+    """What `work` returns, done by the one thread that uses the GPU where CUDA graphs are captured.
 
     A graph is replayed only by the thread that captured it, and while one captures no other may allocate.
     """
+    return _gpu_thread().submit(work, *given).result()
+
+
+@cache
+def _gpu_thread() -> ThreadPoolExecutor:
+    """It ends with the process, as the GPU's own memory does."""
     return ThreadPoolExecutor(1, "gpu")
 
 
@@ -196,15 +203,17 @@ class FixedTensors:
         self.given = onnxruntime.OrtValue.ortvalue_from_numpy(np.zeros(pixels, np.uint8), provider, 0)
         self.made = onnxruntime.OrtValue.ortvalue_from_shape_and_type(pixels, np.uint8, provider, 0)
         self._session = session
+        self._lock = Lock()
         self._binding = session.io_binding()
         self._binding.bind_ortvalue_input("image", self.given)
         self._binding.bind_ortvalue_output(output, self.made)
 
     def run(self, batch: Batch) -> Batch:
         """The session's output for (B, H, W, 3) uint8 RGB of its shape."""
-        self.given.update_inplace(np.ascontiguousarray(batch))
-        self._session.run_with_iobinding(self._binding)
-        return np.array(self.made.numpy())  # a copy: the next run writes to the same place
+        with self._lock:
+            self.given.update_inplace(np.ascontiguousarray(batch))
+            self._session.run_with_iobinding(self._binding)
+            return np.array(self.made.numpy())  # a copy: the next run writes to the same place
 
 
 def run_bound(

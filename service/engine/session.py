@@ -22,7 +22,6 @@ from service.engine.runtime import (
     Provider,
     SessionOptions,
     fall_back,
-    gpu_thread,
     load,
     nodes_on_cpu,
     planned_provider,
@@ -52,9 +51,7 @@ class Session:
             ModelInvalid: the file is no ONNX model, or its input or output is not the export contract's.
         """
         self.provider: Provider = planned_provider(options)
-        alone = self.provider == "cuda" and options.for_one_shape
-        load_here = (model, self.provider, options)
-        self._session = gpu_thread().submit(load, *load_here).result() if alone else load(*load_here)
+        self._session = load(model, self.provider, options)
         if self.provider == "cuda" and CUDA not in self._session.get_providers():
             self.provider = fall_back(options, "the CUDA libraries could not be loaded")
         self.gives_detail = _check_contract(self._session)
@@ -76,8 +73,13 @@ class Session:
     def warm(self, height: int, width: int) -> None:
         """Run a grey image of this size, and prepare what the options ask for sizes that are warmed."""
         if self._fixed is not None:
-            gpu_thread().submit(self._fixed.prepare, height, width, self._run_bound).result()
+            self._fixed.prepare(height, width, self._run_bound)
         self.run(np.full((1, height, width, 3), 128, np.uint8))
+
+    def close(self) -> None:
+        """Free what was prepared for the warmed sizes; the rest goes with the object."""
+        if self._fixed is not None:
+            self._fixed.close()
 
     def run(self, batch: Batch, output: Output = "enhanced") -> Batch:
         """Run the batch through the model or one of its stages: (B, H, W, 3) uint8 RGB in and out.
@@ -89,7 +91,7 @@ class Session:
         """
         try:
             if self._fixed is not None:
-                enhanced = gpu_thread().submit(self._run_fixed, self._fixed, batch, output).result()
+                enhanced = self._fixed.alone(self._run_fixed, self._fixed, batch, output)
             else:
                 enhanced = (self._run_bound if self.provider == "cuda" else self._run_plain)(batch, output)
         except Exception as error:  # onnxruntime's exceptions share no base but Exception

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Self
 
 from service.engine.batcher import Submit
 from service.engine.engine import Engine, EngineOptions
+from service.engine.runtime import Accelerator
 from service.errors import ModelError, UnknownModel
 from service.registry.card import ModelCard
 from service.registry.store import ModelStore
@@ -52,6 +53,15 @@ class SingleModel:
     def card(self) -> ModelCard:
         """The model's card."""
         return self._card
+
+    @property
+    def accelerator(self) -> Accelerator:
+        """What computes lone photos of the sizes that were warmed."""
+        return self._engine.accelerator
+
+    def warm(self, shapes: Sequence[tuple[int, int]]) -> None:
+        """See `Engine.warm`."""
+        self._engine.warm(shapes)
 
     @property
     def depth(self) -> int:

@@ -31,6 +31,7 @@ def test_every_size_has_its_rate_and_its_stages() -> None:
     facts = json.loads(done.stdout)
     assert [(one["width"], one["height"]) for one in facts["sizes"]] == [(96, 80), (200, 150)]
     assert facts["workers"] >= 1
+    assert (facts["precision"], facts["provider"]) == ("float32", "cpu")
     for one in facts["sizes"]:
         assert one["alone_ms"] > 0
         assert one["per_s"] > 0
@@ -48,8 +49,8 @@ def test_a_size_that_is_none_is_one_sentence(size: str) -> None:
 def test_the_table_names_every_stage_and_a_queue_that_is_soon_empty() -> None:
     stages = dict.fromkeys(STAGES, 3.0)
     figures = [SizeFigures(480, 272, 30.0, 40.4, stages), SizeFigures(4000, 3000, 200.0, 8.0, stages)]
-    text = as_table(figures, workers=2, precision="int8")
-    assert "runs in int8" in text
+    text = as_table(figures, workers=2, precision="int8", provider="cpu")
+    assert "runs in int8 on cpu." in text
     assert all(stage in text for stage in STAGES)
     assert suggested_queue(figures[0]) == 40
     assert "LAMEGAN_QUEUE_CAPACITY=40" in text

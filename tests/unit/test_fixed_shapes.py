@@ -14,6 +14,7 @@ import pytest
 
 from service.composition import engine_options
 from service.engine import fixed_shapes, runtime, session
+from service.engine.engine import Engine, EngineOptions
 from service.engine.fixed_shapes import FixedShapes
 from service.engine.runtime import SessionOptions, gpu_count, nodes_on_cpu, providers_of
 from service.engine.session import Session
@@ -240,6 +241,30 @@ def test_a_session_on_a_gpu_works_there_from_one_thread_where_graphs_are_capture
             assert np.array_equal(fast.run(given, output), plain.run(given, output))
     assert len(threads) == len(OUTPUTS), "only the size that was warmed, alone"
     assert {name.partition("_")[0] for name in threads} == {"gpu"}
+
+
+@pytest.mark.usefixtures("on_a_gpu")
+def test_tensorrt_alone_holds_up_no_thread_while_it_builds(
+    tmp_path: Path, plain: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fixed_shapes, "load", OnTensorRT(there=True))
+    monkeypatch.setattr(fixed_shapes, "run_alone", lambda *_: pytest.fail("one thread does it all"))
+    fast = Session(traced(), SessionOptions("cuda", tensorrt_cache=tmp_path))
+    fast.warm(64, 96)
+    assert np.array_equal(fast.run(picture()), plain.run(picture()))
+    assert fast.accelerator == "tensorrt"
+
+
+@pytest.mark.usefixtures("on_a_gpu")
+def test_what_was_prepared_is_freed_with_the_engine(plain: Session) -> None:
+    engine = Engine(traced(), EngineOptions("cuda", cuda_graphs=True))
+    engine.warm([(64, 96)])
+    assert np.array_equal(engine.submit(picture()[0]).result(20).image, plain.run(picture())[0])
+    fixed = engine._session._fixed
+    assert fixed is not None
+    assert fixed.run(picture(), "enhanced") is not None
+    engine.close(20)
+    assert fixed.run(picture(), "enhanced") is None
 
 
 @pytest.mark.usefixtures("on_a_gpu")
