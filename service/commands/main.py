@@ -320,13 +320,10 @@ def _one_model_enhancer(
     chosen = read_settings(model=model, policy=policy and policy.value, models_dir=models_dir, allow_anonymous=True)
     defaults = EnhanceDefaults(Policy(chosen.policy), chosen.jpeg_quality, chosen.max_pixels)
     store = model_store(chosen)
-    with (
-        told_where(chosen),
-        SingleModel(store, chosen.model, engine_options(chosen), as_default=model is None) as generators,
-    ):
-        enhancer = Enhancer(generators, defaults)
+    with told_where(chosen), SingleModel(store, chosen.model, engine_options(chosen), as_default=model is None) as made:
+        enhancer = Enhancer(made, defaults)
         enhancer.check(options)
-        tell(generators)
+        tell(made)
         yield enhancer
 
 
