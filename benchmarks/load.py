@@ -81,7 +81,7 @@ class Client:
         while (end := data.find(b"\r\n\r\n")) < 0:
             data += self._more(connection)
         self.head = head = bytes(data[:end]).lower()
-        length = int(head.partition(b"content-length:")[2].split(b"\r\n", 1)[0])
+        length = int(head.partition(b"\r\ncontent-length:")[2].split(b"\r\n", 1)[0])
         while len(data) < end + 4 + length:
             data += self._more(connection)
         if b"connection: close" in head:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
+import socket
+import threading
 import tomllib
 from pathlib import Path
 
 import pytest
 
-from benchmarks.load import load, post
+from benchmarks.load import Client, load, post
 from benchmarks.peers import run, table
 from benchmarks.peers.catalogue import OURS, PEERS, Peer
 from benchmarks.peers.running import running
@@ -52,6 +54,26 @@ def test_in_an_open_loop_waits_count_from_when_a_request_was_due(python: Path) -
     assert len(waits) <= 1000
     assert len(waits) > 1
     assert waits == sorted(waits)  # one client cannot send 2,000 a second: each request waits for all before it too
+
+
+def test_a_body_is_as_long_as_content_length_says_whatever_other_headers_end_with_that_name() -> None:
+    body = b"p" * 1_000_000  # does not come in one piece
+    head = b"HTTP/1.1 200 OK\r\nInference-Header-Content-Length: 2\r\nContent-Length: 1000000\r\n\r\n"
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        client = Client(listener.getsockname(), b"GET / HTTP/1.1\r\n\r\n")
+
+        def serve() -> None:
+            connection, _ = listener.accept()
+            with connection:
+                for _ in range(2):
+                    connection.recv(1000)
+                    connection.sendall(head + body)
+
+        server = threading.Thread(target=serve)
+        server.start()
+        assert [client.ask(), client.ask()] == [(200, body), (200, body)]
+        server.join()
+        client.close()
 
 
 @pytest.mark.parametrize("peer", ["bentoml", "fastapi", "litserve", "pytriton", "ray"])
