@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable
-from concurrent.futures import Future
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -15,7 +15,7 @@ from service.engine.precision import choose_precision, has_vnni
 from service.engine.runtime import Accelerator, Provider, SessionOptions, planned_provider
 from service.engine.session import Session
 from service.engine.thread_trial import ThreadTrial
-from service.engine.threads import cpu_limit, plan_threads, settle_libraries
+from service.engine.threads import cpu_limit, give_back_memory, plan_threads, settle_libraries
 from service.vocabulary import Device, Output, Precision, PrecisionChoice
 
 GPU_MAX_BATCH = 8
@@ -76,9 +76,8 @@ class Engine:
         """
         settle_libraries()
         plan = plan_threads(cpu_limit())
-        self._session = Session(model, _session_options(options, options.threads or 1))
+        self._session, self._lone = _load(model, options, plan.lone)
         on_gpu = self._session.provider == "cuda"
-        self._lone = self._session if on_gpu or options.threads else self._lone_session(model, options, plan.lone)
         limits = BatchLimits(
             max_batch=options.max_batch or (GPU_MAX_BATCH if on_gpu else CPU_MAX_BATCH),
             max_wait_s=options.max_wait_s,
@@ -134,6 +133,7 @@ class Engine:
         for height, width in shapes:
             for session in {self._session, self._lone}:
                 session.warm(height, width)
+        give_back_memory()  # loading left some tens of MB
 
     def close(self, timeout_s: float | None = None) -> None:
         """Finish what was accepted, then stop."""
@@ -141,18 +141,45 @@ class Engine:
             batcher.close(timeout_s)
         self._session.close()
 
-    def _lone_session(self, model: Path | bytes, options: EngineOptions, most: int) -> Session:
-        """The session for an image that has the machine to itself: one with more threads, where that is quicker."""
-        sessions = {1: self._session}
 
-        def session(threads: int) -> Session:
-            if threads not in sessions:
-                on_cpu = replace(options, cuda_graphs=False, tensorrt_cache=None)  # what is for a GPU was warned of
-                sessions[threads] = Session(model, _session_options(on_cpu, threads))
-            return sessions[threads]
+def _load(model: Path | bytes, options: EngineOptions, most: int) -> tuple[Session, Session]:
+    """The session for images side by side, and that for one that has the machine to itself, on at most `most` threads.
 
-        weights = model if isinstance(model, bytes) else model.read_bytes()
-        return session(options.trial.choose(weights, most, lambda threads: session(threads).run))
+    Raises:
+        ProviderUnavailable, ModelInvalid: see `Session`.
+    """
+    asked = _session_options(options, options.threads or 1)
+    if planned_provider(asked) == "cuda":
+        session = Session(model, asked)
+        if session.provider == "cuda":
+            return session, session
+    asked = replace(asked, device="cpu")
+    if options.threads or most < 2:
+        session = Session(model, asked)
+        return session, session
+    return _load_for_threads(model if isinstance(model, bytes) else model.read_bytes(), asked, options.trial, most)
+
+
+def _load_for_threads(weights: bytes, asked: SessionOptions, trial: ThreadTrial, most: int) -> tuple[Session, Session]:
+    """The session with one thread, and that with as many as `trial` chooses."""
+    sessions: dict[int, Session] = {}
+
+    def load(counts: Iterable[int]) -> dict[int, Session]:
+        """Sessions with these numbers of threads, loaded at the same time."""
+        other = replace(asked, cuda_graphs=False, tensorrt_cache=None)  # what is for a GPU is warned of once
+        with ThreadPoolExecutor() as pool:
+            more = {
+                n: pool.submit(Session, weights, replace(other if n > 1 else asked, threads=n))
+                for n in counts
+                if n not in sessions
+            }
+        sessions.update((n, loading.result()) for n, loading in more.items())
+        return sessions
+
+    chosen = trial.choose(weights, most, lambda counts: {n: session.run for n, session in load(counts).items()})
+    load({1, chosen})
+    sessions[1].free_memory()  # a trial's image is larger than most
+    return sessions[1], sessions[chosen]
 
 
 def _session_options(options: EngineOptions, threads: int) -> SessionOptions:

@@ -22,6 +22,7 @@ from service.engine.runtime import (
     Provider,
     SessionOptions,
     fall_back,
+    free_memory,
     load,
     nodes_on_cpu,
     planned_provider,
@@ -75,6 +76,10 @@ class Session:
         if self._fixed is not None:
             self._fixed.prepare(height, width, self._run_bound)
         self.run(np.full((1, height, width, 3), 128, np.uint8))
+
+    def free_memory(self) -> None:
+        """Give back the memory that earlier runs left for later ones of their size; costs a run of a small image."""
+        free_memory(self._session)
 
     def close(self) -> None:
         """Free what was prepared for the warmed sizes; the rest goes with the object."""

@@ -1,11 +1,11 @@
-"""How many threads of the generator serve a lone photo best on this machine: tried once, and remembered."""
+"""How many threads of the generator serve a lone photo best on this machine: tried at first, then remembered."""
 
 from __future__ import annotations
 
 import json
 import platform
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from importlib.metadata import version
@@ -17,10 +17,13 @@ from numpy.typing import NDArray
 from service.durable import write_whole
 
 Run = Callable[[NDArray[np.uint8]], NDArray[np.uint8]]
+RunsWith = Callable[[Sequence[int]], Mapping[int, Run]]
 
 SHAPE = (1, 384, 672, 3)
 """Of the image: the least is about as quick on one thread as on two, which chance then decided between."""
-ROUNDS = 3
+ROUNDS = 2
+TRIALS = 3
+"""Starts at which it is tried: other work may slow one trial, for minutes if need be, but hardly all."""
 WORTH = 0.9
 """More threads are taken only for less than this share of the time: cores are for other photos too."""
 
@@ -28,8 +31,33 @@ _REMEMBERED = 64
 
 
 @dataclass(frozen=True, slots=True)
+class _Found:
+    """What trials have found: how many there were, and the least seconds of a run by number of threads."""
+
+    trials: int
+    seconds: dict[int, float]
+
+    @classmethod
+    def read(cls, stored: object, candidates: Sequence[int]) -> _Found:
+        """What `as_json` made; nothing found, if it is anything else."""
+        match stored:
+            case {"trials": int(trials), "seconds": dict(seconds)} if set(seconds) == {
+                str(threads) for threads in candidates
+            } and all(isinstance(one, float) for one in seconds.values()):
+                return cls(trials, {int(threads): one for threads, one in seconds.items()})
+        return cls(0, {})
+
+    def with_another(self, seconds: Mapping[int, float]) -> _Found:
+        """Together with one more trial: what else the machine did can only have slowed a run."""
+        return _Found(self.trials + 1, {n: min(one, self.seconds.get(n, float("inf"))) for n, one in seconds.items()})
+
+    def as_json(self) -> dict[str, object]:
+        return {"trials": self.trials, "seconds": {str(n): round(one, 6) for n, one in self.seconds.items()}}
+
+
+@dataclass(frozen=True, slots=True)
 class ThreadTrial:
-    """Tries and remembers.
+    """Tries at the first `TRIALS` starts, and remembers.
 
     Attributes:
         file: where it is remembered across restarts; None, or a place that cannot be written: not at all.
@@ -39,17 +67,20 @@ class ThreadTrial:
     file: Path | None = None
     tell: Callable[[OSError], None] | None = None
 
-    def choose(self, weights: bytes, most: int, run_with: Callable[[int], Run]) -> int:
-        """The fewest of at most `most` threads that are nearly as quick as any; `run_with(n)` runs with n threads."""
+    def choose(self, weights: bytes, most: int, runs_with: RunsWith) -> int:
+        """The fewest of at most `most` threads that are nearly as quick as any.
+
+        `runs_with` is asked, if at all, once: for the model's runs with each of some numbers of threads.
+        """
         if most <= 1:
             return 1
-        key = _key(weights, most)
-        known = self._read()
-        found = known.get(key)
-        if not isinstance(found, int) or not 1 <= found <= most:
-            found = fewest_worthwhile(_time(_candidates(most), run_with))
-            self._write({**dict(list(known.items())[-_REMEMBERED:]), key: found})
-        return found
+        candidates, key, known = _candidates(most), _key(weights, most), self._read()
+        found = _Found.read(known.get(key), candidates)
+        if found.trials < TRIALS:
+            found = found.with_another(_time(runs_with(candidates)))
+            kept = list({**known, key: found.as_json()}.items())[-_REMEMBERED:]
+            self._write(dict(kept))
+        return fewest_worthwhile(found.seconds)
 
     def _read(self) -> dict[str, object]:
         try:
@@ -84,11 +115,10 @@ def _candidates(most: int) -> list[int]:
     return [*powers, most]
 
 
-def _time(candidates: Sequence[int], run_with: Callable[[int], Run]) -> dict[int, float]:
-    """Least seconds of one run with each, in turns, so that a busy machine slows them alike."""
+def _time(runs: Mapping[int, Run]) -> dict[int, float]:
+    """Least seconds of one run with each number of threads, in turns, so that a busy machine slows them alike."""
     image = np.full(SHAPE, 128, np.uint8)
-    runs = {threads: run_with(threads) for threads in candidates}
-    least = dict.fromkeys(candidates, float("inf"))
+    least = dict.fromkeys(runs, float("inf"))
     for round_ in range(ROUNDS + 1):
         for threads, run in runs.items():
             started = time.perf_counter()

@@ -12,7 +12,7 @@ from __future__ import annotations
 import ctypes
 import math
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path, PurePosixPath
@@ -69,12 +69,24 @@ def settle_libraries() -> None:
     """
     cv2.setNumThreads(1)
     threadpool_limits(limits=1, user_api="blas")
+    if (mallopt := _of_glibc("mallopt")) is not None:
+        mallopt(_M_MMAP_THRESHOLD, _KEPT_BYTES)
+        mallopt(_M_TRIM_THRESHOLD, 4 * _KEPT_BYTES)
+
+
+def give_back_memory() -> None:
+    """Let malloc give the kernel the pages that it holds for nothing: loading a model leaves some tens of MB."""
+    if (trim := _of_glibc("malloc_trim")) is not None:
+        trim(0)
+
+
+def _of_glibc(name: str) -> Callable[..., int] | None:
+    """A function of the C library; None where that is another than glibc, or Windows."""
     try:
-        mallopt = ctypes.CDLL(None).mallopt
-    except (AttributeError, OSError, TypeError):  # another libc than glibc, or Windows
-        return
-    mallopt(_M_MMAP_THRESHOLD, _KEPT_BYTES)
-    mallopt(_M_TRIM_THRESHOLD, 4 * _KEPT_BYTES)
+        found: Callable[..., int] = getattr(ctypes.CDLL(None), name)
+    except (AttributeError, OSError, TypeError):
+        return None
+    return found
 
 
 def _quotas(groups: Path, own: Path) -> Iterator[float]:

@@ -13,6 +13,7 @@ import onnxruntime
 import pytest
 
 from service.composition import engine_options
+from service.engine import engine as engine_module
 from service.engine import fixed_shapes, runtime, session
 from service.engine.engine import Engine, EngineOptions
 from service.engine.fixed_shapes import FixedShapes
@@ -210,6 +211,7 @@ def test_nodes_on_the_cpu_are_counted_by_kind() -> None:
 def on_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     """The CPU stands in for a GPU: the ordinary session and those for one shape run there, by the GPU's ways."""
     monkeypatch.setattr(session, "planned_provider", lambda _options: "cuda")
+    monkeypatch.setattr(engine_module, "planned_provider", lambda _options: "cuda")
     monkeypatch.setattr(session, "CUDA", "CPUExecutionProvider")
     monkeypatch.setattr(session, "load", lambda model, _provider, options: runtime.load(model, "cpu", options))
     monkeypatch.setattr(session, "nodes_on_cpu", lambda _session: {"Gather": 2})

@@ -5,21 +5,33 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from time import sleep
 
 import cv2
 import numpy as np
+import psutil
 import pytest
+from numpy.typing import NDArray
 from threadpoolctl import threadpool_info
 
 from service.engine.engine import Engine, EngineOptions
-from service.engine.thread_trial import Run, ThreadTrial, fewest_worthwhile
+from service.engine.runtime import SessionOptions
+from service.engine.session import Session
+from service.engine.thread_trial import TRIALS, Run, RunsWith, ThreadTrial, fewest_worthwhile
 from service.engine.threads import ThreadPlan, cpu_limit, plan_threads, settle_libraries
 from tests import models
+from tests.conftest import ROOT
 
 CORES = float(len(os.sched_getaffinity(0)))
+
+
+def still(counts: Sequence[int]) -> dict[int, Run]:
+    """Runs that do nothing."""
+    return {threads: lambda image: image for threads in counts}
 
 
 def groups(folder: Path, own: str, files: dict[str, str]) -> tuple[Path, Path]:
@@ -60,7 +72,7 @@ def test_a_trial_that_cannot_be_remembered_is_told_and_its_answer_taken(tmp_path
     (tmp_path / "file").write_bytes(b"")
     told: list[OSError] = []
     trial = ThreadTrial(tmp_path / "file" / "threads.json", told.append)
-    assert trial.choose(b"model", 2, lambda _threads: lambda image: image) in (1, 2)
+    assert trial.choose(b"model", 2, still) in (1, 2)
     assert len(told) == 1
 
 
@@ -97,13 +109,22 @@ def test_an_image_alone_gets_the_same_answer_as_one_in_a_crowd(lone: int) -> Non
     assert np.array_equal(alone, crowded)
 
 
+def test_the_memory_that_a_large_image_took_is_given_back_when_asked() -> None:
+    shipped = max((ROOT / "models" / "lamegan-fast").glob("*/model.onnx"))
+    session, own = Session(shipped, SessionOptions("cpu")), psutil.Process()
+    session.run(np.zeros((1, 720, 1280, 3), np.uint8))
+    held = own.memory_info().rss
+    session.free_memory()
+    assert held - own.memory_info().rss > 100e6
+
+
 @dataclass(frozen=True)
 class FixedTrial(ThreadTrial):
     """Its result is known before."""
 
     threads: int = 1
 
-    def choose(self, weights: bytes, most: int, run_with: Callable[[int], Run]) -> int:
+    def choose(self, weights: bytes, most: int, runs_with: RunsWith) -> int:
         return self.threads
 
 
@@ -113,38 +134,50 @@ def test_more_threads_must_be_worth_their_cores() -> None:
     assert fewest_worthwhile({1: 1.0, 2: 0.97, 4: 0.6, 8: 0.9}) == 4
 
 
-def test_the_trial_is_made_once_and_remembered_for_the_model_and_the_machine(tmp_path: Path) -> None:
+def test_the_trial_is_made_at_the_first_starts_and_remembered_for_the_model_and_the_machine(tmp_path: Path) -> None:
     tried: list[int] = []
 
-    def run_with(threads: int) -> Run:
-        tried.append(threads)
-        return lambda image: image
+    def runs_with(counts: Sequence[int]) -> dict[int, Run]:
+        tried.extend(counts)
+        return still(counts)
 
-    trial = ThreadTrial(tmp_path / "state" / "threads.json")
-    first = trial.choose(b"weights", 4, run_with)
-    assert tried == [1, 2, 4]
-    assert trial.choose(b"weights", 4, run_with) == first
-    assert tried == [1, 2, 4]
-    trial.choose(b"other weights", 4, run_with)
-    assert tried == [1, 2, 4, 1, 2, 4]
+    for _ in range(TRIALS + 2):
+        ThreadTrial(tmp_path / "state" / "threads.json").choose(b"weights", 4, runs_with)
+    assert tried == TRIALS * [1, 2, 4]
+    ThreadTrial(tmp_path / "state" / "threads.json").choose(b"other weights", 4, runs_with)
+    assert tried == (TRIALS + 1) * [1, 2, 4]
+
+
+def test_a_trial_that_other_work_slowed_is_set_right_by_the_next(tmp_path: Path) -> None:
+    def lasting(seconds: dict[int, float]) -> RunsWith:
+        def run(threads: int, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+            sleep(seconds[threads])
+            return image
+
+        return lambda counts: {threads: partial(run, threads) for threads in counts}
+
+    trial = ThreadTrial(tmp_path / "threads.json")
+    assert trial.choose(b"weights", 2, lasting({1: 0.03, 2: 0.06})) == 1
+    assert trial.choose(b"weights", 2, lasting({1: 0.03, 2: 0.01})) == 2
+    assert trial.choose(b"weights", 2, lasting({1: 0.06, 2: 0.06})) == 2
 
 
 @pytest.mark.parametrize("content", ["", "[]", '{"a": 3', "\x00"])
 def test_a_damaged_memory_of_the_trial_is_written_anew(content: str, tmp_path: Path) -> None:
     file = tmp_path / "threads.json"
     file.write_text(content)
-    assert ThreadTrial(file).choose(b"weights", 2, lambda _threads: lambda image: image) in (1, 2)
+    assert ThreadTrial(file).choose(b"weights", 2, still) in (1, 2)
     assert file.read_text().startswith("{")
 
 
 def test_a_place_that_cannot_be_written_is_no_fault(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     trial = ThreadTrial(tmp_path / "file" / "threads.json")
-    assert trial.choose(b"weights", 2, lambda _threads: lambda image: image) in (1, 2)
+    assert trial.choose(b"weights", 2, still) in (1, 2)
 
 
 def test_one_processor_asks_for_no_trial() -> None:
-    def never(_threads: int) -> Run:
+    def never(_counts: Sequence[int]) -> dict[int, Run]:
         raise AssertionError
 
     assert ThreadTrial().choose(b"weights", 1, never) == 1
