@@ -25,6 +25,9 @@ RADIUS = 1
 NOISE_VARIANCE = 2.0
 """Variance, in squared grey levels, below which a window's contrast is taken for noise and not scaled."""
 
+STRIP_ROWS = 48
+"""Few enough for the cache, many enough that the rows about a strip cost little."""
+
 GAIN_RANGE = (-0.95, 2.0)
 """Detail is never inverted, and never more than tripled, whatever the fit says."""
 
@@ -46,14 +49,40 @@ def transfer(photo: Pixels, working: Pixels, enhanced: Pixels) -> Pixels:
 
 
 def fit_change(working: Pixels, enhanced: Pixels) -> tuple[Plane, Plane]:
-    """Gain and offset, each (h, w, 3) float32, with `enhanced - working = gain * working + offset` at every pixel."""
+    """Gain and offset, each (h, w, 3) float32, with `enhanced - working = gain * working + offset` at every pixel.
+
+    Works through strips of rows that stay in the processor's cache, each with the rows about it that its windows reach.
+    """
+    gain, offset = (np.empty(working.shape, np.float32) for _ in range(2))
+    height = len(working)
+    for top in range(0, height, STRIP_ROWS):
+        bottom = min(height, top + STRIP_ROWS)
+        first, last = max(0, top - 2 * RADIUS), min(height, bottom + 2 * RADIUS)
+        fitted = _fit_strip(working[first:last], enhanced[first:last])
+        inner = slice(top - first, bottom - first)
+        gain[top:bottom], offset[top:bottom] = (plane[inner] for plane in fitted)
+    return gain, offset
+
+
+def _fit_strip(working: Pixels, enhanced: Pixels) -> tuple[Plane, Plane]:
+    """`fit_change` of a few rows; those within two windows of an end that is not the image's own are wrong."""
     value = working.astype(np.float32)
-    change = enhanced.astype(np.float32) - value
+    change = enhanced.astype(np.float32)
+    change -= value
     mean_value, mean_change = _window_mean(value), _window_mean(change)
-    covariance = _window_mean(value * change) - mean_value * mean_change
-    variance = _window_mean(value * value) - mean_value * mean_value
-    gain = _window_mean(np.clip(covariance / (np.maximum(variance, 0) + NOISE_VARIANCE), *GAIN_RANGE))
-    return gain, change - gain * value
+    covariance, variance = _window_mean(value * change), _window_mean(value * value)
+    mean_change *= mean_value
+    covariance -= mean_change
+    mean_value *= mean_value
+    variance -= mean_value
+    np.maximum(variance, 0, out=variance)
+    variance += np.float32(NOISE_VARIANCE)
+    covariance /= variance
+    np.clip(covariance, *GAIN_RANGE, out=covariance)
+    gain = _window_mean(covariance)
+    value *= gain
+    change -= value
+    return gain, change
 
 
 def apply_change(photo: Pixels, gain: Plane, offset: Plane) -> Pixels:

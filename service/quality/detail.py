@@ -22,6 +22,7 @@ from service.pixels import Plane
 from service.quality.change_detector import WorstRegion
 from service.quality.lassim import Box
 from service.quality.pyramid import Image, check_pair
+from service.resample import area_mean
 
 Gray = npt.NDArray[np.uint8]
 
@@ -70,8 +71,7 @@ def to_detail_scale(image: Image) -> Image:
     shrink = (DETAIL_PIXELS / (height * width)) ** 0.5
     if shrink >= 1.0:
         return image
-    size = (max(1, int(width * shrink)), max(1, int(height * shrink)))
-    return np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA))
+    return area_mean(image, max(1, int(width * shrink)), max(1, int(height * shrink)))
 
 
 @dataclass(frozen=True, slots=True)

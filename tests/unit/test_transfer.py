@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from service.imaging import detail_transfer
 from service.imaging.detail_transfer import apply_change, fit_change, transfer
 from service.imaging.working_size import shrink, unpad, working_size
 
@@ -130,3 +131,13 @@ def test_the_same_input_gives_the_same_pixels() -> None:
     photo = textured(700, 900)
     first = carried(photo, lambda x: x * 0.9 + 10)
     assert np.array_equal(first, carried(photo, lambda x: x * 0.9 + 10))
+
+
+@pytest.mark.parametrize("height", [1, 2, 47, 48, 49, 50, 97, 145])
+def test_the_fit_is_the_same_whatever_strips_it_is_made_in(height: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    random = np.random.default_rng(height)
+    working, enhanced = (random.integers(0, 256, (height, 37, 3), dtype=np.uint8) for _ in range(2))
+    in_strips = fit_change(working, enhanced)
+    monkeypatch.setattr(detail_transfer, "STRIP_ROWS", height)
+    for strips, whole in zip(in_strips, fit_change(working, enhanced), strict=True):
+        assert np.array_equal(strips, whole)
