@@ -10,12 +10,12 @@ from __future__ import annotations
 
 import struct
 from dataclasses import dataclass
-from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
 from service.errors import UndecodableImage
+from service.lazy import lazy
 
 _SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4}
 _INTEGERS = {1: "u1", 3: "u2", 4: "u4"}
@@ -89,13 +89,13 @@ class TiffSamples:
             return np.empty(0, np.uint8)
         return np.frombuffer(self._body, self._order + _INTEGERS[entry.kind], entry.count, entry.where)
 
-    @cached_property
+    @lazy
     def profile(self) -> bytes | None:
         """The ICC profile."""
         entry = self._entries.get(_PROFILE)
         return self._body[entry.where : entry.where + entry.count] if entry else None
 
-    @cached_property
+    @lazy
     def cut_off(self) -> bool:
         """Some of the pixels lie beyond the end of the file."""
         for starts, lengths in (map(self._array, pair) for pair in _DATA):
@@ -117,33 +117,33 @@ class TiffSamples:
                 f"This TIFF is compressed with {name}, which is not read: save it with LZW, Deflate or none."
             )
 
-    @cached_property
+    @lazy
     def bits(self) -> int:
         """Bits of each sample; 0 if the samples are not unsigned integers, or differ."""
         widths = set(self.numbers(_BITS, (1,)))
         return widths.pop() if len(widths) == 1 and set(self.numbers(_FORMAT, (1,))) == {1} else 0
 
-    @cached_property
+    @lazy
     def zero_is_white(self) -> bool:
         """Grey is stored inverted."""
         return self.numbers(_PHOTOMETRIC) == (0,)
 
-    @cached_property
+    @lazy
     def channels(self) -> int:
         """Samples of one pixel."""
         return self.numbers(_COUNT, (1,))[0]
 
-    @cached_property
+    @lazy
     def colours(self) -> int:
         """How many of the channels are colours: 1 grey, 3 RGB, 4 CMYK; 0 for other colours."""
         return _COLOURS.get(self.numbers(_PHOTOMETRIC, (0,))[0], 0)
 
-    @cached_property
+    @lazy
     def planar(self) -> bool:
         """Each channel is stored on its own."""
         return self.numbers(_PLANAR, (1,))[0] == 2
 
-    @cached_property
+    @lazy
     def extra(self) -> tuple[int, ...]:
         """What the channels behind the colours mean: 0 nothing known, 1 premultiplied opacity, 2 plain opacity.
 
@@ -151,12 +151,12 @@ class TiffSamples:
         """
         return self.numbers(_EXTRA, (2,) * (self.channels - self.colours == 1))
 
-    @cached_property
+    @lazy
     def opacity(self) -> int | None:
         """Which channel is the opacity; None if none is."""
         return next((self.colours + index for index, meaning in enumerate(self.extra) if meaning), None)
 
-    @cached_property
+    @lazy
     def mode(self) -> str | None:
         """The mode Pillow has for colours and opacity, such as RGBa for premultiplied; None if they are not read."""
         if len(self.extra) != self.channels - self.colours or not set(self.extra) <= {0, 1, 2}:

@@ -6,8 +6,7 @@ comparison stays the same. Belongs to one request; not for several threads at on
 
 from __future__ import annotations
 
-from functools import cached_property
-
+from service.lazy import lazy
 from service.pixels import Pixels
 from service.quality.change_detector import Structure, WorstRegion, structure, worst_region_between
 from service.quality.colour import ColourShift, LocalColour, colour_shift_between, local_colour
@@ -28,32 +27,32 @@ class Reference:
         check_image(pixels)
         self.pixels = pixels
 
-    @cached_property
+    @lazy
     def canonical(self) -> Pixels:
         """(h, w, 3) uint8 RGB with a longer side of at most 480 px; the very `pixels` where that is their size."""
         return to_canonical(self.pixels)
 
-    @cached_property
+    @lazy
     def residual(self) -> Float64:
         """What LaSSIM compares: the Laplacian residual of level 3."""
         return residual(self.canonical, LEVEL)
 
-    @cached_property
+    @lazy
     def structure(self) -> Structure:
         """What the change detector compares."""
         return structure(self.canonical)
 
-    @cached_property
+    @lazy
     def colour(self) -> LocalColour:
         """What the colour shift compares: the colour of small squares."""
         return local_colour(self.canonical)
 
-    @cached_property
+    @lazy
     def detail_scale(self) -> Pixels:
         """(h, w, 3) uint8 RGB of at most a megapixel; the very `pixels` where they have no more."""
         return to_detail_scale(self.pixels)
 
-    @cached_property
+    @lazy
     def detail(self) -> DetailBands:
         """What is compared of fine detail."""
         return detail_bands(self.detail_scale)
