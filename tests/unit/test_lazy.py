@@ -18,7 +18,7 @@ class Meeting:
 
     @lazy
     def value(self) -> int:
-        """The answer."""
+        """Its place."""
         self.times += 1
         return self.barrier.wait(PATIENCE_S)
 
@@ -33,4 +33,4 @@ def test_two_instances_are_measured_at_the_same_time_and_each_once() -> None:
         thread.join(PATIENCE_S)
     assert {one.value for one in both} == {0, 1}
     assert [one.times for one in both] == [1, 1]
-    assert Meeting.value.__doc__ == "The answer."
+    assert Meeting.value.__doc__ == "Its place."
