@@ -207,8 +207,8 @@ class ModelFactsheet(Facts):
     version: str
     digest: str
     default: bool
-    provider: Literal["cpu", "cuda"]
-    precision: Precision = Field(description="int8: its eight-bit variant runs.")
+    provider: Literal["cpu", "cuda", "tensorrt"] = Field(description="What computes a photo that is alone.")
+    precision: Precision = Field(description="int8: its eight-bit variant runs; float16: that in half precision.")
     working_pixels: int
     floors: GuardFloors | None = Field(
         description="Bounds that a delivered image keeps; built-in where not calibrated."

@@ -112,7 +112,7 @@ def _factsheet(model: ServedModel, default: bool) -> ModelFactsheet:
         version=card.version,
         digest=f"sha256={card.digest_in(model.precision)}",
         default=default,
-        provider=model.provider,
+        provider=model.accelerator,
         precision=model.precision,
         working_pixels=card.working_pixels,
         floors=card.floors,
