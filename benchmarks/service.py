@@ -1,6 +1,6 @@
 """What does HTTP cost over the bare pipeline, what does size cost, and what becomes of the service under load?
 
-`python -m benchmarks.service [--part latency|saturation|sizes|batches|overload ...] [--model REFERENCE]`
+`python -m benchmarks.service [--part latency|saturation|sizes|batches|overload|crowd ...] [--model REFERENCE]`
 
 The bare pipeline is `Enhancer.enhance` on the same bytes in this process, with the same engine options. Ratios are
 taken turn by turn, since a busy machine slows both alike. The load generator is a process of its own on the same cores
@@ -46,6 +46,8 @@ SIZES = {
     "12 MP": (4000, 3000),
 }
 """Smallest first: the memory that each needs is the most so far."""
+
+CROWD = 64
 
 
 def photo(width: int, height: int) -> bytes:
@@ -273,7 +275,29 @@ def overload(settings: Settings, _turns: int, seconds: float = 60.0) -> dict[str
         }
 
 
-PARTS = {"latency": latency, "saturation": saturation, "sizes": sizes, "batches": batches, "overload": overload}
+def crowd(settings: Settings, _turns: int, seconds: float = 30.0) -> dict[str, object]:
+    """Photos of 12 megapixels from 64 clients at once: the most memory, and memory when they are gone."""
+    with serving(settings) as service, tempfile.NamedTemporaryFile(suffix=".jpg") as file:
+        Path(file.name).write_bytes(photo(*SIZES["12 MP"]))
+        idle = service.memory_mb()
+        found = _generate(service.url, file.name, seconds, clients=CROWD)
+        return {
+            "clients": CROWD,
+            "load": found,
+            "idle_mb": round(idle),
+            "peak_mb": round(service.memory_mb("VmHWM")),
+            "after_mb": round(service.memory_mb()),
+        }
+
+
+PARTS = {
+    "latency": latency,
+    "saturation": saturation,
+    "sizes": sizes,
+    "batches": batches,
+    "overload": overload,
+    "crowd": crowd,
+}
 
 
 def main() -> None:
