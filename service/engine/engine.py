@@ -177,8 +177,9 @@ def _load_for_threads(weights: bytes, asked: SessionOptions, trial: ThreadTrial,
         return sessions
 
     chosen = trial.choose(weights, most, lambda counts: {n: session.run for n, session in load(counts).items()})
+    if sessions:  # a trial ran, on an image larger than most
+        sessions[1].free_memory()
     load({1, chosen})
-    sessions[1].free_memory()  # a trial's image is larger than most
     return sessions[1], sessions[chosen]
 
 
